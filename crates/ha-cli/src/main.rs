@@ -1,0 +1,3 @@
+//! The program `ha`.
+
+fn main() {}

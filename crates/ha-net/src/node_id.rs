@@ -1,0 +1,88 @@
+//! The stable name of a node.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest node id, in bytes.
+pub const NODE_ID_BYTES_MAX: usize = 64;
+
+/// The stable name of a node: 1 to 64 characters of `a-z A-Z 0-9 . _ -`.
+///
+/// Cloning is cheap. Node ids are ordered as text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NodeId(Arc<str>);
+
+impl NodeId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = NodeIdError;
+
+    fn from_str(text: &str) -> Result<Self, NodeIdError> {
+        if text.is_empty() {
+            return Err(NodeIdError::Empty);
+        }
+        if text.len() > NODE_ID_BYTES_MAX {
+            return Err(NodeIdError::TooLong { bytes: text.len() });
+        }
+        match text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
+            Some(found) => Err(NodeIdError::Character { found }),
+            None => Ok(Self(text.into())),
+        }
+    }
+}
+
+impl TryFrom<String> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(text: String) -> Result<Self, NodeIdError> {
+        text.parse()
+    }
+}
+
+impl From<NodeId> for String {
+    fn from(id: NodeId) -> Self {
+        id.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is not a node id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeIdError {
+    /// Nothing was given.
+    #[error("a node id must not be empty")]
+    Empty,
+    /// More than [`NODE_ID_BYTES_MAX`] bytes.
+    #[error("a node id has at most {NODE_ID_BYTES_MAX} characters, this one has {bytes}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A character outside the allowed set.
+    #[error("a node id is made of letters, digits, '.', '_' and '-'; found {found:?}")]
+    Character {
+        /// The first one found.
+        found: char,
+    },
+}

@@ -1,0 +1,1 @@
+//! Tests that need more than one crate: a simulated cluster and a cluster of real processes.
