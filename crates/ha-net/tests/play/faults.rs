@@ -74,6 +74,20 @@ async fn a_crash_tells_what_left_from_what_did_not() {
 }
 
 #[tokio::test]
+async fn a_process_that_dies_socket_by_socket_has_crashed_too() {
+    let network = MemoryNetwork::new();
+    let mut a = on_memory(&network, "a").start().await;
+    let b = on_memory(&network, "b").start().await;
+    let meddler = Meddler::start(&network, &b.address).await;
+    a.net.learn(&id("b"), &meddler.address);
+    assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
+    assert!(matches!(a.event().await, PeerEvent::Up(_)));
+    // The dial that follows is taken, then cut short; only the one after that is refused.
+    network.crash("b");
+    assert!(matches!(a.event().await, PeerEvent::Crashed(_)));
+}
+
+#[tokio::test]
 async fn a_restarted_peer_is_found_again_with_its_new_life() {
     let network = MemoryNetwork::new();
     let (mut a, b) = pair(&network).await;
@@ -108,8 +122,9 @@ async fn a_peer_that_drops_each_connection_is_not_dialled_in_a_hurry() {
         network.reset("a", "b");
         while !matches!(a.event().await, PeerEvent::Up(_)) {}
         dials += 1;
+        assert!(dials < 60, "{dials} dials in {:?}", began.elapsed());
     }
-    assert!((15..60).contains(&dials), "{dials} dials in twenty seconds");
+    assert!(dials > 15, "{dials} dials in twenty seconds");
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,6 +188,21 @@ async fn a_peer_that_moved_is_reached_at_its_new_place() {
     assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
     a.net.learn(&id("b"), &moved.address);
     assert!(a.events.try_recv().is_err(), "learning what is known changes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_dials_anew_has_lost_its_old_connection() {
+    let network = MemoryNetwork::new();
+    let (_a, b) = pair(&network).await;
+    // Its host is gone without a word, and it is started again elsewhere.
+    network.cut("a", "b");
+    let mut again = Script::new("a", Arc::new(network.host("a2")), "a2");
+    again.incarnation = 2;
+    let again = again.start().await;
+    again.greet(&b).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(b.net.traffic().connections, 1);
+    assert_eq!(again.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use tokio::time::sleep;
 
 type Adding = mpsc::UnboundedSender<Vec<u8>>;
 
-/// Listens on the host `middle`, and dials the target for each connection that comes.
+/// Listens on the host `middle`, and dials the target for each connection that comes. When that fails, it drops the
+/// connection and listens no more.
 pub struct Meddler {
     pub address: Address,
     /// Bytes that still pass from the dialling side; then the connection is closed.
@@ -39,7 +40,7 @@ impl Meddler {
         let target = target.clone();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = wire.dial(&target).await else { continue };
+                let Ok(far) = wire.dial(&target).await else { return };
                 let (to_target, forward) = mpsc::unbounded_channel();
                 let (to_dialler, back) = mpsc::unbounded_channel();
                 *adding.lock().unwrap() = Some((to_target, to_dialler));
