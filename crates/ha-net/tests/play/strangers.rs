@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
-use crate::cast::{DEADLINE, MIRROR, Node, Script, id, soon};
+use crate::cast::{DEADLINE, MIRROR, MUTE, Node, Script, id, soon};
 use crate::meddler::Meddler;
 
 thread_local! {
@@ -208,6 +208,30 @@ async fn a_frame_about_something_unknown_is_ignored() {
     }
     assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
     assert_eq!(a.net.traffic().connections, 1);
+}
+
+#[tokio::test]
+async fn a_goodbye_is_heard_even_when_writing_fails_before_it_is_read() {
+    let network = MemoryNetwork::new();
+    let (mut a, b) = (node(&network, "a").await, node(&network, "b").await);
+    let meddler = Meddler::start(&network, &b.address).await;
+    a.net.learn(&id("b"), &meddler.address);
+    assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
+    assert!(matches!(a.event().await, PeerEvent::Up(_)));
+    let to = id("b");
+    let asking = a.net.ask(&to, Lane::Control, MUTE, Bytes::new(), DEADLINE);
+    let closing = async {
+        while b.asked.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        let net = a.net.clone();
+        meddler.close_with(frame(12, 0, b""), move || {
+            assert!(net.tell(&id("b"), Lane::Control, Service(9), Bytes::new()));
+        });
+    };
+    let (answer, ()) = tokio::join!(asking, closing);
+    let Err(AskError::Unknown { reason }) = answer else { panic!("{answer:?}") };
+    assert!(reason.contains("goodbye"), "{reason}");
 }
 
 #[tokio::test]
