@@ -90,6 +90,9 @@ impl Driver {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.connection.task.register(cx.waker());
+        if self.connection.outlived.load(Ordering::Acquire) {
+            return Poll::Ready(Ended::Outlived);
+        }
         if self.gives_way() {
             cx.waker().wake_by_ref();
             return Poll::Pending;

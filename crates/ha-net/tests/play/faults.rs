@@ -205,6 +205,26 @@ async fn a_peer_that_dials_anew_has_lost_its_old_connection() {
     assert_eq!(again.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_was_started_again_in_silence_is_noticed_when_it_dials() {
+    let network = MemoryNetwork::new();
+    let mut a = on_memory(&network, "a").start().await;
+    let b = on_memory(&network, "b").start().await;
+    let meddler = Meddler::start(&network, &b.address).await;
+    a.net.learn(&id("b"), &meddler.address);
+    assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
+    assert!(matches!(a.event().await, PeerEvent::Up(_)));
+    // Its machine lost power, so that nothing ends the old connection.
+    network.cut("middle", "b");
+    let mut again = Script::new("b", Arc::new(network.host("b2")), "b2");
+    again.incarnation = 2;
+    let again = again.start().await;
+    let began = Instant::now();
+    again.greet(&a).await;
+    assert!(matches!(a.event().await, PeerEvent::Down(peer) if peer.incarnation == Incarnation(1)));
+    assert!(began.elapsed() <= Duration::from_millis(100), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn a_forgotten_peer_is_gone_in_both_directions() {
     let network = MemoryNetwork::new();
