@@ -4,6 +4,7 @@ pub mod clock;
 mod cluster;
 mod config;
 pub mod disk;
+pub mod gossip;
 mod view;
 
 pub use cluster::{Cluster, ConfirmError, LeaveError, Seams, StartError, TransferError, start};
