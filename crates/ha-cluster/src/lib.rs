@@ -3,6 +3,7 @@
 pub mod clock;
 mod cluster;
 mod config;
+pub mod discovery;
 pub mod disk;
 pub mod gossip;
 mod view;
