@@ -4,12 +4,14 @@ pub mod clock;
 mod cluster;
 mod codec;
 mod config;
+pub mod discovery;
 pub mod disk;
 mod machine;
 mod raft;
 mod service;
 mod snapshot;
 mod wal;
+pub mod gossip;
 mod view;
 
 pub use cluster::{Cluster, ConfirmError, LeaveError, Seams, StartError, TransferError, start};
