@@ -6,6 +6,8 @@ mod config;
 pub mod disk;
 #[allow(dead_code, unused_imports, reason = "its driver is being written")]
 mod formation;
+#[allow(dead_code, unused_imports, reason = "its driver is being written")]
+mod lease;
 mod view;
 
 pub use cluster::{Cluster, ConfirmError, LeaveError, Seams, StartError, TransferError, start};

@@ -16,7 +16,7 @@ const DOUBLINGS_MAX: u32 = 4;
 const RANK_MAX: usize = 8;
 
 impl Formation {
-    /// When [`Input::Tick`] is due at the latest; `None` when nothing is to be done without an input.
+    /// When [`super::Input::Tick`] is due at the latest; `None` when nothing is to be done without an input.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Waiting => match (&self.ledger.chosen, self.next_attempt()) {
