@@ -12,6 +12,10 @@ mod service;
 mod snapshot;
 mod wal;
 pub mod gossip;
+#[allow(dead_code, unused_imports, reason = "its driver is being written")]
+mod formation;
+#[allow(dead_code, unused_imports, reason = "its driver is being written")]
+mod lease;
 mod view;
 
 pub use cluster::{Cluster, ConfirmError, LeaveError, Seams, StartError, TransferError, start};

@@ -34,7 +34,7 @@ pub(crate) enum Ask {
 
 /// Something that was begun has ended.
 pub(super) enum Done {
-    Resolved { seed: crate::Seed, result: Result<Vec<std::net::SocketAddr>, String> },
+    Resolved(discovery::Input),
     Greeted { address: Address, result: Result<Introduction, GreetError> },
     QuorumRound { round: u64, confirmed: bool },
     RenewalAnswered(Option<Bytes>),
@@ -185,7 +185,7 @@ impl Driver {
 
     async fn done(&mut self, done: Done) {
         match done {
-            Done::Resolved { seed, result } => self.discover(discovery::Input::Resolved { seed, result }).await,
+            Done::Resolved(resolved) => self.discover(resolved).await,
             Done::Greeted { address, result } => self.greeted(address, result).await,
             Done::QuorumRound { round, confirmed } => self.quorum_round(round, confirmed),
             Done::RenewalAnswered(answer) => self.renewal_answered(answer),

@@ -13,9 +13,6 @@ use crate::gossip::{self, Gossip};
 use crate::raft::PeerRecord;
 use crate::{codec, service};
 
-/// How long a name may take to resolve.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Discovery, formation and gossip of one node.
 pub(super) struct Meeting {
     pub(super) discovery: Discovery,
@@ -53,24 +50,31 @@ impl Driver {
             }
         }
         if self.cx.doorman.cluster_id().is_none() {
-            let found = self.meeting.discovery.found();
+            let found = self.found_so_far();
             self.form(formation::Input::Discovered(found)).await;
         }
     }
 
     /// A greeting has ended.
     pub(super) async fn greeted(&mut self, address: Address, result: Result<Introduction, ha_net::GreetError>) {
-        let greeting = match result {
-            Ok(peer) => {
-                self.meeting.turned_away.remove(&address);
-                self.met(&peer).await;
-                Greeting::Found(peer)
-            }
-            Err(ha_net::GreetError::Myself { .. }) => Greeting::Myself,
-            Err(ha_net::GreetError::Refused { refusal, .. }) => Greeting::Refused(refusal),
-            Err(error) => Greeting::Unreachable(error.to_string()),
+        if let Ok(peer) = &result {
+            self.meeting.turned_away.remove(&address);
+            self.met(peer).await;
+        }
+        self.discover(discovery::Input::Greeted { address, result: Greeting::from(result) }).await;
+    }
+
+    /// Who is behind the listed seeds, and who else has come by.
+    fn found_so_far(&self) -> formation::Discovery {
+        let listed = self.meeting.discovery.listed();
+        let behind = listed.behind.iter().filter_map(|(address, behind)| Some((address.clone(), behind.node_id()?.clone())));
+        let behind: BTreeMap<Address, NodeId> = behind.collect();
+        let alive = |(node, opinion): (&NodeId, &gossip::Opinion)| {
+            (opinion.state == crate::MemberState::Alive && *node != self.cx.me.node_id).then(|| node.clone())
         };
-        self.discover(discovery::Input::Greeted { address, greeting }).await;
+        let others = self.meeting.gossip.members().iter().filter_map(alive);
+        let others = others.filter(|node| !behind.values().any(|listed| listed == node)).collect();
+        formation::Discovery { listed: listed.listed, behind, others }
     }
 
     /// A node answered at a seed's address.
@@ -111,7 +115,7 @@ impl Driver {
         if let Err(error) = self.identity.join(cluster_id).await {
             return self.fail(format!("cannot write to the data directory: {error}"));
         }
-        self.meeting.discovery.joined();
+        self.discover_quietly(discovery::Input::Member(true));
         self.cx.doorman.belong(cluster_id, self.identity.generation());
         self.inbox.open_engine(self.cx.engine.clone());
         self.cx.events.happened("cluster_joined", sentence);
@@ -190,16 +194,8 @@ fn record_of(founder: &formation::Founder) -> PeerRecord {
 }
 
 fn resolve(cx: &Context, seed: crate::Seed) {
-    let crate::Seed::Dns { name, port } = seed.clone() else { return };
     let wire = cx.wire.clone();
-    cx.begin(async move {
-        let looked_up = tokio::time::timeout(LOOKUP_TIMEOUT, wire.lookup(&name, port)).await;
-        let result = match looked_up {
-            Ok(found) => found.map_err(|e| e.to_string()),
-            Err(_) => Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())),
-        };
-        Done::Resolved { seed, result }
-    });
+    cx.begin(async move { Done::Resolved(discovery::lookup(&*wire, seed).await) });
 }
 
 fn greet(cx: &Context, address: Address) {
