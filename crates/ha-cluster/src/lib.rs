@@ -5,6 +5,7 @@ mod cluster;
 mod config;
 pub mod disk;
 mod view;
+pub mod wal;
 
 pub use cluster::{Cluster, ConfirmError, LeaveError, Seams, StartError, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
