@@ -17,6 +17,7 @@ mod formation;
 #[allow(dead_code, unused_imports, reason = "its driver is being written")]
 mod lease;
 mod view;
+pub mod wal;
 
 pub use cluster::{Cluster, ConfirmError, LeaveError, Seams, StartError, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};

@@ -42,16 +42,20 @@ impl Driver {
     pub(super) async fn discover(&mut self, input: discovery::Input) {
         let mut out = Vec::new();
         self.meeting.discovery.step(self.cx.now(), input, &mut out);
+        self.perform_discovery(out);
+        if self.cx.doorman.cluster_id().is_none() {
+            let found = self.found_so_far();
+            self.form(formation::Input::Discovered(found)).await;
+        }
+    }
+
+    fn perform_discovery(&mut self, out: Vec<discovery::Output>) {
         for output in out {
             match output {
                 discovery::Output::Resolve(seed) => resolve(&self.cx, seed),
                 discovery::Output::Greet(address) => greet(&self.cx, address),
                 discovery::Output::Say(sentence) => tracing::info!("{sentence}"),
             }
-        }
-        if self.cx.doorman.cluster_id().is_none() {
-            let found = self.found_so_far();
-            self.form(formation::Input::Discovered(found)).await;
         }
     }
 
@@ -67,14 +71,19 @@ impl Driver {
     /// Who is behind the listed seeds, and who else has come by.
     fn found_so_far(&self) -> formation::Discovery {
         let listed = self.meeting.discovery.listed();
-        let behind = listed.behind.iter().filter_map(|(address, behind)| Some((address.clone(), behind.node_id()?.clone())));
-        let behind: BTreeMap<Address, NodeId> = behind.collect();
+        let me = &self.cx.me.node_id;
+        let node = |behind: &discovery::Behind| match behind {
+            discovery::Behind::Myself => Some(me.clone()),
+            other => other.node_id().cloned(),
+        };
+        let behind: BTreeMap<Address, NodeId> =
+            listed.addresses.iter().filter_map(|(address, who)| Some((address.clone(), node(who)?))).collect();
         let alive = |(node, opinion): (&NodeId, &gossip::Opinion)| {
             (opinion.state == crate::MemberState::Alive && *node != self.cx.me.node_id).then(|| node.clone())
         };
         let others = self.meeting.gossip.members().iter().filter_map(alive);
         let others = others.filter(|node| !behind.values().any(|listed| listed == node)).collect();
-        formation::Discovery { listed: listed.listed, behind, others }
+        formation::Discovery { listed: listed.addresses.len() + listed.unresolved, behind, others }
     }
 
     /// A node answered at a seed's address.
@@ -115,7 +124,9 @@ impl Driver {
         if let Err(error) = self.identity.join(cluster_id).await {
             return self.fail(format!("cannot write to the data directory: {error}"));
         }
-        self.discover_quietly(discovery::Input::Member(true));
+        let mut quiet = Vec::new();
+        self.meeting.discovery.step(self.cx.now(), discovery::Input::Member(true), &mut quiet);
+        self.perform_discovery(quiet);
         self.cx.doorman.belong(cluster_id, self.identity.generation());
         self.inbox.open_engine(self.cx.engine.clone());
         self.cx.events.happened("cluster_joined", sentence);
