@@ -45,6 +45,8 @@ pub(crate) struct Profile {
     pub(crate) priority: u16,
     /// Member or witness.
     pub(crate) role: Role,
+    /// Tells its data directory from any other one of the same id.
+    pub(crate) disk: u64,
 }
 
 /// One of the first members.

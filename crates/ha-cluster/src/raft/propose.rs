@@ -84,6 +84,9 @@ impl Engine {
             let reason = "a witness leads, and hands over".to_owned();
             return Err(Miss { maybe: false, again: true, reason });
         }
+        if let Some(reason) = self.short_of_voters() {
+            return Err(Miss { maybe: false, again: true, reason });
+        }
         match self.raft.client_write(Payload(batch)).await {
             Ok(response) => Ok(response.data.0),
             Err(error) => Err(miss(&error)),
