@@ -4,6 +4,7 @@ pub mod clock;
 mod cluster;
 mod config;
 pub mod disk;
+pub mod identity;
 mod view;
 pub mod wal;
 
