@@ -17,6 +17,7 @@ mod node_lease;
 mod raft;
 mod service;
 pub mod snapshot;
+pub mod identity;
 mod view;
 pub mod wal;
 
