@@ -3,6 +3,8 @@
 pub mod clock;
 mod cluster;
 mod config;
+#[allow(dead_code, unused_imports, reason = "its driver is being written")]
+mod controller;
 pub mod disk;
 #[allow(dead_code, unused_imports, reason = "its driver is being written")]
 mod formation;
