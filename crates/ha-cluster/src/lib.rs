@@ -1,5 +1,7 @@
 //! A majority decides.
 
+#[allow(dead_code, unused_imports, reason = "its driver is being written")]
+mod campaign;
 pub mod clock;
 mod cluster;
 mod config;

@@ -21,6 +21,8 @@ pub(crate) mod transfer;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
+mod takeover_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod transfer_tests;
