@@ -1,11 +1,15 @@
 //! A majority decides.
 
+#[allow(dead_code, unused_imports, reason = "its driver is being written")]
+mod campaign;
 pub mod clock;
 mod cluster;
 mod codec;
 mod config;
 mod controller;
 pub mod discovery;
+#[allow(dead_code, unused_imports, reason = "its driver is being written")]
+mod controller;
 pub mod disk;
 mod formation;
 pub mod gossip;
