@@ -26,6 +26,7 @@ mod advice;
 mod builder;
 mod choice;
 mod config;
+pub mod docs;
 mod environment;
 mod file;
 mod names;

@@ -6,6 +6,7 @@ mod cases;
 mod contract;
 mod contradictions;
 mod environment;
+mod guide;
 mod mistakes;
 mod precedence;
 mod random;
