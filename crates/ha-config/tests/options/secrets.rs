@@ -20,6 +20,16 @@ fn a_file_may_hold_the_secret() {
 }
 
 #[test]
+fn a_secret_from_a_file_is_printed_as_that_file() {
+    let file = secret_file("secret-a.txt");
+    let config = Config::builder().with_variables([("CLUSTER_SECRET_FILE", &file)]).build().unwrap();
+    for printed in [config.to_toml(), config.to_toml_with_secrets()] {
+        assert!(printed.contains("secret_file = ") && !printed.contains("a secret from"), "{printed}");
+        assert_eq!(Config::builder().with_toml("printed.toml", printed).build().as_ref(), Ok(&config));
+    }
+}
+
+#[test]
 fn a_file_without_a_secret_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     for (name, bytes) in [("empty", &b""[..]), ("newline", b"\n"), ("two-lines", b"a\nb\n"), ("binary", b"\xff")] {
