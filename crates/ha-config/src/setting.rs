@@ -62,7 +62,7 @@ impl Refusal {
 /// A type that an option can have.
 pub(crate) trait Setting: Sized {
     /// What narrows the type down for one option.
-    type Bounds: ?Sized;
+    type Bounds;
 
     /// Whether values must be masked.
     const SECRET: bool = false;
