@@ -1,6 +1,5 @@
 //! A majority decides.
 
-#[allow(dead_code, unused_imports, reason = "its driver is being written")]
 mod campaign;
 pub mod clock;
 mod cluster;
@@ -8,8 +7,6 @@ mod codec;
 mod config;
 mod controller;
 pub mod discovery;
-#[allow(dead_code, unused_imports, reason = "its driver is being written")]
-mod controller;
 pub mod disk;
 mod formation;
 pub mod gossip;
@@ -21,7 +18,6 @@ mod node_lease;
 mod raft;
 mod service;
 pub mod snapshot;
-pub mod identity;
 mod view;
 pub mod wal;
 
