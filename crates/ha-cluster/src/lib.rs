@@ -5,6 +5,7 @@ mod cluster;
 mod config;
 pub mod disk;
 pub mod identity;
+pub mod snapshot;
 mod view;
 pub mod wal;
 
