@@ -12,6 +12,7 @@ use ha_net::{Address, ClusterId, Fault, GreetError, Introduction, Net, NodeId, P
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::Me;
 use super::gate::Doorman;
 use super::inbox::{Inbox, Mail};
 use super::leading::Leading;
@@ -19,7 +20,7 @@ use super::leases::Leases;
 use super::meeting::Meeting;
 use super::parting::Stopping;
 use super::view::{self, Facts};
-use super::Me;
+use crate::campaign::{Campaign, Reluctant};
 use crate::cluster::{LeaveError, TransferError};
 use crate::identity::Identity;
 use crate::raft::{Engine, RaftStatus};
@@ -121,6 +122,9 @@ pub(super) struct Driver {
     pub(super) meeting: Meeting,
     pub(super) leading: Leading,
     pub(super) leases: Leases,
+    pub(super) campaign: Campaign,
+    /// On a witness and with priority 0.
+    pub(super) reluctant: Option<Reluctant>,
     pub(super) identity: Identity,
     pub(super) inbox: Inbox,
     pub(super) epoch: watch::Receiver<Epoch>,
@@ -145,6 +149,7 @@ impl Driver {
         loop {
             self.meet_on_time().await;
             self.leases_on_time();
+            self.campaign_on_time();
             self.look();
             if self.may_end() {
                 return self.end().await;
@@ -158,8 +163,10 @@ impl Driver {
     async fn wait(&mut self, queues: &mut Queues, changes: &mut crate::raft::Changes) -> Wake {
         let lease = self.leases.due_in(&self.cx.clock).map(|left| self.cx.now() + left);
         let stop = self.stopping.as_ref().map(|stopping| stopping.until);
-        let deadlines = [self.meeting.deadline(), lease, self.leading.deadline(), stop, Some(self.look_at)];
-        let deadline = deadlines.into_iter().flatten().min().unwrap_or(self.look_at);
+        let reluctant = self.reluctant.as_ref().and_then(Reluctant::deadline);
+        let deadlines =
+            [self.meeting.deadline(), lease, self.leading.deadline(), self.campaign.deadline(), reluctant, stop];
+        let deadline = deadlines.into_iter().flatten().fold(self.look_at, Duration::min);
         tokio::select! {
             ask = queues.asks.recv(), if self.stopping.is_none() => ask.map_or(Wake::Ended, Wake::Ask),
             () = changes.next() => Wake::Raft,

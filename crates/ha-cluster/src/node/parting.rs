@@ -84,13 +84,9 @@ impl Driver {
             // Alone it does not count: the one that refuses may be the odd one. Too many, and no majority is left.
             _ => {
                 let refusers = self.meeting.turned_away.len();
-                let known: BTreeSet<&Address> =
-                    self.cx.status.nodes.values().map(|record| &record.address).collect();
-                let others = if known.is_empty() {
-                    self.meeting.discovery.listed().addresses.len()
-                } else {
-                    known.len()
-                };
+                let known: BTreeSet<&Address> = self.cx.status.nodes.values().map(|record| &record.address).collect();
+                let others =
+                    if known.is_empty() { self.meeting.discovery.listed().addresses.len() } else { known.len() };
                 others.saturating_sub(refusers) < others / 2 + 1
             }
         }

@@ -19,6 +19,7 @@ use super::leases::Leases;
 use super::meeting::Meeting;
 use super::view::{self, Facts};
 use super::{DISK_ID, LEDGER, Me};
+use crate::campaign::{Campaign, Pace, Reluctant};
 use crate::cluster::{ASKS_MAX, Asks, Seams};
 use crate::discovery::{self, Discovery};
 use crate::formation::{self, Formation, Profile, SeedList};
@@ -169,11 +170,17 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         stopped: None,
     });
     let (view, follow) = watch::channel(Arc::new(first));
+    let (me, config) = (&context.me, &context.config);
+    let campaign = Campaign::new(me.node_id.clone(), Pace::for_heartbeat(config.heartbeat_interval));
+    let reluctant = (config.role == Role::Witness || config.priority == 0)
+        .then(|| Reluctant::new(context.now(), engine.election_max(), seed));
     let driver = Driver {
         leading: Leading::new(&context.config),
         cx: context,
         meeting,
         leases,
+        campaign,
+        reluctant,
         identity,
         inbox,
         epoch: engine.epoch(),
@@ -207,8 +214,7 @@ fn unusable(error: io::Error) -> StartError {
 /// Discovery, formation and gossip, each where its last life left off.
 async fn meeting(config: &Config, me: &Me, identity: &Identity, seed: u64) -> Result<Meeting, StartError> {
     let seeds: Vec<String> = config.seeds.iter().map(ToString::to_string).collect();
-    let profile =
-        Profile { address: me.address.clone(), priority: config.priority, role: config.role, disk: me.disk };
+    let profile = Profile { address: me.address.clone(), priority: config.priority, role: config.role, disk: me.disk };
     let forming = formation::Config {
         node_id: me.node_id.clone(),
         profile,

@@ -193,10 +193,8 @@ impl Engine {
 
     /// Puts a learner in the place of a voter, which stays as a learner.
     pub(crate) async fn replace(&self, out: NodeId, in_: NodeId) -> Result<(), ChangeError> {
-        let changes = vec![
-            ChangeMembers::AddVoterIds(BTreeSet::from([in_])),
-            ChangeMembers::RemoveVoters(BTreeSet::from([out])),
-        ];
+        let changes =
+            vec![ChangeMembers::AddVoterIds(BTreeSet::from([in_])), ChangeMembers::RemoveVoters(BTreeSet::from([out]))];
         changed(self.raft.change_membership(ChangeMembers::Batch(changes), true).await)
     }
 
@@ -287,7 +285,9 @@ pub(crate) struct ChangeError {
     pub(crate) reason: String,
 }
 
-fn changed<T>(result: Result<T, RaftError<super::types::Types, ClientWriteError<super::types::Types>>>) -> Result<(), ChangeError> {
+fn changed<T>(
+    result: Result<T, RaftError<super::types::Types, ClientWriteError<super::types::Types>>>,
+) -> Result<(), ChangeError> {
     result.map(drop).map_err(|error| {
         let reason = match &error {
             RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => match forward.reason {
