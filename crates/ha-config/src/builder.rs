@@ -119,7 +119,7 @@ impl Builder {
         secret_file::read(&mut config, &mut problems);
         imply(&mut config);
         let mut contradictions = rules::contradictions(&config);
-        contradictions.retain(|contradiction| is_certain(contradiction, &problems));
+        contradictions.retain(|contradiction| rules::is_certain(contradiction, &problems));
         problems.extend(contradictions);
         match Problems::of(problems) {
             Some(problems) => Err(problems),
@@ -201,18 +201,4 @@ fn imply(config: &mut Config) {
         config.cluster.node_priority = 0;
         config.sources.insert("CLUSTER_NODE_PRIORITY", Source::Implied { option: "CLUSTER_ROLE" });
     }
-}
-
-/// Whether a contradiction is there whatever the refused values were meant to be. A second complaint that only
-/// follows from the first would hide how few mistakes there are.
-fn is_certain(contradiction: &Problem, refused: &[Problem]) -> bool {
-    let is_about_refused =
-        contradiction.settings.iter().any(|setting| refused.iter().any(|problem| problem.names(&setting.option)));
-    let layer_is_missing = refused.iter().any(|problem| {
-        matches!(problem.kind, ProblemKind::File | ProblemKind::Syntax)
-            || problem.names("HA_PRESET")
-            || problem.names("HA_PROFILE")
-    });
-    let all_explicit = contradiction.settings.iter().all(|setting| setting.source.is_explicit());
-    !is_about_refused && (!layer_is_missing || all_explicit)
 }

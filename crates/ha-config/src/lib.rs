@@ -22,14 +22,17 @@
 //! It knows no other part of ha: it neither starts anything nor watches files.
 
 mod address;
+mod advice;
 mod builder;
 mod choice;
 mod config;
+pub mod docs;
 mod environment;
 mod file;
 mod names;
 mod nearest;
 mod preset;
+mod print;
 mod problem;
 mod rules;
 mod seconds;
@@ -40,9 +43,11 @@ mod source;
 mod statement;
 mod table;
 pub mod timing;
+mod validate;
 mod value;
 
 pub use address::{AddressError, Endpoint, Seed};
+pub use advice::Warning;
 pub use builder::Builder;
 pub use choice::{Consistency, Failback, FailoverMode, NotAChoice, Preset, Profile, ReplicationMode, Role, Strategy};
 pub use config::{
@@ -51,6 +56,7 @@ pub use config::{
 };
 pub use file::FILE_BYTES_MAX;
 pub use names::find;
+pub use print::Explained;
 pub use problem::{Mention, Problem, ProblemKind, Problems};
 pub use seconds::{SecondsError, parse_seconds, print_seconds};
 pub use secret::{MASK, Secret};

@@ -1,6 +1,6 @@
 //! Finding an option by what somebody called it.
 
-use crate::config::OPTIONS;
+use crate::config::{OPTIONS, SECTIONS};
 use crate::nearest::{distance, nearest};
 use crate::table::OptionInfo;
 
@@ -31,11 +31,9 @@ pub(crate) fn nearest_key(table: &str, key: &str) -> Option<String> {
         })
 }
 
-/// The tables of a file, each once.
+/// The tables of a file.
 pub(crate) fn tables() -> Vec<&'static str> {
-    let mut tables: Vec<&str> = OPTIONS.iter().map(|option| option.table).collect();
-    tables.dedup();
-    tables
+    SECTIONS.iter().map(|(table, _)| *table).collect()
 }
 
 /// Shortest first word of a variable, such as `CLUSTER`, in which a mistake is still recognised. Below it, too many

@@ -38,8 +38,8 @@ pub struct Mention {
 }
 
 impl Mention {
-    pub(crate) fn new(option: impl Into<String>, value: Option<&str>, source: Source) -> Self {
-        Self { option: option.into(), value: value.map(shorten), source }
+    pub(crate) fn new(option: impl AsRef<str>, value: Option<&str>, source: Source) -> Self {
+        Self { option: shorten(option.as_ref()), value: value.map(shorten), source }
     }
 }
 

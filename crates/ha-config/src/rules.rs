@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::choice::{Consistency, Role};
+use crate::choice::{Consistency, Preset, Profile, Role};
 use crate::config::Config;
 use crate::names::find;
 use crate::problem::{Mention, Problem, ProblemKind};
@@ -38,6 +38,29 @@ pub(crate) fn contradictions(config: &Config) -> Vec<Problem> {
         })
     };
     RULES.iter().filter_map(check).collect()
+}
+
+/// Whether a contradiction is there whatever the refused values were meant to be. A second complaint that may only
+/// follow from the first would hide how few mistakes there are.
+pub(crate) fn is_certain(contradiction: &Problem, refused: &[Problem]) -> bool {
+    contradiction.settings.iter().all(|setting| {
+        !refused.iter().any(|problem| {
+            problem.names(&setting.option)
+                || (!setting.source.is_explicit() && may_have_meant(problem, &setting.option))
+        })
+    })
+}
+
+/// Whether this option might have another value if that problem were mended.
+fn may_have_meant(problem: &Problem, option: &str) -> bool {
+    let is_among = |settings: &[(&str, &str)]| settings.iter().any(|(name, _)| *name == option);
+    match problem.kind {
+        ProblemKind::File | ProblemKind::Syntax => true,
+        ProblemKind::Unknown => problem.nearest.as_deref().and_then(find).is_some_and(|nearest| nearest.name == option),
+        _ if problem.names("HA_PRESET") => Preset::ALL.iter().any(|preset| is_among(preset.settings())),
+        _ if problem.names("HA_PROFILE") => Profile::ALL.iter().any(|profile| is_among(profile.settings())),
+        _ => false,
+    }
 }
 
 fn when(broken: bool, accepted: impl FnOnce() -> String) -> Option<String> {
@@ -77,7 +100,7 @@ pub(crate) static RULES: &[Rule] = &[
         broken: |config| {
             let interval = config.cluster.heartbeat_interval;
             when(timing::election_timeout_min(config) <= interval, || {
-                format!("CLUSTER_ELECTION_TIMEOUT above {}", print_seconds(interval * 5 / 4))
+                format!("CLUSTER_ELECTION_TIMEOUT above {}", print_seconds(interval.saturating_mul(5) / 4))
             })
         },
     },

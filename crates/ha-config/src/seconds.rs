@@ -41,19 +41,24 @@ pub fn parse_seconds(text: &str) -> Result<Duration, SecondsError> {
     u64::try_from(scaled / scale).map(Duration::from_nanos).map_err(|_| SecondsError::Digits)
 }
 
-/// Prints a time in the largest unit that holds it in whole numbers; [`parse_seconds`] reads it back equal.
+/// Prints a time in the largest unit that holds it in whole numbers, or else with a decimal point (`1.5s`);
+/// [`parse_seconds`] reads it back equal.
 pub fn print_seconds(time: Duration) -> String {
     let nanos = time.as_nanos();
     if nanos == 0 {
         return "0s".to_owned();
     }
-    for (unit, unit_nanos) in UNITS.iter().rev() {
+    let from = if time.as_secs() > 0 { 1 } else { 0 };
+    for (unit, unit_nanos) in UNITS[from..].iter().rev() {
         if nanos.is_multiple_of(u128::from(*unit_nanos)) {
             return format!("{}{unit}", nanos / u128::from(*unit_nanos));
         }
     }
-    let text = format!("{}.{:06}", nanos / 1_000_000, nanos % 1_000_000);
-    format!("{}ms", text.trim_end_matches('0'))
+    let (text, unit) = match from {
+        0 => (format!("{}.{:06}", nanos / 1_000_000, nanos % 1_000_000), "ms"),
+        _ => (format!("{}.{:09}", time.as_secs(), time.subsec_nanos()), "s"),
+    };
+    format!("{}{unit}", text.trim_end_matches('0'))
 }
 
 /// Why a text is not a time.
@@ -135,6 +140,7 @@ mod tests {
             assert_eq!(print_seconds(Duration::from_millis(millis)), text);
         }
         assert_eq!(print_seconds(Duration::from_micros(10_500)), "10.5ms");
+        assert_eq!(print_seconds(Duration::from_millis(15_900)), "15.9s");
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::address::{Endpoint, Seed};
 use crate::nearest::nearest;
+use crate::problem::shorten;
 use crate::seconds::{parse_seconds, print_seconds};
 use crate::secret::Secret;
 use crate::value::Value;
@@ -113,7 +114,7 @@ impl Setting for bool {
     }
 
     fn accepted((): &()) -> String {
-        "`true` or `false` (also `1`/`0`, `yes`/`no`, `on`/`off`)".to_owned()
+        "`true` or `false`".to_owned()
     }
 }
 
@@ -158,7 +159,7 @@ impl Setting for Duration {
 
     fn accepted(bounds: &Self::Bounds) -> String {
         let (from, to) = (print_seconds(*bounds.start()), print_seconds(*bounds.end()));
-        format!("seconds (`5`, `0.2`) or a time with a unit (`200ms`, `5s`, `1m`, `2h`), from {from} to {to}")
+        format!("a time from {from} to {to}: seconds (`5`, `0.2`), or with a unit (`200ms`, `1m`)")
     }
 }
 
@@ -319,7 +320,8 @@ impl Setting for Vec<Seed> {
             return Err(Refusal::because(format!("has more than {SEEDS_MAX} items")));
         }
         let read = |item: &str| {
-            item.trim().parse().map_err(|error| Refusal::because(format!("has an item {:?} that {error}", item.trim())))
+            let refuse = |error| Refusal::because(format!("has an item {} that {error}", shorten(item.trim())));
+            item.trim().parse().map_err(refuse)
         };
         items.into_iter().map(read).collect()
     }

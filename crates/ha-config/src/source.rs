@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::choice::{Preset, Profile};
+use crate::problem::shorten;
 
 /// Where a value came from, in words that a person can follow back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl fmt::Display for Source {
             Self::Program => f.pad("program"),
             Self::Preset(preset) => write!(f, "preset {preset}"),
             Self::Profile(profile) => write!(f, "profile {profile}"),
-            Self::File { path, line } => write!(f, "file {} line {line}", path.display()),
+            Self::File { path, line } => write!(f, "file {} line {line}", shorten(&path.to_string_lossy())),
             Self::Environment { .. } => f.pad("environment variable"),
             Self::CommandLine { flag } => f.pad(flag),
             Self::SecretFile { option } => write!(f, "the file named by {option}"),

@@ -99,6 +99,10 @@ macro_rules! options {
 
         impl Eq for Config {}
 
+        /// The sections, each with what it is about, in the order of the guide.
+        pub(crate) static SECTIONS: &[(&str, &str)] =
+            &[ $( (stringify!($table), concat!($($section_doc),+)) ),+ ];
+
         /// Every option there is, in the order of the guide.
         pub static OPTIONS: &[OptionInfo] = &[ $( $( OptionInfo {
             name: $name,
