@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ha_runtime::{ClusterState, Ha, MemberRole, MemberState};
-use metrics::{SetRecorderError, Unit, describe_gauge, gauge};
+use metrics::{SetRecorderError, Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::time::Instant;
 
@@ -17,6 +17,8 @@ const BUILD_INFO: &str = "ha_build_info";
 const UPTIME_SECONDS: &str = "ha_process_uptime_seconds";
 /// The status of the health document as a number.
 const HEALTH_STATUS: &str = "ha_health_status";
+/// Requests answered, by route and status code.
+const HTTP_REQUESTS: &str = "ha_http_requests_total";
 /// Members, by what gossip believes of them.
 const CLUSTER_MEMBERS: &str = "ha_cluster_members";
 /// 1 for the state that the cluster is in, 0 for the others.
@@ -80,6 +82,13 @@ impl Metrics {
         self.recorder.handle().render()
     }
 
+    /// Counts an answer. `route` is the pattern that matched, so that callers cannot invent labels.
+    pub(crate) fn count_answer(&self, route: &str, status: u16) {
+        metrics::with_local_recorder(&*self.recorder, || {
+            counter!(HTTP_REQUESTS, "route" => route.to_owned(), "status" => status.to_string()).increment(1);
+        });
+    }
+
     /// Folds recorded samples together.
     pub(crate) fn upkeep(&self) {
         self.recorder.handle().run_upkeep();
@@ -138,6 +147,7 @@ fn describe() {
     describe_gauge!(BUILD_INFO, "1, with the version of the program as a label.");
     describe_gauge!(UPTIME_SECONDS, Unit::Seconds, "Seconds since this process started to serve.");
     describe_gauge!(HEALTH_STATUS, "Health of this node: 0 healthy, 1 degraded, 2 unhealthy.");
+    describe_counter!(HTTP_REQUESTS, "Requests answered, by the route that matched and the status code.");
     describe_gauge!(CLUSTER_MEMBERS, "Members of the cluster, by what gossip believes of them.");
     describe_gauge!(CLUSTER_STATE, "1 for the state that the cluster is in, 0 for the others.");
     describe_gauge!(CLUSTER_IS_HEALTHY, "1 when a leader that can commit is known and no member is missing.");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -64,6 +64,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(within_time))
+        .layer(middleware::from_fn_with_state(shared.clone(), count))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(shared)
 }
@@ -85,6 +86,12 @@ async fn within_time(request: Request, next: Next) -> Response {
             format!("no answer within {} seconds; what was asked may still happen", REQUEST_TIME_MAX.as_secs());
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message).into_response()
     })
+}
+
+async fn count(State(shared): State<Shared>, route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    shared.metrics.count_answer(route.as_ref().map_or("none", MatchedPath::as_str), response.status().as_u16());
+    response
 }
 
 async fn not_found(uri: Uri) -> ApiError {

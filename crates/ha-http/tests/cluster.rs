@@ -2,9 +2,10 @@
 
 mod support;
 
+use ha_runtime::testing::{degraded, forming, healthy, id, no_quorum};
 use ha_runtime::{Node, TransferError, View};
 use serde_json::json;
-use support::{degraded, forming, healthy, id, no_quorum, stage, stage_with};
+use support::{stage, stage_with};
 
 #[tokio::test]
 async fn the_cluster_at_a_glance() {

@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{healthy, read_until, stage};
+use ha_runtime::testing::healthy;
+use support::{read_until, stage};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -37,6 +38,20 @@ async fn a_slow_reader_is_told_how_much_it_missed() {
     assert!(text.contains("event: lagged"), "{text:?}");
     assert!(text.contains("\"missed\":2"), "{text:?}");
     assert!(!text.contains("id: 2\n") && text.contains("id: 3\n"), "{text:?}");
+}
+
+#[tokio::test]
+async fn who_comes_back_is_told_what_was_missed() {
+    let stage = stage(healthy()).await;
+    for (seen, notice) in [("6", None), ("4", Some("\"missed\":2")), ("7", Some("started anew")), ("x", None)] {
+        let header = format!("Last-Event-ID: {seen}");
+        let mut stream = stage.caller.open("GET", "/v1/events", &[&header], "").await;
+        read_until(&mut stream, "\r\n\r\n").await;
+        stage.puppet.happen(7, "leader_changed", "node-2 leads in term 5");
+        let text = read_until(&mut stream, "id: 7").await;
+        assert_eq!(text.contains("event: lagged"), notice.is_some(), "{seen}: {text}");
+        assert!(text.contains(notice.unwrap_or("")), "{seen}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 mod support;
 
+use ha_runtime::testing::{degraded, follower, forming, healthy, no_quorum, stopped};
 use ha_runtime::{MemberRole, View};
 use serde_json::json;
-use support::{Stage, degraded, follower, forming, healthy, no_quorum, stage, stopped};
+use support::{Stage, stage};
 
 /// Status codes of /health, live, ready, primary, replica.
 async fn codes(stage: &Stage) -> [u16; 5] {
@@ -43,7 +44,7 @@ async fn the_document_says_why() {
     for (view, expected) in [
         (healthy(), json!(["healthy", null])),
         (degraded(), json!(["degraded", ["node-3 has failed: it is silent"]])),
-        (forming(), json!(["degraded", ["the cluster has not formed yet: 1 of 2 nodes found"]])),
+        (forming(), json!(["degraded", ["the cluster has not formed yet; 1 of 2 nodes found"]])),
         (stopped(), json!(["unhealthy", ["this node has stopped taking part: the disk failed: I/O error"]])),
         (
             no_quorum(),
@@ -75,7 +76,7 @@ async fn a_refused_probe_says_why_and_who_leads() {
     );
     assert!(answer.head.contains("cache-control: no-store"), "{}", answer.head);
     stage.puppet.show(forming());
-    let message = "the cluster has not formed yet: 1 of 2 nodes found";
+    let message = "the cluster has not formed yet; 1 of 2 nodes found";
     assert_eq!(
         stage.caller.get("/health/ready").await.json(),
         json!({"error": {"code": "not_ready", "message": message}})
@@ -119,4 +120,21 @@ async fn metrics_follow_the_view() {
     assert!(body.lines().any(|line| line == "ha_cluster_members{state=\"failed\"} 2"), "{body}");
     assert!(body.lines().any(|line| line == "ha_cluster_is_leader 0"), "{body}");
     assert!(body.lines().any(|line| line.starts_with("ha_process_uptime_seconds ")), "{body}");
+}
+
+#[tokio::test]
+async fn answers_are_counted_by_route() {
+    let stage = stage(healthy()).await;
+    for path in ["/health", "/health", "/v1/nothing", "/v1/nowhere"] {
+        stage.caller.get(path).await;
+    }
+    stage.caller.post_json("/v1/cluster", "{}").await;
+    let body = stage.caller.get("/metrics").await.body;
+    for line in [
+        "ha_http_requests_total{route=\"/health\",status=\"200\"} 2",
+        "ha_http_requests_total{route=\"none\",status=\"404\"} 2",
+        "ha_http_requests_total{route=\"/v1/cluster\",status=\"405\"} 1",
+    ] {
+        assert!(body.lines().any(|found| found == line), "{line:?} is missing in\n{body}");
+    }
 }

@@ -3,71 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests")]
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use ha_http::{Config, Server, Token};
-use ha_runtime::{
-    Address, ClusterHandle, ClusterId, ClusterSeat, Epoch, Event, Ha, Incarnation, Member, MemberRole, MemberState,
-    Node, NodeId, Rooms, Term, TransferError, View, Votes,
-};
+use ha_runtime::testing::Puppet;
+use ha_runtime::{Ha, View};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{broadcast, watch};
 
 /// Nothing in these tests takes long; what does has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The strings that move the puppet.
-pub struct Puppet {
-    pub view: watch::Sender<Arc<View>>,
-    pub events: broadcast::Sender<Event>,
-    pub transfers: Mutex<Vec<Option<NodeId>>>,
-    pub transfer_answer: Mutex<Result<Node, TransferError>>,
-    pub stopped: watch::Sender<bool>,
-}
-
-impl Puppet {
-    pub fn new(view: View) -> Arc<Self> {
-        Arc::new(Self {
-            view: watch::Sender::new(Arc::new(view)),
-            events: broadcast::Sender::new(4),
-            transfers: Mutex::default(),
-            transfer_answer: Mutex::new(Err(TransferError::NoLeader)),
-            stopped: watch::Sender::new(false),
-        })
-    }
-
-    pub fn show(&self, view: View) {
-        self.view.send_replace(Arc::new(view));
-    }
-
-    pub fn happen(&self, number: u64, kind: &'static str, message: &str) {
-        self.events.send(Event { number, kind, message: message.to_owned() }).unwrap();
-    }
-}
-
-impl ClusterSeat for Puppet {
-    fn watch(&self) -> watch::Receiver<Arc<View>> {
-        self.view.subscribe()
-    }
-
-    fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
-    }
-
-    fn transfer_leader(&self, to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>> {
-        self.transfers.lock().unwrap().push(to);
-        Box::pin(std::future::ready(self.transfer_answer.lock().unwrap().clone()))
-    }
-
-    fn stop(&self) -> BoxFuture<'_, ()> {
-        self.stopped.send_replace(true);
-        Box::pin(std::future::ready(()))
-    }
-}
 
 /// A served node.
 pub struct Stage {
@@ -83,8 +30,7 @@ pub async fn stage(view: View) -> Stage {
 
 pub async fn stage_with(view: View, listen: &str, token: Option<&str>) -> Stage {
     let puppet = Puppet::new(view);
-    let rooms = Rooms { cluster: true, ..Rooms::default() };
-    let ha = Ha::assemble(rooms, ClusterHandle::new(puppet.clone()));
+    let ha = puppet.node();
     let token = token.map(|token| Token::new(token).unwrap());
     let config = Config { listen: listen.parse().unwrap(), token, ..Config::default() };
     let server = ha_http::listen(config).await.unwrap().serve(ha.clone());
@@ -164,93 +110,4 @@ pub async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     .await
     .unwrap_or_else(|_| panic!("{text:?} did not come"));
     String::from_utf8(read).unwrap()
-}
-
-pub fn id(text: &str) -> NodeId {
-    text.parse().unwrap()
-}
-
-fn member(node: &str, port: u16, role: MemberRole) -> Member {
-    Member {
-        node_id: id(node),
-        address: "10.0.0.1".to_owned(),
-        port,
-        state: MemberState::Alive,
-        role,
-        priority: 100,
-        voter: true,
-    }
-}
-
-/// Three members; this is node-1, and it leads.
-pub fn healthy() -> View {
-    let address: Address = "10.0.0.1:7946".parse().unwrap();
-    View {
-        cluster_id: Some(ClusterId(0xabc)),
-        cluster_name: "default".to_owned(),
-        node_id: id("node-1"),
-        incarnation: Incarnation(3),
-        address: address.clone(),
-        role: Some(MemberRole::Leader),
-        term: Term(4),
-        epoch: Epoch(17),
-        leader: Some(Node::new(id("node-1"), &address)),
-        leader_is_live: true,
-        members: vec![
-            member("node-1", 7946, MemberRole::Leader),
-            member("node-2", 7947, MemberRole::Follower),
-            member("node-3", 7948, MemberRole::Follower),
-        ],
-        votes: Votes { have: 3, need: 2 },
-        waiting_for: None,
-        stopped: None,
-    }
-}
-
-/// As [`healthy`], seen from node-2.
-pub fn follower() -> View {
-    View { node_id: id("node-2"), role: Some(MemberRole::Follower), ..healthy() }
-}
-
-/// node-3 is gone.
-pub fn degraded() -> View {
-    let mut view = View { votes: Votes { have: 2, need: 2 }, ..healthy() };
-    view.members[2].state = MemberState::Failed;
-    view
-}
-
-/// Only this node is left.
-pub fn no_quorum() -> View {
-    let mut view = View {
-        role: Some(MemberRole::Follower),
-        leader: None,
-        leader_is_live: false,
-        votes: Votes { have: 1, need: 2 },
-        ..healthy()
-    };
-    view.members[0].role = MemberRole::Follower;
-    view.members[1].state = MemberState::Failed;
-    view.members[2].state = MemberState::Failed;
-    view
-}
-
-/// Nobody found yet.
-pub fn forming() -> View {
-    View {
-        cluster_id: None,
-        role: None,
-        term: Term(0),
-        epoch: Epoch(0),
-        leader: None,
-        leader_is_live: false,
-        members: vec![],
-        votes: Votes::default(),
-        waiting_for: Some("1 of 2 nodes found".to_owned()),
-        ..healthy()
-    }
-}
-
-/// The disk failed.
-pub fn stopped() -> View {
-    View { stopped: Some("the disk failed: I/O error".to_owned()), ..no_quorum() }
 }

@@ -74,7 +74,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
 /// Whether this node belongs to a cluster that can decide; `None` when it does.
 fn standing(view: &View) -> Option<Finding> {
     let waiting = |text: String| match &view.waiting_for {
-        Some(sentence) => format!("{text}: {sentence}"),
+        Some(sentence) => format!("{text}; {sentence}"),
         None => text,
     };
     if view.cluster_id.is_none() {

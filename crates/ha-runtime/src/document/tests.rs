@@ -1,45 +1,8 @@
-use ha_cluster::{
-    Address, ClusterId, Epoch, Incarnation, Member, MemberRole, MemberState, Node, NodeId, Term, View, Votes,
-};
+use ha_cluster::{MemberState, View, Votes};
 use serde_json::{Value, json};
 
 use super::*;
-
-fn id(text: &str) -> NodeId {
-    text.parse().unwrap()
-}
-
-fn member(node: &str, role: MemberRole) -> Member {
-    Member {
-        node_id: id(node),
-        address: "10.0.0.1".to_owned(),
-        port: 7946,
-        state: MemberState::Alive,
-        role,
-        priority: 100,
-        voter: true,
-    }
-}
-
-fn healthy() -> View {
-    let address: Address = "10.0.0.1:7946".parse().unwrap();
-    View {
-        cluster_id: Some(ClusterId(0xabc)),
-        cluster_name: "default".to_owned(),
-        node_id: id("node-1"),
-        incarnation: Incarnation(3),
-        address: address.clone(),
-        role: Some(MemberRole::Leader),
-        term: Term(4),
-        epoch: Epoch(17),
-        leader: Some(Node::new(id("node-1"), &address)),
-        leader_is_live: true,
-        members: vec![member("node-1", MemberRole::Leader), member("node-2", MemberRole::Follower)],
-        votes: Votes { have: 2, need: 2 },
-        waiting_for: None,
-        stopped: None,
-    }
-}
+use crate::testing::{degraded, forming, healthy, no_quorum, stopped};
 
 fn on() -> Rooms {
     Rooms { cluster: true, ..Rooms::default() }
@@ -60,8 +23,8 @@ fn all_off_says_only_that() {
 #[test]
 fn a_healthy_member_in_full() {
     let document = serde_json::to_value(build(on(), &healthy(), false)).unwrap();
-    let member = |node: &str, role: &str| {
-        json!({"node_id": node, "address": "10.0.0.1", "port": 7946, "state": "alive", "role": role, "priority": 100,
+    let member = |node: &str, port: u16, role: &str| {
+        json!({"node_id": node, "address": "10.0.0.1", "port": port, "state": "alive", "role": role, "priority": 100,
             "voter": true})
     };
     assert_eq!(
@@ -73,11 +36,14 @@ fn a_healthy_member_in_full() {
                 "enabled": true,
                 "version": env!("CARGO_PKG_VERSION"),
                 "cluster_info": {
-                    "total_nodes": 2, "active_nodes": 2, "leader_node": "node-1", "state": "healthy", "is_healthy": true,
+                    "total_nodes": 3, "active_nodes": 3, "leader_node": "node-1", "state": "healthy", "is_healthy": true,
                     "cluster_id": "00000000000000000000000000000abc", "cluster_name": "default", "node_id": "node-1",
                     "incarnation": 3, "address": "10.0.0.1:7946", "role": "leader", "term": 4, "epoch": 17,
-                    "votes": {"have": 2, "need": 2},
-                    "members": [member("node-1", "leader"), member("node-2", "follower")],
+                    "votes": {"have": 3, "need": 2},
+                    "members": [
+                        member("node-1", 7946, "leader"), member("node-2", 7947, "follower"),
+                        member("node-3", 7948, "follower"),
+                    ],
                     "waiting_for": null, "stopped": null,
                 },
             },
@@ -87,16 +53,7 @@ fn a_healthy_member_in_full() {
 
 #[test]
 fn forming_is_degraded_and_says_what_it_waits_for() {
-    let view = View {
-        cluster_id: None,
-        role: None,
-        leader: None,
-        members: vec![],
-        votes: Votes::default(),
-        waiting_for: Some("1 of 2 nodes found".to_owned()),
-        ..healthy()
-    };
-    assert_eq!(verdict(&view), json!(["degraded", ["the cluster has not formed yet: 1 of 2 nodes found"]]));
+    assert_eq!(verdict(&forming()), json!(["degraded", ["the cluster has not formed yet; 1 of 2 nodes found"]]));
 }
 
 #[test]
@@ -107,11 +64,12 @@ fn a_node_that_has_not_joined_is_degraded_although_it_sees_no_leader() {
 
 #[test]
 fn a_missing_member_is_degraded() {
-    let mut view = healthy();
-    view.members[1].state = MemberState::Failed;
-    assert_eq!(verdict(&view), json!(["degraded", ["node-2 has failed: it is silent"]]));
-    view.members[1].state = MemberState::Suspect;
-    assert_eq!(verdict(&view), json!(["degraded", ["node-2 is suspect: it missed probes"]]));
+    let mut view = degraded();
+    assert_eq!(verdict(&view), json!(["degraded", ["node-3 has failed: it is silent"]]));
+    view.members[2].state = MemberState::Suspect;
+    assert_eq!(verdict(&view), json!(["degraded", ["node-3 is suspect: it missed probes"]]));
+    view.members[2].state = MemberState::Left;
+    assert_eq!(verdict(&view), json!(["degraded", ["node-3 has left: it said goodbye"]]));
 }
 
 #[test]
@@ -125,23 +83,31 @@ fn without_a_live_leader_a_member_is_unhealthy() {
 
 #[test]
 fn too_few_votes_are_unhealthy_also_under_a_live_leader() {
-    let mut view = View { votes: Votes { have: 1, need: 2 }, ..healthy() };
-    view.members[1].state = MemberState::Failed;
-    view.waiting_for = Some("node-2 must come back".to_owned());
+    let view = View { votes: Votes { have: 1, need: 2 }, ..degraded() };
+    let no_quorum = "no quorum: 1 of the 2 votes needed are here";
+    assert_eq!(verdict(&view), json!(["unhealthy", [no_quorum, "node-3 has failed: it is silent"]]));
+}
+
+#[test]
+fn a_lone_survivor_is_unhealthy_and_says_what_it_waits_for() {
+    let view = View { waiting_for: Some("node-2 or node-3 must come back".to_owned()), ..no_quorum() };
     assert_eq!(
         verdict(&view),
         json!([
             "unhealthy",
-            ["no quorum: 1 of the 2 votes needed are here: node-2 must come back", "node-2 has failed: it is silent",]
+            [
+                "no quorum: 1 of the 2 votes needed are here; node-2 or node-3 must come back",
+                "node-2 has failed: it is silent",
+                "node-3 has failed: it is silent",
+            ]
         ])
     );
 }
 
 #[test]
 fn a_stopped_node_is_unhealthy_and_says_only_why() {
-    let mut view = View { stopped: Some("the disk failed: I/O error".to_owned()), ..healthy() };
-    view.members[1].state = MemberState::Failed;
-    assert_eq!(verdict(&view), json!(["unhealthy", ["this node has stopped taking part: the disk failed: I/O error"]]));
+    let reason = "this node has stopped taking part: the disk failed: I/O error";
+    assert_eq!(verdict(&stopped()), json!(["unhealthy", [reason]]));
 }
 
 #[test]
