@@ -149,10 +149,10 @@ impl Builder {
             };
             match find(name) {
                 Some(option) => statements.push(Statement { option, given: Given::Text(value.clone()), source }),
-                None => problems.push(
-                    Problem::new(ProblemKind::Unknown, Mention::new(name, None, source), "no option has this name")
-                        .nearest(nearest_name(name)),
-                ),
+                None => {
+                    let problem = Problem::unknown(name, value, source, nearest_name(name).as_deref());
+                    problems.push(problem.accepted_unless_nearest(|| "a name that `ha config show` prints".to_owned()));
+                }
             }
         }
         statements

@@ -93,8 +93,12 @@ fn timing(text: &mut String) -> fmt::Result {
     writeln!(text, "\n## How long a failover takes\n\n{about}\n")?;
     writeln!(text, "| time | default | `lan` | made up of |\n|---|---|---|---|")?;
     for (default, lan) in defaults.terms.iter().zip(&lan.terms) {
-        let (of, formula) = (print_seconds(default.time), &default.formula);
-        writeln!(text, "| {} | {of} | {} | {formula} |", default.name, print_seconds(lan.time))?;
+        let formula = match &lan.formula {
+            same if *same == default.formula => same.clone(),
+            other => format!("{}; `lan`: {other}", default.formula),
+        };
+        let (of, in_lan) = (print_seconds(default.time), print_seconds(lan.time));
+        writeln!(text, "| {} | {of} | {in_lan} | {formula} |", default.name)?;
     }
     let totals = |terms: &[Term]| terms.iter().map(|term| print_seconds(term.time)).collect::<Vec<_>>();
     for ((total, of), lan) in defaults.totals.iter().zip(totals(&defaults.totals)).zip(totals(&lan.totals)) {

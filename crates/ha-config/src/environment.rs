@@ -28,13 +28,9 @@ pub(crate) fn read(variables: &[(OsString, OsString)], statements: &mut Vec<Stat
                 Problem::new(ProblemKind::Value, Mention::new(option.name, None, source), "is not valid UTF-8")
                     .accepted(option.accepted()),
             ),
-            (None, _) => {
+            (None, value) => {
                 if let Some(nearest) = nearest_variable(name) {
-                    // The value is not shown: it may be a secret under a misspelt name.
-                    problems.push(
-                        Problem::new(ProblemKind::Unknown, Mention::new(name, None, source), "no option has this name")
-                            .nearest(Some(nearest)),
-                    );
+                    problems.push(Problem::unknown(name, value.unwrap_or_default(), source, Some(nearest)));
                 }
             }
         }

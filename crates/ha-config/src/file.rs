@@ -121,9 +121,10 @@ impl Reader<'_> {
         let line = self.line(key.span().start);
         let source = self.source(line);
         let Some(option) = OPTIONS.iter().find(|option| option.table == table && option.key == name) else {
-            let mention = Mention::new(format!("{table}.{name}"), None, source);
-            let problem = Problem::new(ProblemKind::Unknown, mention, "no option has this name")
-                .nearest(nearest_key(table, name));
+            let shown = given(value.get_ref()).map_or_else(str::to_owned, |given| given.to_string());
+            let nearest = nearest_key(table, name);
+            let problem = Problem::unknown(&format!("{table}.{name}"), &shown, source, nearest.as_deref());
+            let problem = problem.accepted_unless_nearest(|| format!("under [{table}]: {}", keys(table)));
             return self.complain(line, problem);
         };
         match given(value.get_ref()) {
@@ -138,6 +139,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+fn keys(table: &str) -> String {
+    let keys = OPTIONS.iter().filter(|option| option.table == table).map(|option| option.key);
+    keys.collect::<Vec<_>>().join(", ")
 }
 
 /// The value in the words of the environment, or what else it is.

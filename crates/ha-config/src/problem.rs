@@ -1,9 +1,11 @@
 //! What is wrong with a configuration: all of it at once, each with its place and what would be right.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::names::find;
 use crate::source::Source;
 
 /// Longest value that is shown.
@@ -79,9 +81,32 @@ impl Problem {
         self
     }
 
+    /// For names: where there is no suggestion, says where the right ones are.
+    pub(crate) fn accepted_unless_nearest(self, accepted: impl FnOnce() -> String) -> Self {
+        if self.nearest.is_some() { self } else { self.accepted(accepted()) }
+    }
+
     pub(crate) fn nearest(mut self, nearest: Option<impl Into<String>>) -> Self {
         self.nearest = nearest.map(Into::into);
         self
+    }
+
+    /// A name that no option has. The value is shown only where the option that was probably meant is no secret.
+    pub(crate) fn unknown(name: &str, value: &str, source: Source, nearest: Option<&str>) -> Self {
+        let is_harmless = nearest.and_then(find).is_some_and(|option| !option.secret);
+        let mention = Mention::new(name, is_harmless.then_some(value), source);
+        Self::new(ProblemKind::Unknown, mention, "no option has this name").nearest(nearest)
+    }
+
+    /// Where somebody would look for it: the layer, the file, the line.
+    fn place(&self) -> (bool, u8, PathBuf, usize) {
+        let is_contradiction = self.kind == ProblemKind::Contradiction;
+        match self.settings.first().map(|setting| &setting.source) {
+            Some(Source::File { path, line }) if !is_contradiction => (false, 1, path.clone(), *line),
+            Some(Source::Environment { .. }) if !is_contradiction => (false, 2, PathBuf::new(), 0),
+            Some(Source::CommandLine { .. }) if !is_contradiction => (false, 3, PathBuf::new(), 0),
+            _ => (is_contradiction, 0, PathBuf::new(), 0),
+        }
     }
 
     /// Whether it is about this option.
@@ -111,11 +136,12 @@ pub struct Problems(Vec<Problem>);
 
 impl Problems {
     /// `None` when nothing is wrong.
-    pub(crate) fn of(problems: Vec<Problem>) -> Option<Self> {
+    pub(crate) fn of(mut problems: Vec<Problem>) -> Option<Self> {
+        problems.sort_by_cached_key(Problem::place);
         if problems.is_empty() { None } else { Some(Self(problems)) }
     }
 
-    /// Each of them, in the order of the layers; contradictions last.
+    /// Each of them, in the order of the layers and of the lines of a file; contradictions last.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
     }

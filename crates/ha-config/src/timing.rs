@@ -45,10 +45,16 @@ pub fn lease_lower_bound(config: &Config) -> Duration {
     config.cluster.node_timeout.saturating_mul(100 - DRIFT_PERCENT - MARGIN_PERCENT) / 100
 }
 
-/// A check that begins to hang right after it succeeded is noticed so late.
-fn unhealthy_after(interval: Duration, threshold: u32, timeout: Duration) -> Duration {
-    let others = interval.max(timeout).saturating_mul(threshold.saturating_sub(1));
-    interval.saturating_add(others).saturating_add(timeout)
+/// A check that begins to hang right after it succeeded is noticed so late, and why. The next check begins when the
+/// interval is over and the last check too.
+fn unhealthy(interval: (&str, Duration), threshold: (&str, u32), timeout: (&str, Duration)) -> (String, Duration) {
+    let others = interval.1.max(timeout.1).saturating_mul(threshold.1.saturating_sub(1));
+    let formula = if timeout.1 > interval.1 {
+        format!("{} + {} × {}: checks that hang follow one another", interval.0, timeout.0, threshold.0)
+    } else {
+        format!("{} × {} + {}", interval.0, threshold.0, timeout.0)
+    };
+    (formula, interval.1.saturating_add(others).saturating_add(timeout.1))
 }
 
 /// One line of [`Timing`]. In JSON `time` is a number of seconds, `seconds`.
@@ -92,18 +98,19 @@ impl Config {
             formula: "longest election timeout, twice = 2 × 1.6 × CLUSTER_ELECTION_TIMEOUT".to_owned(),
             time: election_timeout_max(self).saturating_mul(2),
         };
-        let unhealthy = Term {
-            name: "detect an unhealthy service on a node that lives",
-            formula: "FAILOVER_HEALTH_CHECK_INTERVAL × FAILOVER_FAILURE_THRESHOLD + HEALTH_CHECK_TIMEOUT \
-                      (checks that hang longer than the interval follow one another)"
-                .to_owned(),
-            time: unhealthy_after(failover.health_check_interval, failover.failure_threshold, health.check_timeout),
-        };
-        let component = Term {
-            name: "notice an unhealthy component",
-            formula: "HEALTH_CHECK_INTERVAL × HEALTH_FAILURE_THRESHOLD + HEALTH_CHECK_TIMEOUT".to_owned(),
-            time: unhealthy_after(health.check_interval, health.failure_threshold, health.check_timeout),
-        };
+        let check_timeout = ("HEALTH_CHECK_TIMEOUT", health.check_timeout);
+        let (formula, time) = unhealthy(
+            ("FAILOVER_HEALTH_CHECK_INTERVAL", failover.health_check_interval),
+            ("FAILOVER_FAILURE_THRESHOLD", failover.failure_threshold),
+            check_timeout,
+        );
+        let service = Term { name: "detect an unhealthy service on a node that lives", formula, time };
+        let (formula, time) = unhealthy(
+            ("HEALTH_CHECK_INTERVAL", health.check_interval),
+            ("HEALTH_FAILURE_THRESHOLD", health.failure_threshold),
+            check_timeout,
+        );
+        let component = Term { name: "notice an unhealthy component", formula, time };
         let stable = Term {
             name: "be sure: the suspicion must hold",
             formula: "fixed; not after a crash".to_owned(),
@@ -137,13 +144,13 @@ impl Config {
                 "silence: until it serves, or the attempt has failed",
                 &[&silence, &stable, &agree, &lease, &promote],
             ),
-            total("unhealthy: until the next primary is told to start", &[&unhealthy, &stable, &agree, &lease]),
+            total("unhealthy: until the next primary is told to start", &[&service, &stable, &agree, &lease]),
             total(
                 "unhealthy: until it serves, or the attempt has failed",
-                &[&unhealthy, &stable, &agree, &lease, &promote],
+                &[&service, &stable, &agree, &lease, &promote],
             ),
         ];
-        Timing { terms: vec![crash, silence, unhealthy, component, stable, agree, lease, stop, promote], totals }
+        Timing { terms: vec![crash, silence, service, component, stable, agree, lease, stop, promote], totals }
     }
 }
 

@@ -32,7 +32,7 @@ fn the_guides_file_works() {
 #[test]
 fn the_guides_mistake_is_the_one_it_shows() {
     let guide = docs::markdown();
-    let shown = guide.split("ha config check ha.toml\n").nth(1).unwrap().lines().next().unwrap();
+    let shown = guide.split("ha config check ha.toml\n").nth(1).unwrap().lines().nth(1).unwrap();
     let problems = Config::builder().with_toml("ha.toml", "\n[cluster]\nhartbeat_interval = 1").build().unwrap_err();
     assert!(shown.ends_with(&problems.to_string()), "{shown}\n{problems}");
 }

@@ -27,9 +27,9 @@ seed_nodes = ['node-1']
     assert_eq!(
         in_file(text),
         [
-            "cluster.nam (file ha.toml line 6): no option has this name; did you mean cluster.name?",
             "HA_PRESET = ful_ha (file ha.toml line 2): is not one of the words; did you mean full_ha? \
              accepted: `development`, `simple_failover`, `full_ha` or `distributed`",
+            "cluster.nam = blue (file ha.toml line 6): no option has this name; did you mean cluster.name?",
             "CLUSTER_PORT = 70000 (file ha.toml line 7): is out of range; accepted: a whole number from 0 to 65535",
             "CLUSTER_SEED_NODES = [node-1] (file ha.toml line 9): has an item node-1 that has no port \
              from 1 to 65535; accepted: up to 256 of `host:port` or `dns:NAME:PORT`, separated by commas; \
@@ -72,7 +72,7 @@ fn every_layer_is_looked_through() {
         .unwrap_err();
     let kinds: Vec<ProblemKind> = problems.iter().map(|problem| problem.kind).collect();
     use ProblemKind::{File, Syntax, Unknown, Value};
-    assert_eq!(kinds, [File, Unknown, Unknown, Syntax, Value, Value, Value], "{problems}");
+    assert_eq!(kinds, [File, Value, Unknown, Value, Unknown, Syntax, Value], "{problems}");
     assert_eq!(problems.count(), 7);
 }
 
@@ -85,16 +85,23 @@ fn a_value_refused_below_is_reported_although_a_higher_layer_has_a_good_one() {
 #[test]
 fn names_are_found_again() {
     for (text, expected) in [
+        (
+            "[state]\ncolour = 1",
+            "state.colour (file ha.toml line 2): no option has this name; accepted: under [state]: enabled",
+        ),
         ("[clutser]\nport = 1", "[clutser] (file ha.toml line 1): no table has this name; did you mean [cluster]?"),
         ("port = 1", "port (file ha.toml line 1): no option stands outside a table; did you mean cluster.port?"),
         (
             "CLUSTER_PORT = 1",
             "CLUSTER_PORT (file ha.toml line 1): no option stands outside a table; did you mean cluster.port?",
         ),
-        ("[cluster]\nCLUSTER_PORT = 1", "cluster.CLUSTER_PORT (file ha.toml line 2): no option has this name; did you"),
+        (
+            "[cluster]\nCLUSTER_PORT = 1",
+            "cluster.CLUSTER_PORT = 1 (file ha.toml line 2): no option has this name; did you",
+        ),
         (
             "[cluster]\nbatch_size = 1",
-            "cluster.batch_size (file ha.toml line 2): no option has this name; did you mean r",
+            "cluster.batch_size = 1 (file ha.toml line 2): no option has this name; did you mean r",
         ),
         (
             "cluster = 1",
