@@ -42,6 +42,19 @@ const CLUSTER_INCARNATION: &str = "ha_cluster_incarnation";
 /// 1 when this node has stopped taking part, as after a disk error.
 const CLUSTER_STOPPED: &str = "ha_cluster_stopped";
 
+/// Bytes sent to other nodes.
+const NET_SENT_BYTES: &str = "ha_net_sent_bytes_total";
+/// Bytes received from other nodes.
+const NET_RECEIVED_BYTES: &str = "ha_net_received_bytes_total";
+/// Frames sent to other nodes.
+const NET_SENT_FRAMES: &str = "ha_net_sent_frames_total";
+/// Frames received from other nodes.
+const NET_RECEIVED_FRAMES: &str = "ha_net_received_frames_total";
+/// Connections with other nodes that are open.
+const NET_CONNECTIONS: &str = "ha_net_connections";
+/// Connections that one side turned away.
+const NET_REFUSED: &str = "ha_net_refused_total";
+
 const MEMBER_STATES: [(MemberState, &str); 4] = [
     (MemberState::Alive, "alive"),
     (MemberState::Suspect, "suspect"),
@@ -119,6 +132,14 @@ impl Metrics {
         gauge!(CLUSTER_VOTES_NEED).set(view.votes.need as f64);
         gauge!(CLUSTER_INCARNATION).set(view.incarnation.0 as f64);
         gauge!(CLUSTER_STOPPED).set(flag(view.stopped.is_some()));
+        if let Some(traffic) = ha.cluster().traffic() {
+            counter!(NET_SENT_BYTES).absolute(traffic.sent_bytes);
+            counter!(NET_RECEIVED_BYTES).absolute(traffic.received_bytes);
+            counter!(NET_SENT_FRAMES).absolute(traffic.sent_frames);
+            counter!(NET_RECEIVED_FRAMES).absolute(traffic.received_frames);
+            gauge!(NET_CONNECTIONS).set(traffic.connections as f64);
+            counter!(NET_REFUSED).absolute(traffic.refused);
+        }
     }
 }
 
@@ -159,4 +180,10 @@ fn describe() {
     describe_gauge!(CLUSTER_VOTES_NEED, "Fewest voters that may commit.");
     describe_gauge!(CLUSTER_INCARNATION, "How often this node has started.");
     describe_gauge!(CLUSTER_STOPPED, "1 when this node has stopped taking part, as after a disk error.");
+    describe_counter!(NET_SENT_BYTES, "Bytes sent to other nodes, headers included.");
+    describe_counter!(NET_RECEIVED_BYTES, "Bytes received from other nodes, headers included.");
+    describe_counter!(NET_SENT_FRAMES, "Frames sent to other nodes.");
+    describe_counter!(NET_RECEIVED_FRAMES, "Frames received from other nodes.");
+    describe_gauge!(NET_CONNECTIONS, "Connections with other nodes that are open, dialled and accepted.");
+    describe_counter!(NET_REFUSED, "Connections with other nodes that one side turned away.");
 }

@@ -111,6 +111,13 @@ async fn metrics_follow_the_view() {
         "ha_cluster_votes_have 2",
         "ha_cluster_votes_need 2",
         "ha_cluster_stopped 0",
+        "# TYPE ha_net_sent_bytes_total counter",
+        "ha_net_sent_bytes_total 1000",
+        "ha_net_received_bytes_total 2000",
+        "ha_net_sent_frames_total 10",
+        "ha_net_received_frames_total 20",
+        "ha_net_connections 4",
+        "ha_net_refused_total 1",
         "ha_health_status 1",
     ] {
         assert!(answer.body.lines().any(|found| found == line), "{line:?} is missing in\n{}", answer.body);

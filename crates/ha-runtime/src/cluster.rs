@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use ha_cluster::{Cluster, ClusterInfo, Event, Member, Node, NodeId, TransferError, View};
+use ha_net::Traffic;
 use tokio::sync::{broadcast, watch};
 
 /// What a node can see and ask of its cluster. The seam between the outside of a node (HTTP, the program) and the
@@ -14,6 +15,11 @@ pub trait ClusterSeat: Send + Sync + 'static {
 
     /// What happens from now on.
     fn events(&self) -> broadcast::Receiver<Event>;
+
+    /// What has gone between this node and others, where it is counted.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
 
     /// See [`Cluster::transfer_leader`].
     fn transfer_leader(&self, to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>>;
@@ -97,6 +103,11 @@ impl ClusterHandle {
     /// What happens from now on. A reader that falls too far behind is told how many it missed.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.seat.events()
+    }
+
+    /// What has gone between this node and others, counted from its start; `None` where nobody counts.
+    pub fn traffic(&self) -> Option<Traffic> {
+        self.seat.traffic()
     }
 
     /// Hands leadership to a node, or to the best candidate; returns once it leads. Any node may be asked. Cancel-safe

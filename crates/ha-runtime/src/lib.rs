@@ -49,3 +49,4 @@ pub use ha_cluster::{
     Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Incarnation, Member, MemberRole, MemberState, Node,
     NodeId, Term, TransferError, View, Votes,
 };
+pub use ha_net::Traffic;

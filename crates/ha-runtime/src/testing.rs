@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::{
     Address, ClusterHandle, ClusterId, ClusterSeat, Epoch, Event, Ha, Incarnation, Member, MemberRole, MemberState,
-    Node, NodeId, Rooms, Term, TransferError, View, Votes,
+    Node, NodeId, Rooms, Term, Traffic, TransferError, View, Votes,
 };
 
 /// Events that a slow reader of a puppet may leave unread.
@@ -68,6 +68,17 @@ impl ClusterSeat for Puppet {
         let events = self.events.subscribe();
         self.followers.send_modify(|count| *count += 1);
         events
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(Traffic {
+            sent_bytes: 1000,
+            received_bytes: 2000,
+            sent_frames: 10,
+            received_frames: 20,
+            connections: 4,
+            refused: 1,
+        })
     }
 
     fn transfer_leader(&self, to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>> {

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod config;
 mod events;
 mod health;
 mod leader;
@@ -30,6 +31,9 @@ pub(crate) enum Command {
     Health(ClientArgs),
     /// Follow what happens on a node.
     Events(ClientArgs),
+    /// Show, check or time a configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Print the version of this program.
     Version(version::Args),
 }
@@ -45,6 +49,7 @@ impl Command {
             Self::Transfer(args) => ask(transfer::run(args)),
             Self::Health(args) => ask(health::run(args)),
             Self::Events(args) => ask(events::run(args)),
+            Self::Config(command) => command.run(),
             Self::Version(args) => version::run(args),
         }
     }
