@@ -135,8 +135,9 @@ options! {
         "FAILOVER_HEALTH_CHECK_INTERVAL" health_check_interval: Duration = seconds(5), within TIME, waits for "failover";
         /// Consecutive failed checks after which the primary has failed.
         "FAILOVER_FAILURE_THRESHOLD" failure_threshold: u32 = 3, within COUNT, waits for "failover";
-        /// How long a recovered node must stay healthy before it may become primary again.
-        "FAILOVER_RECOVERY_WAIT_TIME" recovery_wait_time: Duration = seconds(60), within WAIT, waits for "failover";
+        /// How long a recovered node must stay healthy before it may become primary again, and how long a node of higher
+        /// priority must be healthy and caught up before leadership is handed to it.
+        "FAILOVER_RECOVERY_WAIT_TIME" recovery_wait_time: Duration = seconds(60), within WAIT;
         /// Attempts to promote one node before the next candidate has its turn.
         "FAILOVER_MAX_ATTEMPTS" max_attempts: u32 = 3, within COUNT, waits for "failover";
         /// Whether the primary returns by itself to the highest priority, after the wait above.
@@ -188,9 +189,9 @@ options! {
         /// The port of the HTTP API; 0 lets the system choose.
         "HTTP_PORT" port: u16 = 8080, within PORT;
         /// Bearer token; without one, calls that change anything are answered only on a loopback address.
-        "HTTP_TOKEN" token: Option<Secret> = None, within TOKEN, waits for "the guarded HTTP API";
+        "HTTP_TOKEN" token: Option<Secret> = None, within TOKEN;
         /// A file that holds the bearer token; one newline at its end is not part of it.
-        "HTTP_TOKEN_FILE" token_file: Option<PathBuf> = None, waits for "the guarded HTTP API";
+        "HTTP_TOKEN_FILE" token_file: Option<PathBuf> = None;
     }
 }
 
