@@ -1,0 +1,121 @@
+//! What a whole local cluster is started with.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::binary::{self, BuildError};
+use super::ports::PortBlock;
+use super::spec::NodeSpec;
+
+/// What a whole local cluster is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Nodes that keep data.
+    pub nodes: usize,
+    /// Whether one more node only votes.
+    pub witness: bool,
+    /// The program; built first when `None`.
+    pub binary: Option<PathBuf>,
+    /// Options of every node, by their environment names.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Why a cluster could not be prepared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// The program was not built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// No ports, or no folder.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What failed.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Settings {
+    /// This many nodes with the timers of one machine room, and nothing else turned on.
+    pub fn new(nodes: usize) -> Self {
+        let options = BTreeMap::from([
+            ("HA_PROFILE".to_owned(), "lan".to_owned()),
+            ("HA_QUORUM_SIZE".to_owned(), if nodes == 1 { "1" } else { "2" }.to_owned()),
+        ]);
+        Self { nodes, witness: false, binary: None, options }
+    }
+
+    /// With one more node that only votes.
+    #[must_use]
+    pub fn with_witness(mut self) -> Self {
+        self.witness = true;
+        self
+    }
+
+    /// With an option on every node.
+    #[must_use]
+    pub fn with(mut self, option: &str, value: &str) -> Self {
+        self.options.insert(option.to_owned(), value.to_owned());
+        self
+    }
+
+    /// All processes: nodes and witness.
+    pub fn processes(&self) -> usize {
+        self.nodes + usize::from(self.witness)
+    }
+
+    /// The nodes below a folder, on ports of a block.
+    pub(super) fn specs_on_block(&self, root: &Path, block: &mut PortBlock) -> Result<Vec<NodeSpec>, PrepareError> {
+        let binary = match &self.binary {
+            Some(binary) => binary.clone(),
+            None => binary::for_tests()?,
+        };
+        let mut ports = || block.port().map_err(|source| PrepareError::Io { doing: "looking for a free port", source });
+        let pairs =
+            (0..self.processes()).map(|_| Ok((ports()?, ports()?))).collect::<Result<Vec<_>, PrepareError>>()?;
+        Ok(self.specs(root, &binary, &pairs))
+    }
+
+    /// The nodes below a folder, with a cluster port and an HTTP port each.
+    pub fn specs(&self, root: &Path, binary: &Path, ports: &[(u16, u16)]) -> Vec<NodeSpec> {
+        let seeds = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        let spec = |(index, (cluster_port, http_port)): (usize, &(u16, u16))| {
+            let witness = index >= self.nodes;
+            let node_id = if witness { "witness".to_owned() } else { format!("node-{}", index + 1) };
+            let mut options = self.options.clone();
+            options.entry("CLUSTER_SEED_NODES".to_owned()).or_insert_with(|| seeds.clone());
+            options.entry("HA_MIN_NODES".to_owned()).or_insert_with(|| self.processes().to_string());
+            NodeSpec {
+                directory: root.join(&node_id),
+                node_id,
+                witness,
+                cluster_port: *cluster_port,
+                http_port: *http_port,
+                binary: binary.to_owned(),
+                options,
+            }
+        };
+        ports.iter().take(self.processes()).enumerate().map(spec).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_witness_comes_last_and_everybody_is_a_seed() {
+        let settings = Settings::new(2).with_witness();
+        let specs = settings.specs(Path::new("root"), Path::new("ha"), &[(1, 2), (3, 4), (5, 6)]);
+        let ids: Vec<_> = specs.iter().map(|s| s.node_id.as_str()).collect();
+        assert_eq!(ids, ["node-1", "node-2", "witness"]);
+        assert!(specs[2].witness && !specs[1].witness);
+        for spec in &specs {
+            assert_eq!(spec.options["CLUSTER_SEED_NODES"], "127.0.0.1:1,127.0.0.1:3,127.0.0.1:5");
+            assert_eq!(spec.options["HA_MIN_NODES"], "3");
+        }
+    }
+}
