@@ -1,5 +1,6 @@
 //! `cluster-status`: one look at every node.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use xtask::local_cluster::{Node, NodeStatus, ProcessState, StateFile, agreed_leader, binary};
@@ -60,8 +61,15 @@ pub(crate) fn print_table(statuses: &[NodeStatus]) {
             (process_tone, process),
             (None, status.cluster_address.clone()),
             (None, status.http_url.clone()),
-            (Some(Tone::Faint), status.log.clone()),
+            (Some(Tone::Faint), from_here(&status.log)),
         ]);
     }
     table.print();
+}
+
+/// A path as short as it can be written from the current folder.
+fn from_here(path: &str) -> String {
+    let short =
+        std::env::current_dir().ok().and_then(|here| Path::new(path).strip_prefix(here).ok().map(Path::to_path_buf));
+    short.map_or_else(|| path.to_owned(), |short| short.display().to_string())
 }

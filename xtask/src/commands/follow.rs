@@ -84,6 +84,12 @@ fn change(before: &NodeStatus, after: &NodeStatus) -> Option<(Tone, String)> {
         (Gone, _) if after.pid.is_some() => {
             return Some((Tone::Good, format!("started as process {}", after.pid.unwrap_or_default())));
         }
+        _ if after.pid != before.pid => {
+            return Some((
+                Tone::Good,
+                format!("ended, and started again as process {}", after.pid.unwrap_or_default()),
+            ));
+        }
         (Running, Paused) => return Some((Tone::Warning, "frozen".to_owned())),
         (Paused, Running) => return Some((Tone::Good, "woken".to_owned())),
         _ => {}

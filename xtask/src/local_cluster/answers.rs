@@ -77,6 +77,21 @@ impl Health {
         }
     }
 
+    /// The cluster at a glance, as this node sees it.
+    pub fn cluster(&self) -> Option<ClusterInfo> {
+        serde_json::from_value(self.ha_details.get("cluster_info")?.clone()).ok()
+    }
+
+    /// Why the node stopped taking part, as one sentence.
+    pub fn stopped(&self) -> Option<&str> {
+        self.ha_details.pointer("/cluster_info/stopped").and_then(Value::as_str)
+    }
+
+    /// A number that the node gives about its cluster, such as `term` or `epoch`.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.ha_details.get("cluster_info")?.get(name)?.as_u64()
+    }
+
     /// What this node is in the cluster, once it is a member.
     pub fn role(&self) -> Option<&str> {
         self.ha_details.pointer("/cluster_info/role").and_then(Value::as_str)

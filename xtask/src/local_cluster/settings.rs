@@ -8,6 +8,9 @@ use super::binary::{self, BuildError};
 use super::ports::PortBlock;
 use super::spec::NodeSpec;
 
+/// Most nodes that a cluster is formed of: as many as vote.
+const FOUNDERS_MAX: usize = 5;
+
 /// What a whole local cluster is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -41,10 +44,7 @@ pub enum PrepareError {
 impl Settings {
     /// This many nodes with the timers of one machine room, and nothing else turned on.
     pub fn new(nodes: usize) -> Self {
-        let options = BTreeMap::from([
-            ("HA_PROFILE".to_owned(), "lan".to_owned()),
-            ("HA_QUORUM_SIZE".to_owned(), if nodes == 1 { "1" } else { "2" }.to_owned()),
-        ]);
+        let options = BTreeMap::from([("HA_PROFILE".to_owned(), "lan".to_owned())]);
         Self { nodes, witness: false, binary: None, options }
     }
 
@@ -82,12 +82,15 @@ impl Settings {
     /// The nodes below a folder, with a cluster port and an HTTP port each.
     pub fn specs(&self, root: &Path, binary: &Path, ports: &[(u16, u16)]) -> Vec<NodeSpec> {
         let seeds = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        // More nodes than may vote join a cluster that the first of them formed.
+        let founders = self.processes().min(FOUNDERS_MAX);
         let spec = |(index, (cluster_port, http_port)): (usize, &(u16, u16))| {
             let witness = index >= self.nodes;
             let node_id = if witness { "witness".to_owned() } else { format!("node-{}", index + 1) };
             let mut options = self.options.clone();
             options.entry("CLUSTER_SEED_NODES".to_owned()).or_insert_with(|| seeds.clone());
-            options.entry("HA_MIN_NODES".to_owned()).or_insert_with(|| self.processes().to_string());
+            options.entry("HA_MIN_NODES".to_owned()).or_insert_with(|| founders.to_string());
+            options.entry("HA_QUORUM_SIZE".to_owned()).or_insert_with(|| (founders / 2 + 1).to_string());
             NodeSpec {
                 directory: root.join(&node_id),
                 node_id,
@@ -115,7 +118,7 @@ mod tests {
         assert!(specs[2].witness && !specs[1].witness);
         for spec in &specs {
             assert_eq!(spec.options["CLUSTER_SEED_NODES"], "127.0.0.1:1,127.0.0.1:3,127.0.0.1:5");
-            assert_eq!(spec.options["HA_MIN_NODES"], "3");
+            assert_eq!((spec.options["HA_MIN_NODES"].as_str(), spec.options["HA_QUORUM_SIZE"].as_str()), ("3", "2"));
         }
     }
 }

@@ -32,7 +32,7 @@ pub struct NodeStatus {
     pub cluster: Option<ClusterInfo>,
     /// The id of its cluster.
     pub cluster_id: Option<String>,
-    /// What it waits for, or why it does not answer.
+    /// Why it stopped taking part, what it waits for, or why it does not answer.
     pub remark: Option<String>,
 }
 
@@ -60,24 +60,14 @@ impl NodeStatus {
     }
 
     async fn ask(&mut self, node: &Node) {
-        let client = node.http().with_timeout(LOOK_TIMEOUT);
-        match client.health().await {
+        match node.http().with_timeout(LOOK_TIMEOUT).health().await {
             Ok(health) => {
+                self.cluster = health.cluster();
                 self.cluster_id = health.cluster_id();
                 self.role = health.role().map(str::to_owned);
-                self.remark = health.waiting_for().map(str::to_owned);
+                self.remark = health.stopped().or_else(|| health.waiting_for()).map(str::to_owned);
             }
-            Err(error) => {
-                self.remark = Some(error.to_string());
-                return;
-            }
-        }
-        match client.cluster().await {
-            Ok(cluster) => self.cluster = Some(cluster),
             Err(error) => self.remark = Some(error.to_string()),
-        }
-        if let (None, Ok(members)) = (&self.role, client.members().await) {
-            self.role = members.into_iter().find(|m| m.node_id == self.node_id).map(|m| m.role);
         }
     }
 
@@ -125,7 +115,7 @@ mod tests {
             cluster_address: String::new(),
             http_url: String::new(),
             log: String::new(),
-            role: None,
+            role: leader.map(|leader| if leader == node_id { "leader" } else { "follower" }.to_owned()),
             cluster: Some(ClusterInfo {
                 total_nodes: 3,
                 active_nodes: 3,
