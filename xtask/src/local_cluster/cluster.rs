@@ -30,6 +30,7 @@ const POLL: Duration = Duration::from_millis(15);
 pub struct LocalCluster {
     nodes: Vec<Node>,
     directory: TempDir,
+    tells_logs: bool,
     _ports: PortBlock,
 }
 
@@ -67,7 +68,8 @@ impl LocalCluster {
         let block = PortBlock::take();
         let mut ports = block.map_err(|source| PrepareError::Io { doing: "taking test ports", source })?;
         let specs = settings.specs_on_block(directory.path(), &mut ports)?;
-        Ok(Self { nodes: specs.into_iter().map(Node::new).collect(), directory, _ports: ports })
+        let nodes = specs.into_iter().map(Node::new).collect();
+        Ok(Self { nodes, directory, tells_logs: settings.tells_logs, _ports: ports })
     }
 
     /// Starts all nodes at the same moment, and waits for none of them.
@@ -261,7 +263,7 @@ impl Drop for LocalCluster {
         for node in &mut self.nodes {
             node.abandon();
         }
-        if std::thread::panicking() {
+        if self.tells_logs {
             for node in &self.nodes {
                 eprintln!("--- last lines of {}\n{}", node.spec.node_id, node.log_tail());
             }

@@ -22,6 +22,9 @@ pub struct Settings {
     pub binary: Option<PathBuf>,
     /// Options of every node, by their environment names.
     pub options: BTreeMap<String, String>,
+    /// Whether the last lines of each log are printed when the cluster is dropped. A test wants that: they are shown
+    /// when it fails.
+    pub tells_logs: bool,
 }
 
 /// Why a cluster could not be prepared.
@@ -45,7 +48,7 @@ impl Settings {
     /// This many nodes with the timers of one machine room, and nothing else turned on.
     pub fn new(nodes: usize) -> Self {
         let options = BTreeMap::from([("HA_PROFILE".to_owned(), "lan".to_owned())]);
-        Self { nodes, witness: false, binary: None, options }
+        Self { nodes, witness: false, binary: None, options, tells_logs: true }
     }
 
     /// With one more node that only votes.
