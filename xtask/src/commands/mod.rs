@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod bench;
 mod check;
 mod cluster_down;
 mod cluster_kill;
@@ -10,6 +11,7 @@ mod cluster_status;
 mod cluster_up;
 mod follow;
 mod pick;
+mod random;
 mod stop;
 mod test;
 
@@ -40,6 +42,9 @@ pub(crate) enum Command {
     ClusterStart(pick::Arguments),
     /// Run all tests
     Test(test::Arguments),
+    /// Measure
+    #[command(subcommand)]
+    Bench(bench::Arguments),
     /// Check formatting, lints and house rules; writes nothing
     Check,
 }
@@ -55,6 +60,7 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::ClusterResume(arguments) => cluster_resume::run(&arguments).await,
         Command::ClusterStart(arguments) => cluster_start::run(&arguments).await,
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments).await,
         Command::Check => check::run(),
     }
 }

@@ -63,7 +63,8 @@ pub enum WaitError {
 impl LocalCluster {
     /// Makes folders and takes ports, and starts nothing.
     pub fn prepare(settings: Settings) -> Result<Self, PrepareError> {
-        let directory = tempfile::Builder::new().prefix("ha-cluster-").tempdir();
+        let below = settings.below.clone().unwrap_or_else(std::env::temp_dir);
+        let directory = tempfile::Builder::new().prefix("ha-cluster-").tempdir_in(below);
         let directory = directory.map_err(|source| PrepareError::Io { doing: "making a folder", source })?;
         let block = PortBlock::take();
         let mut ports = block.map_err(|source| PrepareError::Io { doing: "taking test ports", source })?;

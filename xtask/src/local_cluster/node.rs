@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -27,6 +27,8 @@ pub struct Node {
     child: Option<Child>,
     /// Whether a Ctrl-C in the terminal passes it by.
     shielded: bool,
+    /// Whether this program talks to it over its standard input and output.
+    talking: bool,
 }
 
 /// Why a node was not started, or did not end.
@@ -87,12 +89,12 @@ pub enum Ended {
 impl Node {
     /// A node that does not run yet.
     pub fn new(spec: NodeSpec) -> Self {
-        Self { spec, process: None, child: None, shielded: false }
+        Self { spec, process: None, child: None, shielded: false, talking: false }
     }
 
     /// A node that another program may have started.
     pub fn attached(spec: NodeSpec, process: Option<ProcessId>) -> Self {
-        Self { spec, process, child: None, shielded: true }
+        Self { spec, process, child: None, shielded: true, talking: false }
     }
 
     /// Keeps a Ctrl-C in the terminal away from it from the next start on: whoever started it then ends it in order.
@@ -100,6 +102,18 @@ impl Node {
     pub fn shielded(mut self) -> Self {
         self.shielded = true;
         self
+    }
+
+    /// Takes its standard input and output for a conversation from the next start on: see [`Self::pipes`]. It ends when
+    /// its input does, if it is made so. What it prints on standard error is its log.
+    pub fn talk(&mut self) {
+        self.talking = true;
+    }
+
+    /// Its standard input and output, once per start, when it talks.
+    pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        let child = self.child.as_mut()?;
+        Some((child.stdin.take()?, child.stdout.take()?))
     }
 
     /// Starts it. What it prints is added to its log.
@@ -119,7 +133,11 @@ impl Node {
         let out = OpenOptions::new().create(true).append(true).open(&log).map_err(failed(opening.clone()))?;
         let err = out.try_clone().map_err(failed(opening))?;
         let mut command = self.spec.command();
-        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        if self.talking {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(err);
+        } else {
+            command.stdin(Stdio::null()).stdout(out).stderr(err);
+        }
         if self.shielded {
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
         }

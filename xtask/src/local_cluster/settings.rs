@@ -22,6 +22,8 @@ pub struct Settings {
     pub binary: Option<PathBuf>,
     /// Options of every node, by their environment names.
     pub options: BTreeMap<String, String>,
+    /// Where the folder of the cluster is made; the system's place for temporary files when `None`, which may be memory.
+    pub below: Option<PathBuf>,
     /// Whether the last lines of each log are printed when the cluster is dropped. A test wants that: they are shown
     /// when it fails.
     pub tells_logs: bool,
@@ -48,7 +50,7 @@ impl Settings {
     /// This many nodes with the timers of one machine room, and nothing else turned on.
     pub fn new(nodes: usize) -> Self {
         let options = BTreeMap::from([("HA_PROFILE".to_owned(), "lan".to_owned())]);
-        Self { nodes, witness: false, binary: None, options, tells_logs: true }
+        Self { nodes, witness: false, binary: None, options, below: None, tells_logs: true }
     }
 
     /// With one more node that only votes.

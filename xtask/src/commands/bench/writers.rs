@@ -1,0 +1,115 @@
+//! Three bench nodes, the writers inside them, and what those saw.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+use xtask::local_cluster::{LocalCluster, Settings};
+
+use super::bench_node::BenchNode;
+use super::cluster::Bench;
+
+/// Bytes of a proposal.
+pub(crate) const PROPOSAL_BYTES: usize = 256;
+
+/// Three bench nodes, and a conversation with each that runs.
+pub(crate) struct Writers {
+    /// The processes.
+    pub(crate) cluster: LocalCluster,
+    talks: Vec<Option<BenchNode>>,
+}
+
+/// An instant on the clock that all processes of this machine share, in nanoseconds.
+pub(crate) fn now_nanoseconds() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default()
+}
+
+impl Writers {
+    /// Starts three nodes, and waits for one cluster of them.
+    pub(crate) async fn start(bench: &Bench) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut settings = Settings::new(3);
+        settings.binary = Some(bench.bench_node.clone());
+        settings.below = Some(bench.folder.clone());
+        settings.tells_logs = false;
+        let mut cluster = LocalCluster::prepare(settings)?;
+        for number in 1..=cluster.size() {
+            cluster.node_mut(number).talk();
+        }
+        let mut writers = Self { cluster, talks: Vec::new() };
+        for number in 1..=writers.cluster.size() {
+            writers.talks.push(None);
+            writers.restart(number)?;
+        }
+        writers.cluster.wait_formed().await?;
+        Ok(writers)
+    }
+
+    /// Starts a node that has ended, and talks to its new life.
+    pub(crate) fn restart(&mut self, number: usize) -> Result<(), Box<dyn std::error::Error>> {
+        self.cluster.restart(number)?;
+        self.talks[number - 1] = Some(BenchNode::attach(self.cluster.node_mut(number))?);
+        Ok(())
+    }
+
+    /// Asks the node for something that takes `work`.
+    pub(crate) async fn ask(
+        &mut self,
+        number: usize,
+        request: Value,
+        work: Duration,
+    ) -> Result<Value, Box<dyn std::error::Error>> {
+        let talk = self.talks[number - 1].as_mut().ok_or("nobody talks to this node")?;
+        talk.ask(request, work).await
+    }
+
+    /// Lets one client in each of these nodes propose, one proposal after the other, until the node ends or rests.
+    pub(crate) async fn write(&mut self, numbers: &[usize]) -> Result<(), Box<dyn std::error::Error>> {
+        for number in numbers {
+            let request = json!({"do": "write", "clients": 1, "bytes": PROPOSAL_BYTES});
+            self.ask(*number, request, Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the writers of all nodes that run.
+    pub(crate) async fn rest(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        for number in 1..=self.cluster.size() {
+            if self.cluster.node(number).is_running() {
+                self.ask(number, json!({"do": "rest"}), Duration::ZERO).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The longest time without an acknowledged proposal that a client in one of these nodes saw since an instant: the
+    /// worst of them, so that every client is served again.
+    pub(crate) async fn gap(&mut self, numbers: &[usize], since: u64) -> Result<Duration, Box<dyn std::error::Error>> {
+        let mut worst = Duration::ZERO;
+        for number in numbers {
+            let answer = self.ask(*number, json!({"do": "gap", "since_ns": since}), Duration::ZERO).await?;
+            let gap = answer["gap_ns"].as_u64().ok_or_else(|| format!("no gap in {answer}"))?;
+            worst = worst.max(Duration::from_nanos(gap));
+        }
+        Ok(worst)
+    }
+
+    /// Reads every proposal that was ever acknowledged to a client back through one node; returns how many there are
+    /// and how many of them are missing.
+    pub(crate) async fn verify(&mut self, number: usize) -> Result<(u64, u64), Box<dyn std::error::Error>> {
+        let files: Vec<PathBuf> =
+            self.cluster.nodes().iter().map(|node| node.spec.directory.join("acknowledged")).collect();
+        let answer = self.ask(number, json!({"do": "verify", "files": files}), Duration::from_secs(60)).await?;
+        match (answer["checked"].as_u64(), answer["missing"].as_u64()) {
+            (Some(checked), Some(missing)) => Ok((checked, missing)),
+            _ => Err(format!("unexpected answer: {answer}").into()),
+        }
+    }
+
+    /// All numbers but one.
+    pub(crate) fn others(&self, number: usize) -> Vec<usize> {
+        (1..=self.cluster.size()).filter(|other| *other != number).collect()
+    }
+}
