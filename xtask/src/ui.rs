@@ -1,10 +1,12 @@
 //! What people see: colours where a terminal shows them, and progress that stays quiet for short work.
 
 use std::io::{IsTerminal, stderr, stdout};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
+use xtask::local_cluster::binary::{self, BuildError, Program};
 
 /// Work shorter than this shows no bar.
 const QUIET_FOR: Duration = Duration::from_secs(2);
@@ -125,6 +127,17 @@ impl Step {
 
 fn plain(done: usize, total: usize, detail: &str) -> String {
     if total > 0 { format!("{done} of {total}, {detail}") } else { detail.to_owned() }
+}
+
+/// Builds a program, and shows how far it is.
+pub(crate) fn build(program: Program, release: bool) -> Result<PathBuf, BuildError> {
+    let mut step = Step::begin(&format!("building {}", program.name));
+    let built = binary::build(program, release, |p| step.update(p.done, p.total, &p.package));
+    match &built {
+        Ok(_) => step.end("done"),
+        Err(_) => step.abandon(),
+    }
+    built
 }
 
 /// A duration for people.

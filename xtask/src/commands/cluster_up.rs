@@ -67,7 +67,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
     refuse_second_cluster(&StateFile::lock(&root)?.alive()?)?;
     let program = match &arguments.binary {
         Some(binary) => fs::canonicalize(binary).map_err(|error| format!("{}: {error}", binary.display()))?,
-        None => build(arguments.release)?,
+        None => ui::build(binary::HA, arguments.release)?,
     };
     // Locked again: building takes long, and the other commands must answer meanwhile.
     let file = StateFile::lock(&root)?;
@@ -116,16 +116,6 @@ fn refuse_second_cluster(alive: &[Node]) -> Result<(), String> {
     };
     let nodes: Vec<_> = alive.iter().map(describe).collect();
     Err(format!("a local cluster is up already: {}; stop it with `cargo xtask cluster-down`", nodes.join(", ")))
-}
-
-fn build(release: bool) -> Result<PathBuf, binary::BuildError> {
-    let mut step = Step::begin("building ha");
-    let built = binary::build(binary::HA, release, |p| step.update(p.done, p.total, &p.package));
-    match &built {
-        Ok(_) => step.end("done"),
-        Err(_) => step.abandon(),
-    }
-    built
 }
 
 fn settings(arguments: &Arguments) -> Settings {

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod chaos;
 mod check;
 mod cluster_down;
 mod cluster_kill;
@@ -14,6 +15,7 @@ mod pick;
 mod random;
 mod stop;
 mod test;
+mod writers;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -42,6 +44,8 @@ pub(crate) enum Command {
     ClusterStart(pick::Arguments),
     /// Run all tests
     Test(test::Arguments),
+    /// Hurt real processes at random under a writing load, then check that nothing was lost
+    Chaos(chaos::Arguments),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Arguments),
@@ -60,6 +64,7 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::ClusterResume(arguments) => cluster_resume::run(&arguments).await,
         Command::ClusterStart(arguments) => cluster_start::run(&arguments).await,
         Command::Test(arguments) => test::run(&arguments),
+        Command::Chaos(arguments) => chaos::run(&arguments).await,
         Command::Bench(arguments) => bench::run(&arguments).await,
         Command::Check => check::run(),
     }

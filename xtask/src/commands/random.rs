@@ -22,6 +22,16 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// A number below this one, which must not be 0.
+    pub(crate) fn index(&mut self, below: usize) -> usize {
+        (self.next() % below as u64) as usize
+    }
+
+    /// True once in so many.
+    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+        self.index(times) == 0
+    }
+
     /// A duration below this one.
     pub(crate) fn below(&mut self, most: Duration) -> Duration {
         most.mul_f64((self.next() >> 11) as f64 / (1_u64 << 53) as f64)

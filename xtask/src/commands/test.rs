@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
-use xtask::local_cluster::binary::{self, BINARY_VARIABLE, project_root};
+use xtask::local_cluster::binary::{BINARY_VARIABLE, HA, project_root};
 
 use super::Outcome;
 use super::check::warn_about_rustflags;
-use crate::ui::{self, Step, Table, Tone};
+use crate::ui::{self, Table, Tone};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -40,7 +40,8 @@ struct Count {
 /// Runs it. All groups run, whatever fails.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     warn_about_rustflags();
-    let program = if arguments.quick { None } else { Some(build()?) };
+    // Built once, as a user builds it, and not once per test process.
+    let program = if arguments.quick { None } else { Some(ui::build(HA, false)?) };
     let mut table = Table::new(&["GROUP", "PASSED", "FAILED", "TIME"]);
     let (mut passed, mut failed) = (0, 0);
     for group in groups(arguments.quick)? {
@@ -64,14 +65,6 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     table.print();
     println!("\n{passed} passed, {failed} failed");
     Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The program is built once, as a user builds it, and not once per test process.
-fn build() -> Result<PathBuf, binary::BuildError> {
-    let mut step = Step::begin("building ha");
-    let built = binary::build(binary::HA, false, |p| step.update(p.done, p.total, &p.package))?;
-    step.end("done");
-    Ok(built)
 }
 
 fn groups(quick: bool) -> Result<Vec<Group>, Box<dyn std::error::Error>> {

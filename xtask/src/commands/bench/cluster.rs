@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use xtask::local_cluster::binary::{self, HA, Program, project_root};
+use xtask::local_cluster::binary::{HA, project_root};
 
-use super::bench_node::BENCH_NODE;
 use super::figures::{Report, milliseconds};
 use super::{Part, gaps, idle, machine, proposals, start};
 use crate::commands::Outcome;
-use crate::ui::Step;
+use crate::commands::writers::bench_node::BENCH_NODE;
+use crate::ui::build;
 
 /// What to measure, and how often.
 #[derive(clap::Args)]
@@ -80,13 +80,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     }
     println!("\n{short} figures fall short");
     Ok(if short == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn build(program: Program, release: bool) -> Result<PathBuf, binary::BuildError> {
-    let mut step = Step::begin(&format!("building {}", program.name));
-    let built = binary::build(program, release, |p| step.update(p.done, p.total, &p.package))?;
-    step.end("done");
-    Ok(built)
 }
 
 fn tell_machine(folder: &Path, report: &mut Report) -> Result<Duration, Box<dyn std::error::Error>> {

@@ -9,8 +9,8 @@ use xtask::local_cluster::Client;
 
 use super::cluster::Bench;
 use super::figures::{Report, Sample, milliseconds};
-use super::writers::{Writers, now_nanoseconds};
 use crate::commands::random::Random;
+use crate::commands::writers::{Writers, now_nanoseconds};
 use crate::ui::Step;
 
 /// Quiet load before each blow, at least; a random part of [`PHASE`] comes on top, so that blows fall at any point of
@@ -112,7 +112,7 @@ struct Rounds {
 
 impl Rounds {
     async fn begin(bench: &Bench, name: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        let writers = Writers::start(bench).await?;
+        let writers = Writers::start(3, &bench.bench_node, &bench.folder).await?;
         Ok(Self { writers, random: Random::new(bench.seed), step: Step::begin(name), total: bench.rounds })
     }
 

@@ -1,6 +1,5 @@
 //! `bench`: figures of this machine, each beside what was asked for. Every run prints the machine and its floor.
 
-mod bench_node;
 mod cluster;
 mod figures;
 mod gaps;
@@ -8,7 +7,6 @@ mod idle;
 mod machine;
 mod proposals;
 mod start;
-mod writers;
 
 use clap::{Subcommand, ValueEnum};
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::cluster::Bench;
 use super::figures::{Report, milliseconds};
-use super::writers::{PROPOSAL_BYTES, Writers};
+use crate::commands::writers::{PROPOSAL_BYTES, Writers};
 
 /// The median of one client, in floors: one `fdatasync` and one round trip.
 const ONE_CLIENT_FLOORS_MOST: f64 = 2.5;
@@ -17,7 +17,7 @@ const WARM_UP: Duration = Duration::from_millis(700);
 
 /// Measures it.
 pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<(), Box<dyn std::error::Error>> {
-    let mut writers = Writers::start(bench).await?;
+    let mut writers = Writers::start(3, &bench.bench_node, &bench.folder).await?;
     let leader = writers.cluster.wait_leader().await?;
     propose(&mut writers, leader, 1, WARM_UP).await?;
     let one = propose(&mut writers, leader, 1, bench.load).await?;

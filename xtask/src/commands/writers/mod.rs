@@ -1,19 +1,20 @@
-//! Three bench nodes, the writers inside them, and what those saw.
+//! Bench nodes, the writers inside them, and what those saw.
 
-use std::path::PathBuf;
+pub(crate) mod bench_node;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use xtask::local_cluster::{LocalCluster, Settings};
 
-use super::bench_node::BenchNode;
-use super::cluster::Bench;
+use self::bench_node::BenchNode;
 
 /// Bytes of a proposal.
 pub(crate) const PROPOSAL_BYTES: usize = 256;
 
-/// Three bench nodes, and a conversation with each that runs.
+/// Bench nodes, and a conversation with each that runs.
 pub(crate) struct Writers {
     /// The processes.
     pub(crate) cluster: LocalCluster,
@@ -28,18 +29,18 @@ pub(crate) fn now_nanoseconds() -> u64 {
 }
 
 impl Writers {
-    /// Starts three nodes, and waits for one cluster of them.
-    pub(crate) async fn start(bench: &Bench) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut settings = Settings::new(3);
-        settings.binary = Some(bench.bench_node.clone());
-        settings.below = Some(bench.folder.clone());
+    /// Starts this many nodes of a program below a folder, and waits for one cluster of them.
+    pub(crate) async fn start(nodes: usize, program: &Path, folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut settings = Settings::new(nodes);
+        settings.binary = Some(program.to_owned());
+        settings.below = Some(folder.to_owned());
         settings.tells_logs = false;
         let mut cluster = LocalCluster::prepare(settings)?;
-        for number in 1..=cluster.size() {
+        for number in 1..=nodes {
             cluster.node_mut(number).talk();
         }
         let mut writers = Self { cluster, talks: Vec::new() };
-        for number in 1..=writers.cluster.size() {
+        for number in 1..=nodes {
             writers.talks.push(None);
             writers.restart(number)?;
         }
