@@ -141,9 +141,8 @@ impl Rounds {
     async fn verify(mut self, report: &mut Report, name: &str) -> Done {
         self.writers.rest().await?;
         let leader = self.writers.cluster.wait_leader().await?;
-        let (checked, missing) = self.writers.verify(leader).await?;
-        let measured = format!("{missing} of {checked}");
-        report.judge(&format!("{name}, lost"), measured, "0".to_owned(), missing == 0 && checked > 0);
+        let verified = self.writers.verify(leader).await?;
+        report.judge(&format!("{name}, read back"), verified.to_string(), "all, once".to_owned(), verified.holds());
         self.step.end("done");
         Ok(())
     }

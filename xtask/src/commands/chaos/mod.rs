@@ -66,12 +66,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     watcher.look(&writers.cluster).await;
     writers.rest().await?;
     let leader = writers.cluster.wait_leader().await?;
-    let (checked, missing) = writers.verify(leader).await?;
-    println!("{} blows; {checked} acknowledged writes, {missing} of them missing", blows.count);
+    let verified = writers.verify(leader).await?;
+    println!("{} blows; writes: {verified}", blows.count);
     for violation in &watcher.violations {
         ui::error(violation);
     }
-    if missing > 0 || checked == 0 || !watcher.violations.is_empty() {
+    if !verified.holds() || !watcher.violations.is_empty() {
         return Err(format!("something is broken: run again with --seed {}", arguments.seed).into());
     }
     Ok(ExitCode::SUCCESS)

@@ -12,7 +12,7 @@ use xtask::local_cluster::Node;
 use xtask::local_cluster::binary::Program;
 
 /// The program.
-pub(crate) const BENCH_NODE: Program = Program { package: "ha-tests", name: "ha-bench-node" };
+pub(crate) const BENCH_NODE: Program = Program { package: "ha-bench-node", name: "ha-bench-node" };
 
 /// How much longer than the work that was asked for an answer may take.
 const ANSWER_GRACE: Duration = Duration::from_secs(20);

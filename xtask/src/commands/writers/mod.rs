@@ -2,10 +2,12 @@
 
 pub(crate) mod bench_node;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use xtask::local_cluster::{LocalCluster, Settings};
 
@@ -19,6 +21,30 @@ pub(crate) struct Writers {
     /// The processes.
     pub(crate) cluster: LocalCluster,
     talks: Vec<Option<BenchNode>>,
+}
+
+/// What was found when every acknowledged proposal was read back.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Verified {
+    /// Proposals that were acknowledged to a client.
+    pub(crate) checked: usize,
+    /// Those of them that are not there.
+    pub(crate) missing: usize,
+    /// Proposals, acknowledged or not, that were applied more than once.
+    pub(crate) twice: usize,
+}
+
+impl Verified {
+    /// Whether all is as promised, and there was something to check.
+    pub(crate) fn holds(&self) -> bool {
+        self.checked > 0 && self.missing == 0 && self.twice == 0
+    }
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} acknowledged, {} missing, {} applied twice", self.checked, self.missing, self.twice)
+    }
 }
 
 /// An instant on the clock that all processes of this machine share, in nanoseconds.
@@ -97,16 +123,12 @@ impl Writers {
         Ok(worst)
     }
 
-    /// Reads every proposal that was ever acknowledged to a client back through one node; returns how many there are
-    /// and how many of them are missing.
-    pub(crate) async fn verify(&mut self, number: usize) -> Result<(u64, u64), Box<dyn std::error::Error>> {
+    /// Reads every proposal that was ever acknowledged to a client back through one node.
+    pub(crate) async fn verify(&mut self, number: usize) -> Result<Verified, Box<dyn std::error::Error>> {
         let files: Vec<PathBuf> =
             self.cluster.nodes().iter().map(|node| node.spec.directory.join("acknowledged")).collect();
         let answer = self.ask(number, json!({"do": "verify", "files": files}), Duration::from_secs(60)).await?;
-        match (answer["checked"].as_u64(), answer["missing"].as_u64()) {
-            (Some(checked), Some(missing)) => Ok((checked, missing)),
-            _ => Err(format!("unexpected answer: {answer}").into()),
-        }
+        Ok(serde_json::from_value(answer)?)
     }
 
     /// All numbers but one.
