@@ -22,7 +22,7 @@ async fn five_nodes_that_start_together_form_one_cluster() -> Outcome {
 
 #[tokio::test]
 async fn two_nodes_and_a_witness_form_one_cluster_that_the_witness_does_not_lead() -> Outcome {
-    let mut cluster = LocalCluster::start(Settings::new(2).with_witness()).await?;
+    let cluster = LocalCluster::start(Settings::new(2).with_witness()).await?;
     cluster.wait_formed().await?;
     let leader = cluster.wait_leader().await?;
     let members = cluster.http(leader).members().await?;
@@ -34,7 +34,7 @@ async fn two_nodes_and_a_witness_form_one_cluster_that_the_witness_does_not_lead
 
 #[tokio::test]
 async fn a_node_alone_forms_when_it_is_told_to() -> Outcome {
-    let mut cluster = LocalCluster::start(Settings::new(1)).await?;
+    let cluster = LocalCluster::start(Settings::new(1)).await?;
     cluster.wait_formed().await?;
     assert_eq!(cluster.wait_leader().await?, 1);
     Ok(())
@@ -56,7 +56,7 @@ async fn one_of_three_nodes_waits_for_the_others() -> Outcome {
 
 async fn forms_once(settings: Settings) -> Outcome {
     let size = settings.nodes;
-    let mut cluster = LocalCluster::start(settings).await?;
+    let cluster = LocalCluster::start(settings).await?;
     let cluster_id = cluster.wait_formed().await?;
     let leader = cluster.wait_leader().await?;
     let of_leader = cluster.http(leader).members().await?;

@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
+use xtask::local_cluster::Lab;
 use xtask::local_cluster::binary::{BINARY_VARIABLE, HA, project_root};
 
 use super::Outcome;
 use super::check::warn_about_rustflags;
 use crate::ui::{self, Table, Tone};
+
+/// Tests that cut wires between processes: the only ones that a machine may not be able to run.
+const NETWORK_GROUP: &str = "real processes, real packet loss";
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -63,6 +67,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     println!();
     table.print();
+    if let Some(reason) = Lab::lacking().filter(|_| !arguments.quick) {
+        ui::warning(&format!("NOT TESTED: {NETWORK_GROUP}, because {reason}"));
+    }
     println!("\n{passed} passed, {failed} failed");
     Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -76,7 +83,10 @@ fn groups(quick: bool) -> Result<Vec<Group>, Box<dyn std::error::Error>> {
     if quick {
         return Ok(groups);
     }
-    for (name, prefix) in [("simulation", "sim"), ("real processes", "cluster")] {
+    for (name, prefix) in [("simulation", "sim"), ("real processes", "cluster"), (NETWORK_GROUP, "network")] {
+        if name == NETWORK_GROUP && Lab::lacking().is_some() {
+            continue;
+        }
         let targets: Vec<String> = test_targets()?.into_iter().filter(|target| target.starts_with(prefix)).collect();
         if targets.is_empty() {
             continue;

@@ -2,6 +2,7 @@
 //!
 //! Nodes are numbered from 1, as their ids are; a witness has the number after the last node.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::http::Client;
+use super::lab::Lab;
 use super::node::{Ended, Node, NodeError};
 use super::ports::PortBlock;
 use super::process::ProcessState;
@@ -31,7 +33,16 @@ pub struct LocalCluster {
     nodes: Vec<Node>,
     directory: TempDir,
     tells_logs: bool,
-    _ports: PortBlock,
+    ground: Ground,
+}
+
+/// What the nodes stand on; held for as long as they do.
+#[derive(Debug)]
+enum Ground {
+    /// One network, a block of ports.
+    Loopback { _ports: PortBlock },
+    /// A network each.
+    Networks(Lab),
 }
 
 /// What was waited for did not happen.
@@ -66,11 +77,19 @@ impl LocalCluster {
         let below = settings.below.clone().unwrap_or_else(std::env::temp_dir);
         let directory = tempfile::Builder::new().prefix("ha-cluster-").tempdir_in(below);
         let directory = directory.map_err(|source| PrepareError::Io { doing: "making a folder", source })?;
-        let block = PortBlock::take();
-        let mut ports = block.map_err(|source| PrepareError::Io { doing: "taking test ports", source })?;
-        let specs = settings.specs_on_block(directory.path(), &mut ports)?;
+        let io = |doing| move |source| PrepareError::Io { doing, source };
+        let (ground, specs) = if settings.networks {
+            let nodes = u8::try_from(settings.processes()).unwrap_or(u8::MAX);
+            let lab = Lab::set_up(nodes).map_err(io("making networks"))?;
+            let specs = settings.specs_in_lab(directory.path(), &lab)?;
+            (Ground::Networks(lab), specs)
+        } else {
+            let mut ports = PortBlock::take().map_err(io("taking test ports"))?;
+            let specs = settings.specs_on_block(directory.path(), &mut ports)?;
+            (Ground::Loopback { _ports: ports }, specs)
+        };
         let nodes = specs.into_iter().map(Node::new).collect();
-        Ok(Self { nodes, directory, tells_logs: settings.tells_logs, _ports: ports })
+        Ok(Self { nodes, directory, tells_logs: settings.tells_logs, ground })
     }
 
     /// Starts all nodes at the same moment, and waits for none of them.
@@ -167,30 +186,63 @@ impl LocalCluster {
         self.node_mut(number).start()
     }
 
+    /// Loses everything that node `from` sends to node `to`. Only with [`Settings::with_networks`].
+    pub fn cut(&self, from: usize, to: usize) -> io::Result<()> {
+        self.lab()?.cut(from, to)
+    }
+
+    /// Lets it through again.
+    pub fn mend(&self, from: usize, to: usize) -> io::Result<()> {
+        self.lab()?.mend(from, to)
+    }
+
+    /// Cuts every wire of node `number`, in both directions. Its HTTP API is still reached from outside.
+    pub fn isolate(&self, number: usize) -> io::Result<()> {
+        self.wires_of(number).try_for_each(|(from, to)| self.cut(from, to))
+    }
+
+    /// Mends every wire of node `number`.
+    pub fn rejoin(&self, number: usize) -> io::Result<()> {
+        self.wires_of(number).try_for_each(|(from, to)| self.mend(from, to))
+    }
+
+    fn wires_of(&self, number: usize) -> impl Iterator<Item = (usize, usize)> {
+        let others = (1..=self.size()).filter(move |other| *other != number);
+        others.flat_map(move |other| [(number, other), (other, number)])
+    }
+
+    fn lab(&self) -> io::Result<&Lab> {
+        match &self.ground {
+            Ground::Networks(lab) => Ok(lab),
+            Ground::Loopback { .. } => Err(io::Error::other("the nodes of this cluster share one network")),
+        }
+    }
+
     /// One look at every node.
     pub async fn status(&self) -> Vec<NodeStatus> {
-        let mut statuses = Vec::with_capacity(self.nodes.len());
-        for node in &self.nodes {
-            statuses.push(NodeStatus::of(node).await);
-        }
-        statuses
+        look(&self.nodes.iter().collect::<Vec<_>>()).await
     }
 
     /// Waits until all running nodes agree on one of them as the leader; returns its number.
-    pub async fn wait_leader(&mut self) -> Result<usize, WaitError> {
-        let nodes = &self.nodes;
-        let leader = wait_for("a leader that all running nodes agree on", LEADER_TIMEOUT, async || {
-            let statuses = look(nodes).await;
-            agreed_leader(&statuses).map(str::to_owned).ok_or_else(|| lines(&statuses))
-        });
-        let leader = leader.await?;
-        // An agreed leader is always one of the nodes that were looked at.
-        Ok(self.number_of(&leader).unwrap_or_default())
+    pub async fn wait_leader(&self) -> Result<usize, WaitError> {
+        let everybody: Vec<usize> = (1..=self.size()).collect();
+        self.wait_leader_among(&everybody).await
+    }
+
+    /// Waits until those of these nodes that run agree on one of them as the leader; returns its number.
+    pub async fn wait_leader_among(&self, numbers: &[usize]) -> Result<usize, WaitError> {
+        let nodes: Vec<&Node> = numbers.iter().map(|number| self.node(*number)).collect();
+        wait_for("a leader that all running nodes agree on", LEADER_TIMEOUT, async || {
+            let statuses = look(&nodes).await;
+            let leader = agreed_leader(&statuses).and_then(|id| self.number_of(id));
+            leader.ok_or_else(|| lines(&statuses))
+        })
+        .await
     }
 
     /// Waits until every node runs, all are members of one cluster and agree on its leader; returns the cluster's id.
     /// Fails at once when a node ends.
-    pub async fn wait_formed(&mut self) -> Result<String, WaitError> {
+    pub async fn wait_formed(&self) -> Result<String, WaitError> {
         let what = "one cluster of all nodes";
         if let Some(node) = self.nodes.iter().find(|node| node.state() == ProcessState::Gone) {
             return Err(WaitError::Ended {
@@ -199,9 +251,9 @@ impl LocalCluster {
                 log: node.log_tail(),
             });
         }
-        let (nodes, size) = (&self.nodes, self.nodes.len());
+        let (nodes, size) = (self.nodes.iter().collect::<Vec<_>>(), self.nodes.len());
         wait_for(what, FORM_TIMEOUT, async || {
-            let statuses = look(nodes).await;
+            let statuses = look(&nodes).await;
             let complete = statuses.iter().all(|s| s.cluster.as_ref().is_some_and(|c| c.active_nodes == size));
             let first = statuses.first().and_then(|s| s.cluster_id.clone());
             let same = statuses.iter().all(|s| s.cluster_id.is_some() && s.cluster_id == first);
@@ -247,7 +299,7 @@ pub async fn wait_for<T>(
     }
 }
 
-async fn look(nodes: &[Node]) -> Vec<NodeStatus> {
+async fn look(nodes: &[&Node]) -> Vec<NodeStatus> {
     let mut statuses = Vec::with_capacity(nodes.len());
     for node in nodes {
         statuses.push(NodeStatus::of(node).await);

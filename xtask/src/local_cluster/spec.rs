@@ -1,6 +1,7 @@
 //! What one node is started with.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
@@ -29,12 +30,16 @@ pub struct NodeSpec {
     pub node_id: String,
     /// Whether it only votes.
     pub witness: bool,
-    /// Where it listens for other nodes, on loopback.
+    /// Its address, loopback unless it has a network of its own.
+    pub address: Ipv4Addr,
+    /// Where it listens for other nodes.
     pub cluster_port: u16,
-    /// Where its HTTP API is, on loopback.
+    /// Where its HTTP API is.
     pub http_port: u16,
     /// Its folder: data and log.
     pub directory: PathBuf,
+    /// What its command begins with, when it has a network of its own.
+    pub launcher: Vec<String>,
     /// The program.
     pub binary: PathBuf,
     /// Options by their environment names.
@@ -54,18 +59,19 @@ impl NodeSpec {
 
     /// Where other nodes dial it.
     pub fn cluster_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.cluster_port))
+        SocketAddr::from((self.address, self.cluster_port))
     }
 
     /// Where its HTTP API is.
     pub fn http_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.http_port))
+        SocketAddr::from((self.address, self.http_port))
     }
 
     /// `ha run` with these options and with none of the caller's.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.arg("run").current_dir(&self.directory);
+        let mut words = self.launcher.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).arg("run").current_dir(&self.directory);
         for (name, _) in std::env::vars_os() {
             if OPTION_PREFIXES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(name);
@@ -80,9 +86,9 @@ impl NodeSpec {
         let mut settings = BTreeMap::from([
             ("CLUSTER_ENABLED".to_owned(), "true".to_owned()),
             ("CLUSTER_NODE_ID".to_owned(), self.node_id.clone()),
-            ("CLUSTER_ADDRESS".to_owned(), Ipv4Addr::LOCALHOST.to_string()),
+            ("CLUSTER_ADDRESS".to_owned(), self.address.to_string()),
             ("CLUSTER_PORT".to_owned(), self.cluster_port.to_string()),
-            ("HTTP_ADDRESS".to_owned(), Ipv4Addr::LOCALHOST.to_string()),
+            ("HTTP_ADDRESS".to_owned(), self.address.to_string()),
             ("HTTP_PORT".to_owned(), self.http_port.to_string()),
             ("HA_DATA_DIR".to_owned(), self.data_directory().display().to_string()),
         ]);
@@ -112,6 +118,8 @@ mod tests {
         NodeSpec {
             node_id: "node-1".to_owned(),
             witness: false,
+            address: Ipv4Addr::LOCALHOST,
+            launcher: Vec::new(),
             cluster_port: 1,
             http_port: 2,
             directory: PathBuf::from("d"),
