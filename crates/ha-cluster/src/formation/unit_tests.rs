@@ -265,7 +265,12 @@ fn the_charter_names_the_voters() {
         charter.founders.iter().filter(|f| f.voter).map(|f| f.node_id.to_string()).collect()
     };
     let made = Charter::new(ClusterId(1), &nodes, 3);
-    assert_eq!(voters(&made), ["node-0", "node-2", "node-3", "node-6"]);
+    assert_eq!(voters(&made), ["node-2", "node-3", "node-6"]);
+    let even = Charter::new(ClusterId(1), &nodes, 4);
+    assert_eq!(voters(&even), ["node-0", "node-2", "node-3", "node-4", "node-6"]);
+    let few = |n| Charter::new(ClusterId(1), &nodes.clone().into_iter().take(n).collect(), 5);
+    assert_eq!(voters(&few(3)), ["node-0", "node-2"]);
+    assert_eq!(voters(&few(4)), ["node-0", "node-2", "node-3"]);
     assert!(made.is_sound() && made.founders.len() == 8);
     let many = (0..200).map(|n| (id(n), profile(n, 1, Role::Member))).collect();
     let made = Charter::new(ClusterId(1), &many, 500);
