@@ -12,7 +12,7 @@ use super::*;
 use crate::Role;
 
 fn profile(index: usize, priority: u16, role: Role) -> Profile {
-    Profile { address: address(index), priority, role }
+    Profile { address: address(index), priority, role, disk: 1 }
 }
 
 fn config(index: usize, min_nodes: usize) -> Config {
@@ -299,7 +299,7 @@ fn the_largest_message_stays_small() {
     let longest = |n: usize| format!("{n:0>64}").parse::<NodeId>().unwrap();
     let founders = (0..FOUNDERS_MAX).map(|n| {
         let address = ha_net::Address::new("h".repeat(255), 65535).unwrap();
-        (longest(n), Profile { address, priority: u16::MAX, role: Role::Member })
+        (longest(n), Profile { address, priority: u16::MAX, role: Role::Member, disk: 1 })
     });
     let charter = Charter::new(ClusterId(u128::MAX), &founders.collect(), 5);
     let ballot = Ballot { round: ROUND_MAX, node: longest(1) };
