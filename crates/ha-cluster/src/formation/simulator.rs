@@ -215,7 +215,8 @@ impl Simulator {
             profile: Profile {
                 address: address(node),
                 priority: 100,
-                role: if node == self.plan.nodes - 1 && node > 1 { Role::Witness, disk: 1 } else { Role::Member },
+                role: if node == self.plan.nodes - 1 && node > 1 { Role::Witness } else { Role::Member },
+                disk: node as u64,
             },
             seeds: SeedList::new((0..self.plan.listed).map(|_| "seed")),
             min_nodes: self.plan.min_nodes + usize::from(self.plan.uneven) * (node % 2),
