@@ -1,6 +1,6 @@
 //! A node's permission to act, which ends by itself.
 //!
-//! The [`Holder`] runs on every node, the [`Grantor`] on the leader. A holder counts its lease from the instant its
+//! The [`hold::Holder`] runs on every node, the [`grant::Grantor`] on the leader. A holder counts its lease from the instant its
 //! request *left*, so that no delay on the way back can lengthen it; the grantor counts from the instant that request
 //! *arrived*, which is later. Between the two lengths lie the drift of both clocks and a margin:
 //!
