@@ -7,7 +7,7 @@
 //! No action leaves a set of voters of which a majority is not alive, none goes below the quorum size, and leadership
 //! is never handed to a node that may not lead.
 //!
-//! [`choose_target`] answers who could lead next (for a manual transfer, and at the end of a process), and
+//! [`target::choose_target`] answers who could lead next (for a manual transfer, and at the end of a process), and
 //! [`transfer::Transfer`] carries a hand-over through.
 
 mod decide;
@@ -27,6 +27,6 @@ mod tests;
 #[cfg(test)]
 mod transfer_tests;
 
-pub(crate) use decide::{Action, Controller, Decision};
+pub(crate) use decide::{Action, Controller};
 pub(crate) use facts::{Facts, Opinion, Seat, Settings};
-pub(crate) use target::{TransferRefusal, choose_target};
+pub(crate) use target::TransferRefusal;

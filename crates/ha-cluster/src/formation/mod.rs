@@ -37,8 +37,7 @@ mod tests;
 #[cfg(test)]
 mod unit_tests;
 
-pub(crate) use acceptor::LedgerError;
-pub(crate) use charter::{Ballot, Charter, Founder, Profile};
+pub(crate) use charter::{Charter, Founder, Profile};
 pub(crate) use founding::{Config, Formation, Input, Output};
-pub(crate) use message::{Body, Message, SeedList};
+pub(crate) use message::{Message, SeedList};
 pub(crate) use quorum::Discovery;

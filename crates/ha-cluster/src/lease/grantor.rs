@@ -44,12 +44,14 @@ pub(crate) enum Input {
         round: u64,
     },
     /// Something that takes a role from this node was proposed, not by an [`Output::Expire`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the room that assigns roles"))]
     Proposed {
         /// From whom.
         node: NodeId,
     },
     /// What was proposed is applied, or will certainly never be. Its outcome being unknown is neither: then nothing
     /// is renewed until this node steps down.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the room that assigns roles"))]
     Settled {
         /// From whom something was to be taken.
         node: NodeId,
@@ -200,6 +202,7 @@ impl Grantor {
 
     /// The instant from which others may act in a node's place if it is not renewed again; `None` when its lease is
     /// over, or when this node does not lead.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the room that assigns roles"))]
     pub(crate) fn lapses_at(&self, node: &NodeId) -> Option<Duration> {
         let lease = self.leading.as_ref()?.leases.get(node)?;
         (!lease.lapsed).then(|| lease.counted_from + self.terms.others())

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use ha_net::{Address, ClusterId, Fault, GreetError, Introduction, Net, NodeId, PeerEvent, Service};
+use ha_net::{Address, GreetError, Introduction, Net, NodeId, PeerEvent, Service};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -27,6 +27,9 @@ use crate::raft::{Engine, RaftStatus};
 use crate::view::{Epoch, Event, Node, View};
 use crate::wal::Wal;
 use crate::{Config, discovery, gossip};
+
+/// A view is at most this old, whatever the heartbeat.
+const LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
 
 /// What the handle asks of the driver.
 pub(crate) enum Ask {
@@ -52,6 +55,7 @@ enum Wake {
     Mail(Mail),
     Peer(PeerEvent),
     Raft,
+    LogFailed,
     Done(Done),
     Ask(Ask),
     Deadline,
@@ -133,6 +137,7 @@ pub(super) struct Driver {
     pub(super) look_at: Duration,
     /// Closed last, so that nothing is promised after the end.
     pub(super) wal: Wal,
+    pub(super) wal_failure: watch::Receiver<Option<Arc<str>>>,
     pub(super) stopping: Option<Stopping>,
     /// Why this node takes part no more.
     pub(super) failed: Option<String>,
@@ -170,6 +175,7 @@ impl Driver {
         tokio::select! {
             ask = queues.asks.recv(), if self.stopping.is_none() => ask.map_or(Wake::Ended, Wake::Ask),
             () = changes.next() => Wake::Raft,
+            Ok(()) = self.wal_failure.changed() => Wake::LogFailed,
             Some(event) = queues.peers.recv() => Wake::Peer(event),
             Some(mail) = queues.mail.recv() => Wake::Mail(mail),
             Some(done) = self.cx.doing.next(), if !self.cx.doing.is_empty() => Wake::Done(done),
@@ -183,6 +189,7 @@ impl Driver {
             Wake::Mail(Mail::Asked { from, service, body, answer }) => self.asked(from, service, body, answer),
             Wake::Peer(event) => self.peer_event(event).await,
             Wake::Raft => self.look_soon(),
+            Wake::LogFailed => self.log_failed(),
             Wake::Done(done) => self.done(done).await,
             Wake::Ask(Ask::Transfer { to, answer }) => self.transfer(to, answer),
             Wake::Ask(Ask::Remove { node, answer }) => self.remove(node, answer),
@@ -225,12 +232,26 @@ impl Driver {
         self.look_at = self.cx.now();
     }
 
+    /// The log takes nothing any more: what it would acknowledge might be lost.
+    fn log_failed(&mut self) {
+        let failure = self.wal_failure.borrow_and_update().clone();
+        if let Some(reason) = failure {
+            self.fail(format!("the log has stopped: {reason}. Mend the disk, then start this node again"));
+        }
+    }
+
     /// This node takes part no more, and says why.
     pub(super) fn fail(&mut self, reason: String) {
         if self.failed.is_none() {
             tracing::error!("{reason}");
             self.cx.events.happened("stopped", reason.clone());
+            self.give_lease_up(&reason);
             self.failed = Some(reason);
+            let engine = self.cx.engine.clone();
+            self.cx.begin(async move {
+                engine.stop().await;
+                Done::Nothing
+            });
             self.look_soon();
         }
     }
@@ -241,10 +262,13 @@ impl Driver {
         if now < self.look_at {
             return;
         }
-        self.look_at = now + self.cx.config.heartbeat_interval;
+        self.look_at = now + self.cx.config.heartbeat_interval.min(LOOK_EVERY_MAX);
         let before = std::mem::replace(&mut self.cx.status, self.cx.engine.status());
         self.notice(&before);
         self.lead();
+        if let Some(due) = self.leading.controller_due().filter(|_| self.cx.status.is_leader()) {
+            self.look_at = self.look_at.min(due);
+        }
         let view = view::view(&Facts {
             config: &self.cx.config,
             me: &self.cx.me,
@@ -252,7 +276,7 @@ impl Driver {
             status: &self.cx.status,
             opinions: self.meeting.gossip.members(),
             epoch: *self.epoch.borrow(),
-            leader_silence: self.cx.engine.leader_heard().map(|at| at.elapsed()),
+            leader_silence: self.leader_silence(),
             leader_lease: self.cx.engine.election_max(),
             waiting_for: self.waiting_for(),
             stopped: self.failed.clone().or_else(|| view::stopped(&self.cx.status)),
@@ -266,9 +290,20 @@ impl Driver {
         });
     }
 
+    /// How long ago a leader was heard; here, if this node leads: how long ago a quorum elected or confirmed it.
+    fn leader_silence(&self) -> Option<Duration> {
+        if !self.cx.status.is_leader() {
+            return self.cx.engine.leader_heard().map(|at| at.elapsed());
+        }
+        let elected = self.cx.now().saturating_sub(self.leading.leader_since());
+        Some(self.cx.status.quorum_age.map_or(elected, |age| age.min(elected)))
+    }
+
     fn waiting_for(&self) -> Option<String> {
         if self.cx.doorman.cluster_id().is_none() {
-            return self.meeting.formation.waiting_for();
+            let waits = [self.meeting.formation.waiting_for(), self.meeting.discovery.waiting_for()];
+            let waits: Vec<String> = waits.into_iter().flatten().collect();
+            return (!waits.is_empty()).then(|| waits.join("; "));
         }
         if self.cx.status.nodes.is_empty() {
             return Some("waits for the leader of the cluster to add this node".to_owned());

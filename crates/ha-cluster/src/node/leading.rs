@@ -63,6 +63,16 @@ impl Leading {
         self.transfer.as_ref().and_then(|(transfer, _)| transfer.deadline())
     }
 
+    /// When the controller wants to look again.
+    pub(super) fn controller_due(&self) -> Option<Duration> {
+        self.controller.deadline()
+    }
+
+    /// Since when this node leads, if it does.
+    pub(super) fn leader_since(&self) -> Duration {
+        self.leader_since
+    }
+
     /// Whether leadership is being handed over.
     pub(super) fn is_handing_over(&self) -> bool {
         self.transfer.is_some()
@@ -124,7 +134,7 @@ impl Driver {
         let status = self.cx.status.clone();
         let leader_changed = status.leader != before.leader || status.term != before.term;
         if leader_changed {
-            self.leader_changed(&status);
+            self.leader_changed(before, &status);
         }
         if status.nodes != before.nodes || status.voters != before.voters || leader_changed {
             self.members_changed(before, &status);
@@ -132,13 +142,13 @@ impl Driver {
         self.leases_notice(leader_changed);
     }
 
-    fn leader_changed(&mut self, status: &RaftStatus) {
+    fn leader_changed(&mut self, before: &RaftStatus, status: &RaftStatus) {
         let now = self.cx.now();
         if let Some(leader) = &status.leader {
             self.leading.had_leader = true;
             self.meeting.turned_away.clear();
             self.cx.events.happened("leader_changed", format!("{leader} leads in term {}", status.term.0));
-        } else {
+        } else if before.leader.is_some() {
             self.cx.events.happened("leader_lost", format!("no leader is known in term {}", status.term.0));
         }
         if status.is_leader() {
@@ -208,6 +218,7 @@ impl Driver {
         self.step_transfer(transfer::Input::Look);
         let status = &self.cx.status;
         self.cx.engine.set_live_voters(self.live_voters());
+        self.purge();
         if !status.is_leader() {
             return;
         }
@@ -230,6 +241,19 @@ impl Driver {
                 self.leading.said = decision.sentence;
             }
             None => self.correct_records(),
+        }
+    }
+
+    /// A witness keeps entries until every data copy has them; the others until their snapshot has long had them.
+    fn purge(&self) {
+        let witness = self.cx.config.role == Role::Witness;
+        let floor = witness.then_some(self.leases.floor);
+        if self.cx.engine.may_purge(&self.cx.status, floor) {
+            let engine = self.cx.engine.clone();
+            self.cx.begin(async move {
+                engine.purge(floor).await;
+                Done::Nothing
+            });
         }
     }
 
@@ -341,8 +365,8 @@ impl Driver {
         }
         let refusal = if !self.cx.status.nodes.contains_key(&node) {
             Some(format!("{node} is not a member of this cluster"))
-        } else if self.cx.status.voters.contains(&node) && self.cx.status.voters.len() == 1 {
-            Some(format!("{node} is the only voter"))
+        } else if let Err(reason) = self.leading.controller.check_removal(&self.facts(), &node) {
+            Some(reason)
         } else if self.leading.leaving.len() >= LEAVING_MAX {
             Some("too many removals are on their way".to_owned())
         } else {

@@ -97,6 +97,11 @@ impl Driver {
         self.leases.valid_until.send_if_modified(|seen| std::mem::replace(seen, until) != until);
     }
 
+    /// This node must not act any more in this life.
+    pub(super) fn give_lease_up(&mut self, why: &str) {
+        self.hold(hold::Input::GiveUp { why: why.to_owned() });
+    }
+
     fn ask_renewal(&mut self, renewal: RenewalId) {
         if self.cx.doorman.cluster_id().is_none() {
             return;

@@ -43,6 +43,7 @@ impl Driver {
 
     /// The end of this node's life.
     pub(super) async fn end(mut self) {
+        self.give_lease_up("it stops");
         self.gossip(gossip::Input::Leave);
         self.cx.engine.stop().await;
         self.cx.net.stop().await;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ha_net::{Address, Net};
@@ -186,6 +185,7 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         epoch: engine.epoch(),
         view,
         look_at: std::time::Duration::ZERO,
+        wal_failure: log.failure(),
         wal: log,
         stopping: None,
         failed: None,

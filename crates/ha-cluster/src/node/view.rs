@@ -19,7 +19,7 @@ pub(super) struct Facts<'a> {
     pub(super) status: &'a RaftStatus,
     pub(super) opinions: &'a BTreeMap<NodeId, Opinion>,
     pub(super) epoch: Epoch,
-    /// How long ago a leader was heard, elsewhere than on the leader.
+    /// How long ago a leader was heard, or on the leader: how long ago a quorum elected or confirmed it.
     pub(super) leader_silence: Option<Duration>,
     pub(super) leader_lease: Duration,
     pub(super) waiting_for: Option<String>,
@@ -35,7 +35,6 @@ pub(super) fn view(facts: &Facts) -> View {
         let record = status.nodes.get(id)?;
         Some(Node::new(id.clone(), &record.address))
     });
-    let silence = if status.is_leader() { status.quorum_age } else { facts.leader_silence };
     // The only voter is its own quorum.
     let alone = status.is_leader() && status.voters.len() == 1;
     View {
@@ -47,7 +46,7 @@ pub(super) fn view(facts: &Facts) -> View {
         role: members.iter().find(|m| m.node_id == facts.me.node_id).map(|m| m.role),
         term: status.term,
         epoch: facts.epoch,
-        leader_is_live: leader.is_some() && (alone || silence.is_some_and(|s| s < facts.leader_lease)),
+        leader_is_live: leader.is_some() && (alone || facts.leader_silence.is_some_and(|s| s < facts.leader_lease)),
         leader,
         votes: Votes {
             have: members.iter().filter(alive).count(),

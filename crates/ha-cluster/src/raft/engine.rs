@@ -30,6 +30,8 @@ use crate::wal::Wal;
 
 /// Applied entries that stay in the log behind the newest snapshot, so that a node away for a moment needs no snapshot.
 const KEEP_ENTRIES: u64 = 10_000;
+/// Fewer entries than this are not worth a purge.
+const PURGE_ENTRIES_MIN: u64 = 1_000;
 
 /// What an engine is made of.
 pub(crate) struct EngineParts {
@@ -155,11 +157,6 @@ impl Engine {
         }
     }
 
-    /// Lets the election timer campaign, or stops it from doing so.
-    pub(crate) fn set_campaigning(&self, enabled: bool) {
-        self.raft.runtime_config().elect(enabled);
-    }
-
     /// Asks a node to take leadership over. Writes are refused until somebody leads: call again for another target
     /// when it does not happen in time.
     pub(crate) async fn transfer_to(&self, target: &NodeId) {
@@ -168,16 +165,23 @@ impl Engine {
         }
     }
 
-    /// Purges what every durable copy of this node's own has beyond need.
-    pub(crate) async fn purge(&self, floor: Option<u64>) {
-        let status = self.status();
+    /// The log index up to which nothing is needed any more: a snapshot has long had it, every machine with a store
+    /// of its own holds it, and so does every copy below the floor.
+    fn purgeable(&self, status: &RaftStatus, floor: Option<u64>) -> u64 {
         let durable = self.host.durable_index().unwrap_or(u64::MAX);
-        let kept = status.snapshot_index.saturating_sub(KEEP_ENTRIES);
-        let upto = kept.min(durable).min(floor.unwrap_or(u64::MAX));
-        if upto > status.purged_index {
-            if let Err(error) = self.raft.trigger().purge_log(upto).await {
-                tracing::warn!("the log is not purged: {error}");
-            }
+        status.snapshot_index.saturating_sub(KEEP_ENTRIES).min(durable).min(floor.unwrap_or(u64::MAX))
+    }
+
+    /// Whether [`Self::purge`] would free anything worth it.
+    pub(crate) fn may_purge(&self, status: &RaftStatus, floor: Option<u64>) -> bool {
+        self.purgeable(status, floor) >= status.purged_index + PURGE_ENTRIES_MIN
+    }
+
+    /// Purges the log.
+    pub(crate) async fn purge(&self, floor: Option<u64>) {
+        let upto = self.purgeable(&self.status(), floor);
+        if let Err(error) = self.raft.trigger().purge_log(upto).await {
+            tracing::warn!("the log is not purged: {error}");
         }
     }
 

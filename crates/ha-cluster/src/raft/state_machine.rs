@@ -141,7 +141,11 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         let image = image.ok_or_else(|| io::Error::other("a snapshot is built once"))?;
         let (done, encoded) = oneshot::channel();
         // Encoding may take long: it has no place on the tasks that serve.
-        self.disk.run("encode", Box::pin(async move { drop(done.send(image.encode())) }));
+        let encode = async move {
+            // Whoever asked for it may be gone.
+            let _ = done.send(image.encode());
+        };
+        self.disk.run("encode", Box::pin(encode))?;
         let body = encoded.await.map_err(|_| io::Error::other("the encoding worker has ended"))?;
         let meta = put(&SnapshotMetaRecord::from(&self.meta));
         self.store.write(meta, vec![body.clone()]).await.map_err(io::Error::other)?;
