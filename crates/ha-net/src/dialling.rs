@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::backoff::Backoff;
 use crate::connection::{Connection, Ended, Side};
 use crate::greeting::{GreetingError, Offer};
-use crate::limits::{CRASH_VERDICT_WAIT_MAX, REDIAL_WAIT_MAX};
+use crate::limits::{CRASH_VERDICT_WAIT_MAX, REDIAL_WAIT_MAX, VERDICT_DIALS_MAX};
 use crate::link::Link;
 use crate::peers::Target;
 use crate::shared::Shared;
@@ -107,8 +107,8 @@ impl Keeper<'_> {
     async fn next_connection(&mut self) -> Result<Arc<Connection>, DialError> {
         let wait = self.backoff.next();
         let (target, link, shared) = (self.target, self.link, self.shared);
-        let attempt = attempt(target, link, shared, wait);
-        let Some(lost) = &mut self.lost else { return attempt.await };
+        let Some(lost) = &mut self.lost else { return attempt(target, link, shared, wait).await };
+        let attempt = verdict(target, link, shared, wait);
         tokio::pin!(attempt);
         let result = match timeout(CRASH_VERDICT_WAIT_MAX, &mut attempt).await {
             Ok(result) => result,
@@ -180,6 +180,23 @@ impl Keeper<'_> {
             self.shared.events.emit(event);
         }
     }
+}
+
+/// The dial after a loss. A dying process closes its sockets one by one, so that its listener may still take a
+/// connection that is then cut short: that is no verdict yet.
+async fn verdict(
+    target: &Arc<Target>,
+    link: &Link,
+    shared: &Arc<Shared>,
+    mut wait: Duration,
+) -> Result<Arc<Connection>, DialError> {
+    for _ in 1..VERDICT_DIALS_MAX {
+        match attempt(target, link, shared, wait).await {
+            Err(DialError::Greeting(_, GreetingError::Io(_))) => wait = Duration::ZERO,
+            result => return result,
+        }
+    }
+    attempt(target, link, shared, wait).await
 }
 
 /// One dial, or a connection that a greeting brought meanwhile.

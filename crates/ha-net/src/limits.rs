@@ -85,6 +85,8 @@ pub(crate) const REDIAL_WAIT_MIN: Duration = Duration::from_millis(20);
 pub(crate) const REDIAL_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a lost connection may wait for the verdict of its re-dial before it is reported as down.
 pub(crate) const CRASH_VERDICT_WAIT_MAX: Duration = Duration::from_millis(50);
+/// Dials without a wait between them after a lost connection, as long as they are cut short.
+pub(crate) const VERDICT_DIALS_MAX: usize = 3;
 /// How long a connection that is being closed may go on sending what is queued, goodbye included.
 pub(crate) const GOODBYE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// First wait after a failed accept, such as one without file descriptors.

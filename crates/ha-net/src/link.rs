@@ -120,6 +120,8 @@ impl Link {
             view.connection = None;
             view.closed = true;
         });
+        // Its socket closes with it.
+        self.take_offer();
     }
 }
 

@@ -100,7 +100,7 @@ impl Driver {
         }
         let socket = self.framed.get_mut();
         match self.writer.poll_write(cx, socket, &self.connection.outbox, &self.shared.counters) {
-            Poll::Ready(Err(error)) => return Poll::Ready(Ended::failed(&error)),
+            Poll::Ready(Err(error)) => return Poll::Ready(self.last_words(cx, &error)),
             Poll::Ready(Ok(())) if self.phase == Phase::Leaving => {}
             Poll::Ready(Ok(())) | Poll::Pending => return Poll::Pending,
         }
@@ -112,9 +112,22 @@ impl Driver {
         Poll::Pending
     }
 
+    /// The peer takes nothing any more; what it said before may still be a goodbye.
+    fn last_words(&mut self, cx: &mut Context<'_>, error: &std::io::Error) -> Ended {
+        for _ in 0..TURNS_PER_POLL {
+            match self.poll_read(cx) {
+                Poll::Ready(Err(ended @ (Ended::Goodbye | Ended::Left))) => return ended,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) | Poll::Pending => break,
+            }
+        }
+        Ended::failed(error)
+    }
+
     /// Ready when there may be more to read.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         let (mut frames, mut bytes) = (0, 0);
+        let buffered = self.framed.read_buffer().len();
         let mut verdict = Poll::Ready(Ok(()));
         while frames < FRAMES_PER_TURN as u64 {
             let frame = match self.framed.poll_next_unpin(cx) {
@@ -141,7 +154,8 @@ impl Driver {
                 break;
             }
         }
-        if frames > 0 {
+        // A part of a long frame is a sign of life too.
+        if frames > 0 || self.framed.read_buffer().len() != buffered {
             self.watch.received_at = Instant::now();
             self.shared.counters.received(frames, bytes);
         }
@@ -166,7 +180,8 @@ impl Driver {
             }
             let now = Instant::now();
             let timeout = self.shared.config.idle_timeout;
-            if self.writer.is_empty() || self.writer.written() != self.watch.written {
+            let has_sent = self.writer.written() != self.watch.written;
+            if has_sent || self.writer.is_empty() {
                 self.watch.written = self.writer.written();
                 self.watch.writable_at = now;
             }
@@ -174,8 +189,9 @@ impl Driver {
             if quiet >= timeout || now.duration_since(self.watch.writable_at) >= timeout {
                 return Poll::Ready(Ended::Silent);
             }
-            if quiet >= timeout / TICKS_PER_TIMEOUT {
-                // Without room there is enough under way to be answered.
+            // The peer must hear from us also while it is busy sending a long frame, and we from it.
+            if !has_sent || quiet >= timeout / TICKS_PER_TIMEOUT {
+                // Without room there is enough under way already.
                 let _ = self.connection.outbox.offer(Outgoing::bare(Header::plain(Kind::Ping)));
             }
             self.watch.tick.as_mut().reset(now + timeout / TICKS_PER_TIMEOUT);

@@ -92,12 +92,13 @@ impl Connection {
         self.served.spawn(id, true, async move {
             let mut unanswered = Unanswered { connection: &connection, id, armed: true };
             let answer = handler.asked(&connection.peer, Service(header.service), body);
-            if let Ok(answer) = timeout(deadline, answer).await {
+            let answering = async {
+                let answer = answer.await;
                 unanswered.armed = false;
-                let frame = connection.answer_frame(id, answer);
-                // A connection that has ended takes no answers.
-                let _ = connection.outbox.push(frame).await;
-            }
+                connection.outbox.push(connection.answer_frame(id, answer)).await
+            };
+            // After the deadline, or when the connection has ended, nobody waits for the answer.
+            let _ = timeout(deadline, answering).await;
         })
     }
 

@@ -3,4 +3,9 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "everything in here is a test")]
 
 mod cast;
+mod faults;
+mod greetings;
+mod limits;
+mod meddler;
+mod strangers;
 mod talk;
