@@ -135,6 +135,12 @@ impl Desk {
         self.leave(|papers| papers.closing = true);
     }
 
+    /// Whether something is left for the keeper to do.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        lock(&self.inner).keeper.is_none()
+    }
+
     async fn work(&self, released: u64) -> Work {
         poll_fn(|context| self.poll_work(released, context)).await
     }
@@ -307,6 +313,8 @@ impl Keeper {
     async fn begin_draft(&mut self) -> io::Result<Draft> {
         let file: Arc<dyn File> = self.disk.open(&self.path(files::SPARE), true).await?.into();
         self.has_spare = true;
+        // A spare may have been a segment. Were that name to come back after a crash, its content must be there too.
+        self.disk.sync_dir(&self.directory).await?;
         let length = file.len()?.min(self.desk.segment_bytes);
         // A segment that had grown gives its surplus back.
         file.set_len(length).await?;

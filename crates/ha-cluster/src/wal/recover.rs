@@ -46,6 +46,8 @@ pub(super) async fn recover(disk: &dyn Disk, directory: &Path, salt: u64) -> Res
     recovery.created = created;
     recovery.torn &= !created;
     recovery.prepared = sequences.last() != Some(&recovery.tail.sequence);
+    // What the last life did to the names may not be durable either.
+    disk.sync_dir(directory).await.map_err(|error| after_scan(directory, error))?;
     recovery.tail.settle().await.map_err(|error| after_scan(directory, error))?;
     Ok(recovery)
 }

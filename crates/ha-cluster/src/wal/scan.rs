@@ -125,7 +125,10 @@ impl<'a> Chain<'a> {
         if !(self.generation..=self.generation + 1).contains(&candidate.generation) {
             return Ok(None);
         }
-        let Some(bytes) = self.window.get(offset, candidate.bytes()).await? else { return Ok(None) };
+        // With the zeros behind it, which a file may end within.
+        let padded = candidate.bytes().next_multiple_of(ALIGNMENT);
+        let Some(bytes) = self.window.get(offset, padded).await? else { return Ok(None) };
+        let bytes = &bytes[..candidate.bytes()];
         let header = match candidate.check(bytes, self.seed, offset) {
             Ok(header) => header,
             Err(NotARecord::Damaged) => return Ok(None),
@@ -141,7 +144,7 @@ impl<'a> Chain<'a> {
             self.marked = true;
             return Ok(None);
         }
-        self.end = offset + candidate.bytes().next_multiple_of(ALIGNMENT) as u64;
+        self.end = offset + padded as u64;
         Ok(Some(Found { header, offset, payload: &bytes[RECORD_HEADER_BYTES..] }))
     }
 

@@ -28,6 +28,8 @@ pub(super) enum Operation {
     /// Drops the entries from here on.
     Cut(u64),
     Purge(u64, u64),
+    /// Nothing; but it is called back after everything before it.
+    Barrier,
 }
 
 impl Operation {
@@ -40,7 +42,7 @@ impl Operation {
         match self {
             Self::Append(records) => records.iter().map(|record| record.payload.len()).sum(),
             Self::HardState(state) => state.len(),
-            Self::Cut(_) | Self::Purge(..) => 0,
+            Self::Cut(_) | Self::Purge(..) | Self::Barrier => 0,
         }
     }
 }
@@ -142,14 +144,17 @@ impl Shared {
         }
     }
 
-    /// Queues an operation, to be called back by the writer; or calls back here when it cannot be done, or is done.
+    /// Queues an operation, to be called back by the writer; or calls back here when it is refused.
     pub(super) fn submit(&self, operation: Operation, done: Done) {
         let mut inner = lock(&self.inner);
-        let outcome = inner.apply(&operation);
-        if !matches!(outcome, Ok(true)) {
-            drop(inner);
-            return done(outcome.map(|_| ()));
-        }
+        let operation = match inner.apply(&operation) {
+            Ok(true) => operation,
+            Ok(false) => Operation::Barrier,
+            Err(error) => {
+                drop(inner);
+                return done(Err(error));
+            }
+        };
         inner.queue_bytes += operation.bytes();
         inner.queue.push(operation);
         inner.done.push(done);
@@ -310,6 +315,7 @@ impl Inner {
                 }
                 self.tail.start_at(index.saturating_add(1));
             }
+            Operation::Barrier => return Ok(false),
         }
         self.ticket = ticket;
         Ok(true)

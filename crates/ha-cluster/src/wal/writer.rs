@@ -71,6 +71,7 @@ impl Writer {
     async fn write(&mut self, operations: &[Operation], committed: Option<&Bytes>) -> io::Result<()> {
         for operation in operations {
             match operation {
+                Operation::Barrier => {}
                 Operation::Append(records) => {
                     for record in records {
                         self.entry(record.index, record.term, &record.payload).await?;
@@ -138,7 +139,7 @@ impl Writer {
         if let Some(prepared) = self.desk.take_prepared(next) {
             return self.begin(prepared).await;
         }
-        if self.offset() >= self.ask_again_at {
+        if self.segment.durable > 0 && self.offset() >= self.ask_again_at {
             self.ask_again_at = self.offset() + self.desk.prepare(next);
         }
         if self.offset() + bytes > SEGMENT_BYTES_LIMIT {
@@ -158,7 +159,6 @@ impl Writer {
         let seed = SegmentHeader::seed(self.salt, sequence);
         self.segment = Segment { sequence, generation, seed, file, allocated, end: 0, durable: 0 };
         self.ask_again_at = 0;
-        self.desk.prepare(sequence + 1);
         Ok(())
     }
 
@@ -179,7 +179,12 @@ impl Writer {
             let outcome = self.segment.file.sync_data().await;
             self.shared.stopwatch.stop();
             outcome?;
+            let began = self.segment.durable == 0;
             self.segment.durable = self.segment.end;
+            if began {
+                // Not before: recovery expects at most one segment that was never begun.
+                self.desk.prepare(self.segment.sequence + 1);
+            }
         }
         Ok(())
     }

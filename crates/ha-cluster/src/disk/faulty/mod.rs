@@ -2,9 +2,12 @@
 
 mod state;
 
+use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::thread;
 
 use futures::future::BoxFuture;
@@ -15,7 +18,7 @@ pub use state::{Operation, Survival};
 
 /// A disk in memory. A clone shares the files; [`Self::fork`] copies them.
 ///
-/// Everything written is readable at once and durable only after its sync. [`Self::crash`] ends one *life* of the
+/// Each operation first lets other tasks run. Everything written is readable at once and durable only after its sync. [`Self::crash`] ends one *life* of the
 /// machine: every handle of that life fails from then on, and what was not durable survives as asked. Workers are tasks
 /// of the tokio runtime when there is one, so that a test on a current-thread runtime is deterministic.
 #[derive(Clone)]
@@ -40,8 +43,14 @@ impl FaultyDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits a turn, as for a disk; then [`Self::begin_now`].
+    async fn begin(&self, operation: Operation) -> io::Result<MutexGuard<'_, State>> {
+        turn().await;
+        self.begin_now(operation)
+    }
+
     /// Counts one operation, and fails it when a fault is due or the life of this handle has ended.
-    fn begin(&self, operation: Operation) -> io::Result<MutexGuard<'_, State>> {
+    fn begin_now(&self, operation: Operation) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         state.check_life(self.life)?;
         state.count(operation)?;
@@ -101,37 +110,37 @@ impl FaultyDisk {
 impl Disk for FaultyDisk {
     fn open<'a>(&'a self, path: &'a Path, create: bool) -> BoxFuture<'a, io::Result<Box<dyn File>>> {
         Box::pin(async move {
-            let inode = self.begin(Operation::Open)?.open(path, create)?;
+            let inode = self.begin(Operation::Open).await?.open(path, create)?;
             Ok(Box::new(FaultyFile { disk: self.clone(), inode }) as Box<dyn File>)
         })
     }
 
     fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.begin(Operation::Open)?.create_dir_all(path) })
+        Box::pin(async move { self.begin(Operation::Open).await?.create_dir_all(path) })
     }
 
     fn list<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, io::Result<Vec<PathBuf>>> {
-        Box::pin(async move { self.begin(Operation::Read)?.list(directory) })
+        Box::pin(async move { self.begin(Operation::Read).await?.list(directory) })
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.begin(Operation::Rename)?.rename(from, to) })
+        Box::pin(async move { self.begin(Operation::Rename).await?.rename(from, to) })
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.begin(Operation::Remove)?.remove(path) })
+        Box::pin(async move { self.begin(Operation::Remove).await?.remove(path) })
     }
 
     fn sync_dir<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.begin(Operation::SyncDir)?.sync_dir(directory) })
+        Box::pin(async move { self.begin(Operation::SyncDir).await?.sync_dir(directory) })
     }
 
     fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
-        Ok(self.begin(Operation::Read)?.free_bytes())
+        Ok(self.begin_now(Operation::Read)?.free_bytes())
     }
 
     fn lock_dir(&self, directory: &Path) -> Result<DirLock, LockError> {
-        let mut state = self.begin(Operation::Open)?;
+        let mut state = self.begin_now(Operation::Open)?;
         if !state.locks.insert(directory.to_owned()) {
             return Err(LockError::Held { pid: None });
         }
@@ -146,6 +155,19 @@ impl Disk for FaultyDisk {
         }
         Ok(())
     }
+}
+
+/// Lets every other task run once, so that a crash can fall between any two operations.
+async fn turn() {
+    let mut waited = false;
+    poll_fn(|context| {
+        if mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 struct FaultyLock {
@@ -170,15 +192,16 @@ struct FaultyFile {
 
 impl File for FaultyFile {
     fn write_at<'a>(&'a self, bytes: &'a [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.disk.begin(Operation::Write)?.write_at(self.inode, bytes, offset) })
+        Box::pin(async move { self.disk.begin(Operation::Write).await?.write_at(self.inode, bytes, offset) })
     }
 
     fn read_at<'a>(&'a self, buffer: &'a mut [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.disk.begin(Operation::Read)?.read_at(self.inode, buffer, offset) })
+        Box::pin(async move { self.disk.begin(Operation::Read).await?.read_at(self.inode, buffer, offset) })
     }
 
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
+            turn().await;
             let mut state = self.disk.lock();
             state.check_life(self.disk.life)?;
             let outcome = state.count(Operation::Sync);
@@ -187,7 +210,7 @@ impl File for FaultyFile {
     }
 
     fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move { self.disk.begin(Operation::Write)?.set_len(self.inode, bytes) })
+        Box::pin(async move { self.disk.begin(Operation::Write).await?.set_len(self.inode, bytes) })
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -1,6 +1,10 @@
 //! What the log promises, tried on a disk that loses, tears and refuses.
 
 mod basics;
+mod faults;
+mod flips;
+mod model;
+mod torn;
 
 use std::path::{Path, PathBuf};
 
@@ -51,4 +55,26 @@ fn segments(disk: &FaultyDisk) -> Vec<PathBuf> {
 async fn stop(disk: &FaultyDisk, wal: Wal) -> FaultyDisk {
     wal.close().await;
     disk.crash(Survival::Nothing)
+}
+
+/// What is in a log, for comparison.
+#[derive(Clone, Debug, PartialEq)]
+struct Contents {
+    purged: Option<Position>,
+    hard_state: Option<Bytes>,
+    records: Vec<Record>,
+}
+
+async fn contents(wal: &Wal) -> Contents {
+    Contents { purged: wal.state().purged, hard_state: wal.hard_state(), records: all(wal).await }
+}
+
+/// Lets the workers do whatever they have to do.
+async fn quiet(wal: &Wal) {
+    while wal.desk.is_busy() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
 }
