@@ -93,6 +93,9 @@ impl Gossip {
         let named = packet.news().iter().map(|member| &member.id().node).chain([from]);
         let new: BTreeSet<_> = named.filter(|node| self.table.get(node).is_none()).collect();
         let too_many = (self.table.all().len() + new.len()).saturating_sub(MEMBERS_MAX);
+        if too_many == 0 {
+            return Ok(());
+        }
         let mut gone: Vec<_> = self.table.gone().map(|(node, since)| (since, node.clone())).collect();
         if gone.len() < too_many {
             return Err(PacketError::Full { from: from.clone(), max: MEMBERS_MAX });
@@ -102,9 +105,7 @@ impl Gossip {
             let result = self.swim.forget(&node, effects);
             self.report(result, out);
         }
-        if too_many > 0 {
-            self.drop_all_but_known(out);
-        }
+        self.drop_all_but_known(out);
         Ok(())
     }
 }

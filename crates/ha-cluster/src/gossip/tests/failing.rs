@@ -144,7 +144,7 @@ fn a_suspicion_sleeps_with_its_holder() {
         world.expect("suspicion", LAN, |world| world.state(0, 1) == Some(Suspect));
         world.heal();
         world.sleep(0);
-        world.run(LAN * 3 / 10);
+        world.run(LAN * 3);
         world.wake_all();
         world.run(LAN * 4);
         assert!(world.node(0).counters().late > 0);
