@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Announce,
     /// All members.
     Feed,
+    /// A first word to a new member.
+    Greeting,
     /// Anything else.
     Other,
 }
@@ -46,14 +48,18 @@ impl Packet {
 
     /// A packet that tells its receiver that it is suspected.
     pub(super) fn warning(from: &Id, suspect: &Member<Id>) -> Self {
-        let header = Header {
-            src: from.clone(),
-            // Zero is never newer than what the receiver knows of us.
-            src_incarnation: 0,
-            dst: suspect.id().clone(),
-            message: Message::Gossip,
-        };
-        Self { header, news: vec![suspect.clone()] }
+        Self::gossip(from, suspect.id(), vec![suspect.clone()])
+    }
+
+    /// A packet that says nothing but who sends it.
+    pub(super) fn greeting(from: &Id, to: &Id) -> Self {
+        Self::gossip(from, to, Vec::new())
+    }
+
+    fn gossip(from: &Id, to: &Id, news: Vec<Member<Id>>) -> Self {
+        // Zero is never newer than what the receiver knows of us.
+        let header = Header { src: from.clone(), src_incarnation: 0, dst: to.clone(), message: Message::Gossip };
+        Self { header, news }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -269,4 +275,89 @@ fn take<T>(
     let taken = before.len() - reader.0.len();
     buffer.advance(taken);
     Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use ha_net::Incarnation;
+
+    use super::*;
+
+    fn id(node: &str, address: Option<&str>) -> Id {
+        Id {
+            node: node.parse().unwrap(),
+            incarnation: Incarnation(300),
+            renewals: 2,
+            address: address.map(|address| address.parse().unwrap()),
+        }
+    }
+
+    fn packet(message: Message<Id>, news: Vec<Member<Id>>) -> Packet {
+        let header = Header { src: id("a", Some("h:1")), src_incarnation: 5, dst: id("b", None), message };
+        Packet { header, news }
+    }
+
+    #[test]
+    fn every_packet_returns() {
+        let third = || id("c", Some("[::1]:65535"));
+        let messages = [
+            Message::Ping(7),
+            Message::Ack(7),
+            Message::PingReq { target: third(), probe_number: 7 },
+            Message::IndirectPing { origin: third(), probe_number: 7 },
+            Message::IndirectAck { target: third(), probe_number: 7 },
+            Message::ForwardedAck { origin: third(), probe_number: 7 },
+            Message::Announce,
+            Message::Feed,
+            Message::Gossip,
+            Message::TurnUndead,
+        ];
+        for message in messages {
+            let bare = matches!(message, Message::Announce | Message::TurnUndead);
+            let states = [State::Alive, State::Suspect, State::Down];
+            let news = states.map(|state| Member::new(third(), 9, state)).into_iter().filter(|_| !bare).collect();
+            let sent = packet(message, news);
+            let bytes = sent.encode();
+            let read = Packet::decode(&bytes).unwrap();
+            assert_eq!((&read.header, &read.news), (&sent.header, &sent.news));
+            assert_eq!(read.from().address, sent.from().address, "which equality leaves out");
+            let mut header = Vec::new();
+            write_header(&mut header, &sent.header);
+            for length in (0..bytes.len()).filter(|length| *length != header.len()) {
+                assert!(Packet::decode(&bytes[..length]).is_err(), "{length} of {}", bytes.len());
+            }
+        }
+    }
+
+    /// The format is a promise to nodes of other versions: a change needs a new version of packets.
+    #[test]
+    fn the_format_stays() {
+        let news = vec![Member::new(id("c", Some("h:7946")), 9, State::Suspect)];
+        assert_eq!(
+            packet(Message::Ping(7), news).encode(),
+            [
+                [0, 7].as_slice(),                                  // ping 7
+                &[1, b'a', 0xac, 2, 2, 1, 1, b'h', 1, 5],           // from a, its address, and its refutations
+                &[1, b'b', 0xac, 2, 2, 0],                          // to b
+                &[0, 1],                                            // one piece of news
+                &[1, 9, 1, b'c', 0xac, 2, 2, 1, 1, b'h', 0x8a, 62], // c is suspected
+            ]
+            .concat()
+        );
+    }
+
+    #[test]
+    fn what_follows_the_end_is_refused() {
+        let mut bytes = packet(Message::Gossip, Vec::new()).encode();
+        bytes.push(0);
+        assert_eq!(Packet::decode(&bytes).unwrap_err(), DecodeError::Trailing { bytes: 1 });
+    }
+
+    #[test]
+    fn a_full_packet_takes_no_part_of_a_record() {
+        let member = Member::alive(id("node", Some("host:1")));
+        let mut buffer = Vec::new();
+        assert!(SwimCodec.encode_member(&member, (&mut buffer).limit(10)).is_err());
+        assert!(buffer.is_empty());
+    }
 }

@@ -1,8 +1,8 @@
 //! What nodes are like, and how that spreads: one versioned record per node, riding in the packets of SWIM.
 //!
 //! News goes in the next few packets to anybody, and each node that it is news to passes it on in the same way. Beside
-//! that each ping carries the record of its sender and that of one other node in turn, and the answer to an announcement
-//! carries as many as fit, so that whoever missed the news learns it a little later.
+//! that each ping carries the record of its sender, and each answer to an announcement carries as many as fit, so that
+//! whoever comes later or missed the news learns it too.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -39,6 +39,10 @@ pub(super) struct Record {
 }
 
 impl Record {
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
     fn age(&self) -> (Incarnation, u32) {
         (self.incarnation, self.version)
     }
@@ -50,7 +54,7 @@ pub(super) struct Profiles {
     records: BTreeMap<NodeId, Record>,
     /// Whose record is news, and how many packets it still goes into.
     news: BTreeMap<NodeId, u8>,
-    /// Whose record went out last in turn.
+    /// Whose record was the last that fitted into the last answer to an announcement.
     turn: NodeId,
 }
 
@@ -79,19 +83,26 @@ impl Profiles {
         self.records.get(node).filter(|record| record.incarnation == incarnation)
     }
 
-    /// This node is now like this, and leaves or stays.
-    pub(super) fn set_own(&mut self, traits: Option<Traits>, left: bool) {
-        if let Some(own) = self.records.get_mut(&self.me) {
-            own.version = own.version.saturating_add(1);
-            own.left = left;
-            own.traits = traits.unwrap_or_else(|| own.traits.clone());
-            self.news.insert(self.me.clone(), NEWS_REPEATS);
-        }
+    /// This node is now like this; false when it was before.
+    pub(super) fn update(&mut self, traits: Traits) -> bool {
+        self.change(|own| own.traits = traits)
     }
 
-    /// A node came that may know nothing of this one.
-    pub(super) fn tell_own_again(&mut self) {
+    /// This node says goodbye.
+    pub(super) fn leave(&mut self) {
+        self.change(|own| own.left = true);
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Record)) -> bool {
+        let Some(own) = self.records.get_mut(&self.me) else { return false };
+        let before = own.clone();
+        change(own);
+        if *own == before {
+            return false;
+        }
+        own.version = own.version.saturating_add(1);
         self.news.insert(self.me.clone(), NEWS_REPEATS);
+        true
     }
 
     /// Loses all memory of a node.
@@ -132,7 +143,7 @@ impl Profiles {
             && let Some(record) = self.records.get_mut(&self.me)
         {
             record.version = claimed.1.saturating_add(1);
-            self.tell_own_again();
+            self.news.insert(self.me.clone(), NEWS_REPEATS);
         }
     }
 
@@ -151,6 +162,9 @@ impl Profiles {
             added.push(node);
         }
         bytes[1] = added.len() as u8;
+        if let (Kind::Feed, Some(last)) = (kind, added.last()) {
+            self.turn = last.clone();
+        }
         for node in added {
             if let Some(repeats) = self.news.get_mut(&node) {
                 *repeats -= 1;
@@ -164,25 +178,19 @@ impl Profiles {
     }
 
     /// Whose records should go into a packet, most urgent first.
-    fn choose(&mut self, kind: &Kind) -> Vec<NodeId> {
+    fn choose(&self, kind: &Kind) -> Vec<NodeId> {
         let mut news: Vec<_> = self.news.iter().map(|(node, repeats)| (u8::MAX - repeats, node.clone())).collect();
         news.sort();
         let mut nodes: Vec<_> = news.into_iter().map(|(_, node)| node).collect();
-        let in_turn = match kind {
-            Kind::Ping(_) => 1,
-            Kind::Feed => usize::from(u8::MAX),
-            _ => 0,
-        };
-        if matches!(kind, Kind::Ping(_) | Kind::Announce | Kind::Feed) && !self.news.contains_key(&self.me) {
+        let with_own = matches!(kind, Kind::Ping(_) | Kind::Announce | Kind::Greeting | Kind::Feed);
+        if with_own && !self.news.contains_key(&self.me) {
             nodes.push(self.me.clone());
         }
-        for _ in 0..in_turn.min(self.records.len()) {
+        if *kind == Kind::Feed {
             let after = (Bound::Excluded(&self.turn), Bound::Unbounded);
-            let Some(next) = self.records.range::<NodeId, _>(after).chain(&self.records).next() else { break };
-            self.turn = next.0.clone();
-            if !nodes.contains(&self.turn) {
-                nodes.push(self.turn.clone());
-            }
+            let in_turn = self.records.range::<NodeId, _>(after).chain(&self.records).map(|(node, _)| node);
+            let others = in_turn.take(self.records.len()).filter(|node| !nodes.contains(node));
+            nodes.extend(others.cloned().collect::<Vec<_>>());
         }
         nodes
     }
@@ -249,4 +257,123 @@ fn read_record(reader: &mut Reader<'_>) -> Result<(NodeId, Record), DecodeError>
         version: ProgramVersion::new(reader.text(PROGRAM_VERSION_BYTES_MAX)?),
     };
     Ok((node, Record { incarnation, version, left: flags & LEFT != 0, traits }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: usize) -> NodeId {
+        format!("node-{number}").parse().unwrap()
+    }
+
+    fn traits(priority: u16) -> Traits {
+        let version = ProgramVersion::new("1.2");
+        Traits { priority, role: Role::Witness, version, suffrage: Suffrage::Voter, health: 90 }
+    }
+
+    fn profiles(number: usize) -> Profiles {
+        Profiles::new(node(number), Incarnation(3), traits(0))
+    }
+
+    fn record(incarnation: u64, version: u32) -> Record {
+        Record { incarnation: Incarnation(incarnation), version, left: false, traits: traits(version as u16) }
+    }
+
+    /// The format is a promise to nodes of other versions: a change needs a new version of packets.
+    #[test]
+    fn the_format_stays() {
+        let mut profiles = profiles(1);
+        assert!(profiles.update(traits(300)));
+        profiles.leave();
+        let bytes = profiles.seal(&Kind::Other, b"swim");
+        assert_eq!(
+            bytes,
+            [
+                [1, 1].as_slice(),                              // version of packets, number of records
+                &[6, b'n', b'o', b'd', b'e', b'-', b'1', 3, 2], // node, incarnation, version
+                &[0b1011, 0xac, 2, 90, 3, b'1', b'.', b'2'],    // voter, left, witness; priority, health, program
+                b"swim",
+            ]
+            .concat()
+        );
+        let (records, rest) = open(&bytes).unwrap();
+        assert_eq!(rest, b"swim");
+        let expected = Record { left: true, traits: traits(300), ..record(3, 2) };
+        assert_eq!(records, [(node(1), expected)]);
+    }
+
+    #[test]
+    fn only_what_is_newer_is_news() {
+        let mut profiles = profiles(1);
+        for (incarnation, version, is_news) in
+            [(1, 5, true), (1, 5, false), (1, 4, false), (2, 0, true), (1, 9, false), (2, 1, true)]
+        {
+            let merged = profiles.merge(node(2), record(incarnation, version), |_| true);
+            assert_eq!(merged, is_news, "{incarnation}.{version}");
+        }
+        assert_eq!(profiles.traits(&node(2), Incarnation(2)).unwrap().priority, 1);
+        assert_eq!(profiles.traits(&node(2), Incarnation(1)), None, "of another life");
+    }
+
+    #[test]
+    fn nobody_else_says_what_this_node_is_like() {
+        let mut profiles = profiles(1);
+        assert!(!profiles.merge(node(1), record(3, 7), |_| true));
+        assert!(!profiles.merge(node(1), record(9, 7), |_| true));
+        assert_eq!(profiles.traits(&node(1), Incarnation(3)).unwrap().priority, 0);
+        let bytes = profiles.seal(&Kind::Other, b"");
+        let (records, _) = open(&bytes).unwrap();
+        assert_eq!(records[0].1.version, 8, "newer than what pretended to be");
+    }
+
+    #[test]
+    fn what_is_no_change_is_no_news() {
+        let mut profiles = profiles(1);
+        assert!(!profiles.update(traits(0)));
+        assert!(profiles.update(traits(1)));
+    }
+
+    #[test]
+    fn news_goes_out_a_few_times() {
+        let mut profiles = profiles(1);
+        let carry = |profiles: &mut Profiles, kind| open(&profiles.seal(kind, b"")).unwrap().0.len();
+        for _ in 0..NEWS_REPEATS {
+            assert_eq!(carry(&mut profiles, &Kind::Other), 1);
+        }
+        assert_eq!(carry(&mut profiles, &Kind::Other), 0);
+        assert_eq!(carry(&mut profiles, &Kind::Ping(1)), 1, "a ping says what its sender is like in any case");
+    }
+
+    #[test]
+    fn answers_to_announcements_tell_of_all_in_turn() {
+        let mut profiles = profiles(0);
+        for number in 1..500 {
+            profiles.merge(node(number), record(1, 0), |_| true);
+        }
+        // Past being news.
+        profiles.news.clear();
+        let mut told = std::collections::BTreeSet::new();
+        let mut packets = 0;
+        while told.len() < 500 {
+            let bytes = profiles.seal(&Kind::Feed, b"");
+            assert!(bytes.len() <= 2 + RECORDS_BYTES_MAX);
+            told.extend(open(&bytes).unwrap().0.into_iter().map(|(node, _)| node));
+            packets += 1;
+        }
+        assert!(packets <= 7, "{packets}");
+    }
+
+    #[test]
+    fn records_are_bounded_and_members_stay() {
+        let mut profiles = profiles(0);
+        let is_member = |of: &NodeId| *of == node(1);
+        for number in 1..3 * RECORDS_MAX {
+            profiles.merge(node(number), record(1, 0), is_member);
+            assert!(profiles.records.len() <= RECORDS_MAX && profiles.news.len() <= RECORDS_MAX);
+        }
+        assert!(profiles.traits(&node(0), Incarnation(3)).is_some());
+        assert!(profiles.traits(&node(1), Incarnation(1)).is_some());
+        assert!(profiles.traits(&node(2), Incarnation(1)).is_none());
+    }
 }

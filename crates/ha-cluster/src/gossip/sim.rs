@@ -24,6 +24,10 @@ pub(super) struct World {
     asleep: BTreeSet<usize>,
     waiting: Vec<Event>,
     cut: BTreeSet<(usize, usize)>,
+    /// The first packet from a node to another is lost: it only makes the connection.
+    pub(super) connects_lazily: bool,
+    connected: BTreeSet<(usize, usize)>,
+    names: Vec<NodeId>,
     lives: Vec<u64>,
     config: Config,
     events: BTreeMap<(Duration, u64), Event>,
@@ -41,6 +45,7 @@ pub(super) struct World {
 enum Event {
     Deliver { from: usize, to: usize, bytes: Bytes },
     Timer { node: usize },
+    Connected { from: usize, to: usize },
 }
 
 pub(super) fn name(node: usize) -> NodeId {
@@ -70,6 +75,9 @@ impl World {
             asleep: BTreeSet::new(),
             waiting: Vec::new(),
             cut: BTreeSet::new(),
+            connects_lazily: false,
+            connected: BTreeSet::new(),
+            names: (0..nodes).map(name).collect(),
             lives: vec![0; nodes],
             config: Config::new(node_timeout),
             events: BTreeMap::new(),
@@ -109,6 +117,7 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, node: usize) {
+        self.connected.retain(|(from, to)| *from != node && *to != node);
         self.nodes[node] = None;
     }
 
@@ -182,6 +191,9 @@ impl World {
         if self.keep_packets {
             self.packets.push((from, to, bytes.clone()));
         }
+        if self.connects_lazily && !self.connected.contains(&(from, to)) {
+            return self.push(self.now + Duration::from_millis(1), Event::Connected { from, to });
+        }
         if self.loss == 0.0 || !self.random.random_bool(self.loss) {
             let latency = Duration::from_micros(self.random.random_range(200..2_000));
             self.push(self.now + latency, Event::Deliver { from, to, bytes });
@@ -207,9 +219,12 @@ impl World {
             Event::Deliver { to: node, .. } | Event::Timer { node } if self.asleep.contains(&node) => {
                 self.waiting.push(event);
             }
+            Event::Connected { from, to } => {
+                self.connected.insert((from, to));
+            }
             Event::Deliver { from, to, .. } if self.cut.contains(&(from, to)) => {}
             Event::Deliver { from, to, bytes } => {
-                self.input(to, Input::Received { from: name(from), bytes });
+                self.input(to, Input::Received { from: self.names[from].clone(), bytes });
             }
             Event::Timer { node } => {
                 let due = self.nodes[node].as_ref().and_then(Gossip::deadline);
@@ -239,7 +254,7 @@ impl World {
     }
 
     pub(super) fn state(&self, observer: usize, of: usize) -> Option<MemberState> {
-        self.node(observer).members().get(&name(of)).map(|opinion| opinion.state)
+        self.node(observer).members().get(&self.names[of]).map(|opinion| opinion.state)
     }
 
     /// Every live node believes this of that node.
@@ -252,7 +267,7 @@ impl World {
         let live = self.live();
         live.iter().all(|observer| {
             live.iter().all(|of| {
-                self.node(*observer).members().get(&name(*of)).is_some_and(|opinion| {
+                self.node(*observer).members().get(&self.names[*of]).is_some_and(|opinion| {
                     opinion.state == MemberState::Alive
                         && opinion.incarnation.0 == self.lives[*of]
                         && opinion.traits.is_some()

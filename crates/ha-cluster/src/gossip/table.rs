@@ -61,11 +61,10 @@ impl Table {
         dropped
     }
 
-    /// The node that has been gone for longest.
-    pub(super) fn longest_gone(&self) -> Option<&NodeId> {
+    /// The nodes that failed or left, and since when they have been gone.
+    pub(super) fn gone(&self) -> impl Iterator<Item = (&NodeId, Duration)> {
         let gone = |opinion: &Opinion| matches!(opinion.state, MemberState::Failed | MemberState::Left);
-        let since = |opinion: &Opinion| -> Duration { opinion.since };
-        self.opinions.iter().filter(|(_, o)| gone(o)).min_by_key(|(_, o)| since(o)).map(|(node, _)| node)
+        self.opinions.iter().filter(move |(_, opinion)| gone(opinion)).map(|(node, opinion)| (node, opinion.since))
     }
 }
 

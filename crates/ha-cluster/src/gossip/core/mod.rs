@@ -1,6 +1,6 @@
 //! The core: feeds SWIM, judges what comes of it, and holds it back where this node may be at fault itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,15 +10,18 @@ use super::config::Pace;
 use super::health::Health;
 use super::outreach::Outreach;
 use super::packet::{Kind, Packet};
-use super::profiles::{self, Profiles};
+use super::profiles::Profiles;
 use super::swim::{Effects, Id, Sending, Slot, State, Swim, Timer, slot};
-use super::table::{MEMBERS_MAX, Table};
+use super::table::Table;
 use super::timers::Timers;
 use super::{Config, Counters, Input, Opinion, Output, PacketError, Profile};
 use crate::MemberState;
 
 /// Most removed nodes that are remembered as such.
 const FORGOTTEN_MAX: usize = 1024;
+
+mod receive;
+mod review;
 
 /// Membership in one node's opinion.
 pub struct Gossip {
@@ -147,12 +150,9 @@ impl Gossip {
             }
             Input::Learn(peer) => self.learn(now, peer, out),
             Input::Forget(node) => self.forget(now, &node, effects, out),
-            Input::Update(traits) => {
-                self.profiles.set_own(Some(traits), false);
-                self.stale = true;
-            }
+            Input::Update(traits) => self.stale |= self.profiles.update(traits),
             Input::Leave => {
-                self.profiles.set_own(None, true);
+                self.profiles.leave();
                 let result = self.swim.leave(effects);
                 self.report(result, out);
                 self.perform(now, std::mem::take(effects), out);
@@ -162,95 +162,6 @@ impl Gossip {
             Input::NodeSeen(node) if self.table.get(&node).is_some() => self.health.seen(&node, now),
             Input::NodeSeen(_) => {}
             Input::TransportDown(node) => self.hint(now, &node, effects, out),
-        }
-        Ok(())
-    }
-
-    fn received(
-        &mut self,
-        now: Duration,
-        from: NodeId,
-        bytes: &Bytes,
-        effects: &mut Effects,
-        out: &mut Vec<Output>,
-    ) -> Result<(), PacketError> {
-        let (records, swim) = profiles::open(bytes)?;
-        let mut packet = Packet::decode(swim)?;
-        self.admit(&from, &packet)?;
-        if let Some(by) = self.later_life(&packet) {
-            self.give_way(by, out);
-            return Ok(());
-        }
-        let cleaned = packet.retain(|id| self.believes(id)).then(|| packet.encode());
-        self.make_room(&from, &packet, effects, out)?;
-        for (node, record) in records {
-            if self.forgotten.contains_key(&node) && self.table.get(&node).is_none() {
-                continue;
-            }
-            self.stale |= self.profiles.merge(node, record, |node| self.table.get(node).is_some());
-        }
-        let known = self.table.get(&from);
-        if known.is_some_and(|known| known.incarnation <= packet.from().incarnation) {
-            self.health.heard(&from, now);
-            if let Kind::Ack(node, number) = packet.kind() {
-                self.health.answered(&node, number, now);
-            }
-        }
-        self.stale |= self.table.has_suspects() || !packet.news().is_empty() || known.is_none();
-        let swim = cleaned.as_deref().unwrap_or(swim);
-        self.swim.receive(swim, effects).map_err(|reason| PacketError::Protocol { reason })
-    }
-
-    /// Whether a packet may be looked at.
-    fn admit(&self, from: &NodeId, packet: &Packet) -> Result<(), PacketError> {
-        let source = packet.from();
-        if source.node != *from || source.node == self.me.node {
-            return Err(PacketError::Sender { from: from.clone(), claimed: source.node.clone() });
-        }
-        if self.is_forgotten(source) || packet.third().is_some_and(|third| self.is_forgotten(third)) {
-            return Err(PacketError::Forgotten { from: from.clone() });
-        }
-        if source.address.is_none() || packet.third().is_some_and(|third| third.address.is_none()) {
-            return Err(PacketError::Protocol { reason: "it names a node without its address".to_owned() });
-        }
-        Ok(())
-    }
-
-    /// A life of this node's own id that came after this one.
-    fn later_life(&self, packet: &Packet) -> Option<Incarnation> {
-        let named = packet.news().iter().map(|member| member.id()).chain([packet.to()]).chain(packet.third());
-        let own = named.filter(|id| id.node == self.me.node).map(|id| id.incarnation);
-        own.max().filter(|incarnation| *incarnation > self.me.incarnation)
-    }
-
-    /// Whether news of this life of a node may be passed to SWIM.
-    fn believes(&self, id: &Id) -> bool {
-        // An earlier life of this very node has no say any more.
-        let outdated = id.node == self.me.node && id != self.swim.me();
-        !outdated && id.address.is_some() && !self.is_forgotten(id)
-    }
-
-    fn is_forgotten(&self, id: &Id) -> bool {
-        self.forgotten.get(&id.node).is_some_and(|(incarnation, _)| id.incarnation <= *incarnation)
-    }
-
-    /// Drops those that have been gone for longest, if there are more nodes than are kept.
-    fn make_room(
-        &mut self,
-        from: &NodeId,
-        packet: &Packet,
-        effects: &mut Effects,
-        out: &mut Vec<Output>,
-    ) -> Result<(), PacketError> {
-        let named = packet.news().iter().map(|member| &member.id().node).chain([from]);
-        let new: BTreeSet<_> = named.filter(|node| self.table.get(node).is_none()).collect();
-        while self.table.all().len() + new.len() > MEMBERS_MAX {
-            let Some(gone) = self.table.longest_gone().cloned() else {
-                return Err(PacketError::Full { from: from.clone(), max: MEMBERS_MAX });
-            };
-            let result = self.swim.forget(&gone, effects);
-            self.report(result, out);
-            self.drop_all_but_known(out);
         }
         Ok(())
     }
@@ -421,70 +332,6 @@ impl Gossip {
         self.counters.packets_sent += 1;
         self.counters.bytes_sent += bytes.len() as u64;
         out.push(Output::Send { to: to.node.clone(), address, bytes });
-    }
-
-    /// Compares the table with what SWIM says.
-    fn review(&mut self, now: Duration, out: &mut Vec<Output>) {
-        self.stale = false;
-        let own_state = if self.silent { MemberState::Left } else { MemberState::Alive };
-        let own = (self.me.clone(), own_state);
-        let others = self.swim.members().map(|member| {
-            let id = member.id();
-            let state = match member.state() {
-                State::Alive => MemberState::Alive,
-                State::Suspect => MemberState::Suspect,
-                State::Down if self.profiles.has_left(&id.node, id.incarnation) => MemberState::Left,
-                State::Down => MemberState::Failed,
-            };
-            (id.clone(), state)
-        });
-        let judged: Vec<_> = std::iter::once(own).chain(others).collect();
-        for (id, state) in &judged {
-            self.judge(now, id, *state, out);
-        }
-        if self.table.all().len() > judged.len() {
-            self.drop_all_but_known(out);
-        }
-    }
-
-    fn judge(&mut self, now: Duration, id: &Id, state: MemberState, out: &mut Vec<Output>) {
-        let Some(address) = id.address.clone() else { return };
-        let traits = self.profiles.traits(&id.node, id.incarnation).cloned();
-        let opinion = Opinion { state, since: now, incarnation: id.incarnation, address, traits };
-        let is_new = self.table.get(&id.node).is_none_or(|known| known.incarnation < id.incarnation);
-        let Some((opinion, sentence)) = self.table.judge(&id.node, opinion) else { return };
-        if id.node != self.me.node {
-            if is_new {
-                self.profiles.tell_own_again();
-            }
-            if state != MemberState::Suspect && self.suspicions.remove(&id.node).is_some() {
-                self.timers.cancel(&Slot::Suspicion(id.node.clone()));
-            }
-            match state {
-                MemberState::Alive | MemberState::Suspect => self.outreach.alive(id),
-                MemberState::Failed => self.outreach.failed(id, now.saturating_sub(self.slept), &self.pace),
-                MemberState::Left => self.outreach.forget(&id.node),
-            }
-            if matches!(state, MemberState::Failed | MemberState::Left) {
-                self.health.forget(&id.node);
-            }
-            out.extend(sentence.map(Output::Say));
-        }
-        out.push(Output::Changed { node_id: id.node.clone(), opinion });
-    }
-
-    fn drop_all_but_known(&mut self, out: &mut Vec<Output>) {
-        let known = self.swim.members().map(|member| &member.id().node).chain([&self.me.node]).collect();
-        for node in self.table.keep(&known) {
-            self.profiles.forget(&node);
-            self.health.forget(&node);
-            self.outreach.forget(&node);
-            if self.suspicions.remove(&node).is_some() {
-                self.timers.cancel(&Slot::Suspicion(node.clone()));
-            }
-            self.timers.cancel(&Slot::Memory(node.clone()));
-            out.push(Output::Dropped { node_id: node });
-        }
     }
 
     /// SWIM's own complaints are about a driver that breaks its rules; they never come, and would be visible.
