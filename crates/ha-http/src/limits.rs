@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Connections served at once. Further ones wait in the listener's queue.
+/// Connections served at once, unless [`crate::Config::connections_max`] says otherwise.
 pub const CONNECTIONS_MAX: usize = 1024;
 
 /// Event streams served at once, so that followers cannot use up the connections that probes need.

@@ -15,9 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::access::Access;
-use crate::limits::{
-    ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_READ_TIME_MAX, METRICS_UPKEEP_INTERVAL, STOP_TIME_MAX,
-};
+use crate::limits::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_READ_TIME_MAX, METRICS_UPKEEP_INTERVAL, STOP_TIME_MAX};
 use crate::router::{Shared, Streams, router};
 use crate::{Config, Metrics};
 
@@ -65,7 +63,8 @@ impl Door {
         let done = watch::Sender::new(false);
         let finished = done.subscribe();
         tokio::spawn(async move {
-            serve(self.listener, router(shared), self.config.metrics, ended).await;
+            let places = Arc::new(Semaphore::new(self.config.connections_max.max(1)));
+            serve(self.listener, places, router(shared), self.config.metrics, ended).await;
             done.send_replace(true);
         });
         Server { local_addr: self.local_addr, end: Arc::new(end), finished }
@@ -95,8 +94,13 @@ impl Server {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, metrics: Metrics, mut ended: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn serve(
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    router: Router,
+    metrics: Metrics,
+    mut ended: watch::Receiver<bool>,
+) {
     let connections = GracefulShutdown::new();
     let mut upkeep = tokio::time::interval(METRICS_UPKEEP_INTERVAL);
     // The end also comes when every `Server` is dropped: then waiting for it fails.
@@ -120,7 +124,7 @@ async fn serve(listener: TcpListener, router: Router, metrics: Metrics, mut ende
     }
 }
 
-/// The next connection and its place among [`CONNECTIONS_MAX`].
+/// The next connection and its place among those served at once.
 async fn accept(listener: &TcpListener, places: Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {

@@ -61,7 +61,7 @@ async fn the_members() {
 async fn leadership_is_handed_to_the_node_named_or_to_the_best() {
     let stage = stage(healthy()).await;
     let node = Node { node_id: id("node-2"), address: "10.0.0.1".to_owned(), port: 7947 };
-    *stage.puppet.transfer_answer.lock().unwrap() = Ok(node);
+    *stage.puppet.transfer_answer.lock().unwrap() = Some(Ok(node));
     let expected = json!({"node_id": "node-2", "address": "10.0.0.1", "port": 7947});
     let path = "/v1/cluster/transfer";
     for body in ["{\"to\": \"node-2\"}", "{}", "{\"to\": null}"] {
@@ -84,7 +84,7 @@ async fn a_transfer_that_fails_says_why_and_who_leads() {
         (TransferError::NotReady { node, reason: reason.clone() }, 409, "not_ready"),
         (TransferError::Failed { reason }, 503, "transfer_failed"),
     ] {
-        *stage.puppet.transfer_answer.lock().unwrap() = Err(error.clone());
+        *stage.puppet.transfer_answer.lock().unwrap() = Some(Err(error.clone()));
         let answer = stage.caller.post_json("/v1/cluster/transfer", "{}").await;
         let expected = json!({"error": {"code": code, "message": error.to_string(), "leader": "node-1"}});
         assert_eq!((answer.status, answer.json()), (status, expected));

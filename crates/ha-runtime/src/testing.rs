@@ -24,8 +24,8 @@ pub struct Puppet {
     pub followers: watch::Sender<usize>,
     /// Every transfer that was asked for.
     pub transfers: Mutex<Vec<Option<NodeId>>>,
-    /// What a transfer is answered.
-    pub transfer_answer: Mutex<Result<Node, TransferError>>,
+    /// What a transfer is answered; `None` lets it wait for ever.
+    pub transfer_answer: Mutex<Option<Result<Node, TransferError>>>,
     /// Whether it was stopped.
     pub stopped: watch::Sender<bool>,
 }
@@ -38,7 +38,7 @@ impl Puppet {
             events: broadcast::Sender::new(EVENTS_KEPT),
             followers: watch::Sender::new(0),
             transfers: Mutex::default(),
-            transfer_answer: Mutex::new(Err(TransferError::NoLeader)),
+            transfer_answer: Mutex::new(Some(Err(TransferError::NoLeader))),
             stopped: watch::Sender::new(false),
         })
     }
@@ -83,7 +83,10 @@ impl ClusterSeat for Puppet {
 
     fn transfer_leader(&self, to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>> {
         self.transfers.lock().unwrap().push(to);
-        Box::pin(std::future::ready(self.transfer_answer.lock().unwrap().clone()))
+        match self.transfer_answer.lock().unwrap().clone() {
+            Some(answer) => Box::pin(std::future::ready(answer)),
+            None => Box::pin(std::future::pending()),
+        }
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -6,7 +6,7 @@ mod fate;
 use std::net::SocketAddr;
 
 use ha_config::Config;
-use ha_http::{Door, Metrics, Server, Token};
+use ha_http::{Door, Server, Token};
 use ha_runtime::Ha;
 
 use crate::failure::Failure;
@@ -92,10 +92,10 @@ async fn start(config: Config, token: Option<Token>) -> Result<Node, Failure> {
 }
 
 async fn open_door(config: &Config, token: Option<Token>) -> Result<Door, Failure> {
-    let metrics = Metrics::new();
-    metrics.install().map_err(Failure::failed)?;
     let listen = SocketAddr::new(config.http.address, config.http.port);
-    ha_http::listen(ha_http::Config { listen, token, metrics }).await.map_err(|error| {
+    let http = ha_http::Config { listen, token, ..ha_http::Config::default() };
+    http.metrics.install().map_err(Failure::failed)?;
+    ha_http::listen(http).await.map_err(|error| {
         let advice = match error.source.kind() {
             std::io::ErrorKind::AddrInUse => "another process listens there: stop it, or set HTTP_PORT",
             std::io::ErrorKind::AddrNotAvailable => "this machine has no such address: set HTTP_ADDRESS",
