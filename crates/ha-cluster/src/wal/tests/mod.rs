@@ -1,0 +1,54 @@
+//! What the log promises, tried on a disk that loses, tears and refuses.
+
+mod basics;
+
+use std::path::{Path, PathBuf};
+
+use futures::channel::oneshot;
+
+use super::*;
+use crate::disk::faulty::{FaultyDisk, Survival};
+
+const DIRECTORY: &str = "/wal";
+
+/// Small, so that tests see many segments.
+fn config() -> Config {
+    Config { segment_bytes: 4096, cache_bytes: 2048, salt: 0x5a17 }
+}
+
+async fn try_open(disk: &FaultyDisk) -> Result<(Wal, Recovered), OpenError> {
+    Wal::open(Arc::new(disk.clone()), PathBuf::from(DIRECTORY), config()).await
+}
+
+async fn open(disk: &FaultyDisk) -> Wal {
+    try_open(disk).await.unwrap().0
+}
+
+/// A payload that tells which write it came from.
+fn record(index: u64, term: u64, bytes: usize) -> Record {
+    let text = format!("{index}/{term} ");
+    let payload: Vec<u8> = text.bytes().cycle().take(bytes).collect();
+    Record { index, term, payload: payload.into() }
+}
+
+/// Submits at once; the future tells when it is durable.
+fn append(wal: &Wal, records: Vec<Record>) -> impl Future<Output = io::Result<()>> + use<> {
+    let (sender, receiver) = oneshot::channel();
+    wal.append(records, Box::new(move |outcome| drop(sender.send(outcome))));
+    async move { receiver.await.unwrap_or_else(|_| Err(io::Error::other("never called back"))) }
+}
+
+async fn all(wal: &Wal) -> Vec<Record> {
+    wal.read(0..u64::MAX, usize::MAX).await.unwrap()
+}
+
+fn segments(disk: &FaultyDisk) -> Vec<PathBuf> {
+    let is_segment = |path: &PathBuf| files::sequence_of(Path::new(path.file_name().unwrap())).is_some();
+    disk.paths().into_iter().filter(is_segment).collect()
+}
+
+/// Ends this life as a clean stop of the process does.
+async fn stop(disk: &FaultyDisk, wal: Wal) -> FaultyDisk {
+    wal.close().await;
+    disk.crash(Survival::Nothing)
+}

@@ -1,0 +1,2 @@
+//! Plays one scene with one seed.
+fn main() {}
