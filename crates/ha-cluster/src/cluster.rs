@@ -27,7 +27,7 @@ impl Default for Seams {
     /// TCP, the file system, and the boot clock.
     fn default() -> Self {
         Self {
-            wire: Arc::new(ha_net::wire::Tcp),
+            wire: Arc::new(ha_net::wire::TcpWire),
             disk: Arc::new(crate::disk::RealDisk),
             clock: Arc::new(crate::clock::BootClock),
         }

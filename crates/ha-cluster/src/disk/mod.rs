@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+pub(crate) use real::LOCK_FILE;
 pub use real::RealDisk;
 
 /// A place that keeps files. Every call may block the thread it runs on: run callers through [`Disk::run`], except at

@@ -45,6 +45,8 @@ pub(crate) struct Profile {
     pub(crate) priority: u16,
     /// Member or witness.
     pub(crate) role: Role,
+    /// Tells its data directory from any other one of the same id.
+    pub(crate) disk: u64,
 }
 
 /// One of the first members.
@@ -70,7 +72,7 @@ pub(crate) struct Charter {
 
 impl Charter {
     /// The charter of these nodes. Voters are members of the highest priority (then the smallest id) up to the cap,
-    /// and one witness, as in a running cluster.
+    /// and one witness, except beside three or more members of an odd number, who lose a majority no later without it.
     pub(crate) fn new(cluster_id: ClusterId, profiles: &BTreeMap<NodeId, Profile>, voters_max: usize) -> Self {
         let ranked = |role: Role| {
             let mut ranked: Vec<_> = profiles.iter().filter(|(_, p)| p.role == role).collect();
@@ -78,10 +80,12 @@ impl Charter {
             ranked
         };
         let (members, witnesses) = (ranked(Role::Member), ranked(Role::Witness));
-        let voters = members.iter().take(voters_max.max(1)).chain(witnesses.iter().take(1));
+        let count = members.len().min(voters_max.max(1));
+        let witness = usize::from(count < 3 || count.is_multiple_of(2));
+        let voters = members.iter().take(count).chain(witnesses.iter().take(witness));
         let mut founders: Vec<Founder> =
             voters.map(|(node, profile)| founder(node, profile, true)).take(FOUNDERS_MAX).collect();
-        let learners = members.iter().skip(voters_max.max(1)).chain(witnesses.iter().skip(1));
+        let learners = members.iter().skip(count).chain(witnesses.iter().skip(witness));
         founders.extend(learners.map(|(node, profile)| founder(node, profile, false)));
         founders.truncate(FOUNDERS_MAX);
         founders.sort_by(|a, b| a.node_id.cmp(&b.node_id));

@@ -14,7 +14,7 @@
 //! * an address leads to the same node for everybody, and keeps doing so while the cluster forms. `localhost` does
 //!   not; a name whose addresses change during the first start (`dns:`) counts as the addresses that were seen, so
 //!   with such names `HA_MIN_NODES` must be a majority of the nodes that start;
-//! * a node keeps its disk. One that lost it comes back with another id, and is another node.
+//! * a node keeps its disk. One that lost it must come back with another id, since it forgot what it promised.
 //!
 //! Time decides only who tries when. No bound on delays or clocks is needed for safety.
 //!

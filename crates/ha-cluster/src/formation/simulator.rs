@@ -58,6 +58,8 @@ pub(super) struct Plan {
     /// Chance of a crash before each output.
     pub(super) crash: f64,
     pub(super) partitions: bool,
+    /// Whether nodes disagree on how many are enough, which must not matter.
+    pub(super) uneven: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -210,9 +212,13 @@ impl Simulator {
         }
         let config = Config {
             node_id: id(node),
-            profile: Profile { address: address(node), priority: 100, role: Role::Member },
+            profile: Profile {
+                address: address(node),
+                priority: 100,
+                role: if node == self.plan.nodes - 1 && node > 1 { Role::Witness, disk: 1 } else { Role::Member },
+            },
             seeds: SeedList::new((0..self.plan.listed).map(|_| "seed")),
-            min_nodes: self.plan.min_nodes,
+            min_nodes: self.plan.min_nodes + usize::from(self.plan.uneven) * (node % 2),
             voters_max: 5,
             exchange: Duration::from_millis(50),
             seed: self.random.random(),

@@ -16,6 +16,7 @@ fn calm(nodes: usize, min_nodes: usize) -> Plan {
         delay_max: Duration::from_millis(5),
         crash: 0.0,
         partitions: false,
+        uneven: false,
     }
 }
 
@@ -59,6 +60,7 @@ fn check(plan: &Plan, seeds: std::ops::Range<u64>) {
 fn chaos_never_forms_two_clusters_and_healing_forms_one() {
     for (nodes, listed, min_nodes) in [(3, 3, 2), (3, 3, 3), (5, 3, 2), (5, 5, 3), (4, 2, 2), (2, 2, 1), (7, 5, 4)] {
         check(&chaos(nodes, listed, min_nodes), 0..300);
+        check(&Plan { uneven: true, ..chaos(nodes, listed, min_nodes.min(nodes - 1)) }, 300..350);
     }
 }
 

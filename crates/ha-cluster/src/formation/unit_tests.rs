@@ -12,7 +12,7 @@ use super::*;
 use crate::Role;
 
 fn profile(index: usize, priority: u16, role: Role) -> Profile {
-    Profile { address: address(index), priority, role }
+    Profile { address: address(index), priority, role, disk: 1 }
 }
 
 fn config(index: usize, min_nodes: usize) -> Config {
@@ -265,7 +265,12 @@ fn the_charter_names_the_voters() {
         charter.founders.iter().filter(|f| f.voter).map(|f| f.node_id.to_string()).collect()
     };
     let made = Charter::new(ClusterId(1), &nodes, 3);
-    assert_eq!(voters(&made), ["node-0", "node-2", "node-3", "node-6"]);
+    assert_eq!(voters(&made), ["node-2", "node-3", "node-6"]);
+    let even = Charter::new(ClusterId(1), &nodes, 4);
+    assert_eq!(voters(&even), ["node-0", "node-2", "node-3", "node-4", "node-6"]);
+    let few = |n| Charter::new(ClusterId(1), &nodes.clone().into_iter().take(n).collect(), 5);
+    assert_eq!(voters(&few(3)), ["node-0", "node-2"]);
+    assert_eq!(voters(&few(4)), ["node-0", "node-2", "node-3"]);
     assert!(made.is_sound() && made.founders.len() == 8);
     let many = (0..200).map(|n| (id(n), profile(n, 1, Role::Member))).collect();
     let made = Charter::new(ClusterId(1), &many, 500);
@@ -294,7 +299,7 @@ fn the_largest_message_stays_small() {
     let longest = |n: usize| format!("{n:0>64}").parse::<NodeId>().unwrap();
     let founders = (0..FOUNDERS_MAX).map(|n| {
         let address = ha_net::Address::new("h".repeat(255), 65535).unwrap();
-        (longest(n), Profile { address, priority: u16::MAX, role: Role::Member })
+        (longest(n), Profile { address, priority: u16::MAX, role: Role::Member, disk: 1 })
     });
     let charter = Charter::new(ClusterId(u128::MAX), &founders.collect(), 5);
     let ballot = Ballot { round: ROUND_MAX, node: longest(1) };

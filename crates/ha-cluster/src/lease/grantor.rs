@@ -170,8 +170,8 @@ struct Leadership {
 #[derive(Debug)]
 pub(crate) struct Grantor {
     terms: Terms,
-    /// How long a round may take, and how long to wait after one that failed.
-    patience: Duration,
+    /// How long to wait after something failed, and the longest time without a step.
+    pause: Duration,
     nodes: BTreeSet<NodeId>,
     rounds: u64,
     leading: Option<Leadership>,
@@ -187,7 +187,7 @@ impl Grantor {
     pub(crate) fn new(terms: Terms, heartbeat: Duration) -> Self {
         Self {
             terms,
-            patience: terms.renew_every(heartbeat),
+            pause: terms.renew_every(heartbeat),
             nodes: BTreeSet::new(),
             rounds: 0,
             leading: None,
@@ -209,12 +209,12 @@ impl Grantor {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let leading = self.leading.as_ref().filter(|leading| leading.first_entry.is_some())?;
         if let Some(round) = &leading.round {
-            return Some(round.began + self.patience);
+            return Some(round.began + self.terms.round_max());
         }
         let renewal = leading.leases.values().any(|lease| lease.waiting.is_some()).then_some(leading.next_round_at);
         let due = leading.leases.values().filter_map(|lease| lease.due_at(&self.terms)).min();
-        // At least once per patience, so that a pause of this process cannot pass unnoticed.
-        let due = due.map(|due| due.max(leading.next_round_at).min(self.stepped_at + self.patience));
+        // At least this often, so that a pause of this process cannot pass unnoticed.
+        let due = due.map(|due| due.max(leading.next_round_at).min(self.stepped_at + self.pause));
         renewal.into_iter().chain(due).min()
     }
 
@@ -350,7 +350,7 @@ impl Grantor {
     fn unconfirmed(&mut self, now: Duration, number: u64, outputs: &mut Vec<Output>) {
         let Some(leading) = &mut self.leading else { return };
         let Some(round) = leading.round.take_if(|round| round.number == number) else { return };
-        leading.next_round_at = now + self.patience;
+        leading.next_round_at = now + self.pause;
         for (node, renewal, _) in round.renewals {
             outputs.push(refuse(node, renewal, "no quorum confirmed this leader"));
         }
@@ -370,7 +370,7 @@ impl Grantor {
         lease.unsettled = lease.unsettled.saturating_sub(1);
         lease.after = lease.after.max(applied.unwrap_or(0));
         lease.lapsed = applied.is_some();
-        lease.retry_at = now + self.patience;
+        lease.retry_at = now + self.pause;
         if lease.lapsed && lease.leaving {
             leading.leases.remove(node);
         }
@@ -379,7 +379,8 @@ impl Grantor {
     /// Starts the next round when one is wanted and none is on its way.
     fn progress(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         let late = self.leading.as_ref().and_then(|leading| leading.round.as_ref());
-        if let Some(number) = late.filter(|round| round.began + self.patience <= now).map(|round| round.number) {
+        if let Some(number) = late.filter(|round| round.began + self.terms.round_max() <= now).map(|round| round.number)
+        {
             self.unconfirmed(now, number, outputs);
         }
         let Some(leading) = &mut self.leading else { return };

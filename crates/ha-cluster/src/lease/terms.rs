@@ -46,6 +46,11 @@ impl Terms {
         self.ttl * MARGIN_PER_MILLE / 1000
     }
 
+    /// How long a quorum round may take. A slower one could not keep a lease alive.
+    pub(crate) fn round_max(&self) -> Duration {
+        self.ttl / 3
+    }
+
     /// How often to renew: three attempts fit into a lease, and never less often than the heartbeat.
     pub(crate) fn renew_every(&self, heartbeat: Duration) -> Duration {
         heartbeat.min(self.ttl / 3)

@@ -180,11 +180,12 @@ fn nothing_is_granted_without_leadership_a_first_entry_or_a_quorum() {
     assert_eq!(grantor.deadline(), Some(ms(106)));
     assert_eq!(step(&mut grantor, 106, grant::Input::Tick), [grant::Output::ConfirmQuorum { round: 2 }]);
     // A round without an end is given up, and its late end means nothing.
-    assert!(refused(&step(&mut grantor, 206, grant::Input::Tick)));
-    assert_eq!(step(&mut grantor, 207, grant::Input::Confirmed { round: 2 }), []);
-    step(&mut grantor, 208, ask("a", 4));
-    assert!(refused(&step(&mut grantor, 209, grant::Input::StepDown)));
-    assert!(refused(&step(&mut grantor, 210, ask("stranger", 1))));
+    assert_eq!(grantor.deadline(), Some(ms(106) + ms(1000) / 3));
+    assert!(refused(&step(&mut grantor, 440, grant::Input::Tick)));
+    assert_eq!(step(&mut grantor, 441, grant::Input::Confirmed { round: 2 }), []);
+    step(&mut grantor, 442, ask("a", 4));
+    assert!(refused(&step(&mut grantor, 443, grant::Input::StepDown)));
+    assert!(refused(&step(&mut grantor, 444, ask("stranger", 1))));
 }
 
 #[test]

@@ -154,11 +154,14 @@ mod tests {
     use super::*;
 
     fn batch() -> impl Strategy<Value = Batch> {
-        let command = (any::<u64>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(
-            |(serial, machine, body)| Command { serial, machine: MachineId(machine), body: body.into() },
-        );
+        let command = (any::<u64>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..40))
+            .prop_map(|(serial, machine, body)| Command { serial, machine: MachineId(machine), body: body.into() });
         (any::<u64>(), any::<u64>(), prop::collection::vec(command, 0..8)).prop_map(
-            |(session, acknowledged_below, commands)| Batch { session: SessionId(session), acknowledged_below, commands },
+            |(session, acknowledged_below, commands)| Batch {
+                session: SessionId(session),
+                acknowledged_below,
+                commands,
+            },
         )
     }
 
@@ -184,7 +187,8 @@ mod tests {
     fn golden_bytes() {
         let command = Command { serial: 7, machine: MachineId(3), body: Bytes::from_static(b"ab") };
         let batch = Batch { session: SessionId(5), acknowledged_below: 6, commands: vec![command] };
-        let golden = [1, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 2, 0, 0, 0, 97, 98];
+        let golden =
+            [1, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 2, 0, 0, 0, 97, 98];
         assert_eq!(batch.encode(), golden.as_slice());
     }
 

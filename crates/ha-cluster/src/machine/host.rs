@@ -92,11 +92,17 @@ impl<M: Machine> Hosted for Slot<M> {
 /// Why a node cannot follow the log any further.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ApplyError {
-    #[error("log entry {index} is not one that this version understands: start the version that wrote it, or a newer one")]
+    #[error(
+        "log entry {index} is not one that this version understands: start the version that wrote it, or a newer one"
+    )]
     Entry { index: u64 },
-    #[error("log entry {index} is for machine {machine}, which this program does not have: start the program that wrote it")]
+    #[error(
+        "log entry {index} is for machine {machine}, which this program does not have: start the program that wrote it"
+    )]
     Machine { index: u64, machine: u8 },
-    #[error("log entry {index} holds a command for {machine} that this version cannot read: start the version that wrote it, or a newer one")]
+    #[error(
+        "log entry {index} holds a command for {machine} that this version cannot read: start the version that wrote it, or a newer one"
+    )]
     Command { index: u64, machine: &'static str },
 }
 
@@ -254,10 +260,8 @@ impl Host {
         if self.witness {
             return Ok(Bytes::new());
         }
-        let machine = self
-            .machines
-            .get(&command.machine)
-            .ok_or(ApplyError::Machine { index, machine: command.machine.0 })?;
+        let machine =
+            self.machines.get(&command.machine).ok_or(ApplyError::Machine { index, machine: command.machine.0 })?;
         if index <= machine.durable_index() {
             return Ok(Bytes::new());
         }

@@ -12,17 +12,20 @@ use ha_net::{Address, ClusterId, Fault, GreetError, Introduction, Net, NodeId, P
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::Me;
 use super::gate::Doorman;
 use super::inbox::{Inbox, Mail};
 use super::leading::Leading;
 use super::leases::Leases;
 use super::meeting::Meeting;
+use super::parting::Stopping;
 use super::view::{self, Facts};
-use super::Me;
+use crate::campaign::{Campaign, Reluctant};
 use crate::cluster::{LeaveError, TransferError};
 use crate::identity::Identity;
 use crate::raft::{Engine, RaftStatus};
 use crate::view::{Epoch, Event, Node, View};
+use crate::wal::Wal;
 use crate::{Config, discovery, gossip};
 
 /// What the handle asks of the driver.
@@ -119,12 +122,18 @@ pub(super) struct Driver {
     pub(super) meeting: Meeting,
     pub(super) leading: Leading,
     pub(super) leases: Leases,
+    pub(super) campaign: Campaign,
+    /// On a witness and with priority 0.
+    pub(super) reluctant: Option<Reluctant>,
     pub(super) identity: Identity,
     pub(super) inbox: Inbox,
     pub(super) epoch: watch::Receiver<Epoch>,
     pub(super) view: watch::Sender<Arc<View>>,
     /// When the cluster is looked at again, for a new view and for what a leader owes it.
     pub(super) look_at: Duration,
+    /// Closed last, so that nothing is promised after the end.
+    pub(super) wal: Wal,
+    pub(super) stopping: Option<Stopping>,
     /// Why this node takes part no more.
     pub(super) failed: Option<String>,
 }
@@ -140,28 +149,26 @@ impl Driver {
         loop {
             self.meet_on_time().await;
             self.leases_on_time();
+            self.campaign_on_time();
             self.look();
-            let wake = self.wait(&mut queues, &mut changes).await;
-            match wake {
-                Wake::Ask(Ask::Stop { answer }) => {
-                    self.say_goodbye().await;
-                    // Whoever asked may not wait for it.
-                    let _ = answer.send(());
-                    return;
-                }
-                Wake::Ended => return self.say_goodbye().await,
-                wake => self.apply(wake).await,
+            if self.may_end() {
+                return self.end().await;
             }
+            let wake = self.wait(&mut queues, &mut changes).await;
+            self.apply(wake).await;
         }
     }
 
     /// Waits for the next cause. Nothing is lost when it is not the first.
     async fn wait(&mut self, queues: &mut Queues, changes: &mut crate::raft::Changes) -> Wake {
         let lease = self.leases.due_in(&self.cx.clock).map(|left| self.cx.now() + left);
-        let deadlines = [self.meeting.deadline(), lease, Some(self.look_at)];
-        let deadline = deadlines.into_iter().flatten().min().unwrap_or(self.look_at);
+        let stop = self.stopping.as_ref().map(|stopping| stopping.until);
+        let reluctant = self.reluctant.as_ref().and_then(Reluctant::deadline);
+        let deadlines =
+            [self.meeting.deadline(), lease, self.leading.deadline(), self.campaign.deadline(), reluctant, stop];
+        let deadline = deadlines.into_iter().flatten().fold(self.look_at, Duration::min);
         tokio::select! {
-            ask = queues.asks.recv() => ask.map_or(Wake::Ended, Wake::Ask),
+            ask = queues.asks.recv(), if self.stopping.is_none() => ask.map_or(Wake::Ended, Wake::Ask),
             () = changes.next() => Wake::Raft,
             Some(event) = queues.peers.recv() => Wake::Peer(event),
             Some(mail) = queues.mail.recv() => Wake::Mail(mail),
@@ -179,7 +186,9 @@ impl Driver {
             Wake::Done(done) => self.done(done).await,
             Wake::Ask(Ask::Transfer { to, answer }) => self.transfer(to, answer),
             Wake::Ask(Ask::Remove { node, answer }) => self.remove(node, answer),
-            Wake::Ask(Ask::Stop { .. }) | Wake::Ended | Wake::Deadline => {}
+            Wake::Ask(Ask::Stop { answer }) => self.begin_stop(Some(answer)),
+            Wake::Ended => self.begin_stop(None),
+            Wake::Deadline => {}
         }
     }
 

@@ -154,7 +154,7 @@ impl Driver {
         self.leading.controller.leader_changed(now, status.leader.as_ref());
         let seen = transfer::Input::Leader { node: status.leader.clone(), term: status.term };
         self.step_transfer(seen);
-        self.campaign_leader(status.leader.is_some());
+        self.campaign_notice();
     }
 
     fn members_changed(&mut self, before: &RaftStatus, status: &RaftStatus) {
@@ -182,11 +182,12 @@ impl Driver {
         for node in status.nodes.keys().filter(|n| !before.nodes.contains_key(*n)) {
             self.cx.events.happened("member_added", format!("{node} is a member"));
         }
-        let suffrage = match (status.nodes.contains_key(&self.cx.me.node_id), status.voters.contains(&self.cx.me.node_id)) {
-            (_, true) => Suffrage::Voter,
-            (true, false) => Suffrage::Learner,
-            (false, false) => Suffrage::None,
-        };
+        let suffrage =
+            match (status.nodes.contains_key(&self.cx.me.node_id), status.voters.contains(&self.cx.me.node_id)) {
+                (_, true) => Suffrage::Voter,
+                (true, false) => Suffrage::Learner,
+                (false, false) => Suffrage::None,
+            };
         let traits = crate::gossip::Traits { suffrage, ..self.traits() };
         self.gossip(crate::gossip::Input::Update(traits));
     }
@@ -236,7 +237,8 @@ impl Driver {
         let me = &self.cx.me.node_id;
         let opinions = self.meeting.gossip.members();
         let alive = |node: &&NodeId| {
-            *node == me || opinions.get(*node).is_some_and(|o| matches!(o.state, MemberState::Alive | MemberState::Suspect))
+            *node == me
+                || opinions.get(*node).is_some_and(|o| matches!(o.state, MemberState::Alive | MemberState::Suspect))
         };
         self.cx.status.voters.iter().filter(alive).count()
     }
@@ -374,7 +376,13 @@ impl Driver {
     }
 
     /// Another node asks this one to do something.
-    pub(super) fn asked(&mut self, from: NodeId, service: Service, body: Bytes, answer: oneshot::Sender<Result<Bytes, Fault>>) {
+    pub(super) fn asked(
+        &mut self,
+        from: NodeId,
+        service: Service,
+        body: Bytes,
+        answer: oneshot::Sender<Result<Bytes, Fault>>,
+    ) {
         let fault = |message: String| Err(Fault { message });
         match service {
             service::LEASE => return self.renew(from, &body, answer),
@@ -459,7 +467,10 @@ impl Driver {
 }
 
 /// Passes a typed answer on as bytes.
-fn relay<T: serde::Serialize + Send + 'static>(cx: &Context, to: oneshot::Sender<Result<Bytes, Fault>>) -> oneshot::Sender<T> {
+fn relay<T: serde::Serialize + Send + 'static>(
+    cx: &Context,
+    to: oneshot::Sender<Result<Bytes, Fault>>,
+) -> oneshot::Sender<T> {
     let (answer, answered) = oneshot::channel::<T>();
     cx.begin(async move {
         let result = match answered.await {

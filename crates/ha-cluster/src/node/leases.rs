@@ -51,7 +51,7 @@ impl Leases {
         let (valid_until, follow) = watch::channel(None);
         let leases = Self {
             holder: Holder::new(terms, config.heartbeat_interval, incarnation),
-            grantor: Grantor::new(terms),
+            grantor: Grantor::new(terms, config.heartbeat_interval),
             valid_until,
             applied,
             pending: BTreeMap::new(),

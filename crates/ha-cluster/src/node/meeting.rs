@@ -121,7 +121,7 @@ impl Driver {
 
     /// From now on, and after every restart, this node is of that cluster.
     async fn belong(&mut self, cluster_id: ClusterId, sentence: String) {
-        if let Err(error) = self.identity.join(cluster_id).await {
+        if let Err(error) = self.identity.save_cluster(cluster_id, self.identity.generation()).await {
             return self.fail(format!("cannot write to the data directory: {error}"));
         }
         let mut quiet = Vec::new();

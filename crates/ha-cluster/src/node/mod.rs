@@ -4,11 +4,13 @@
 //! meeting others ([`meeting`]), what a leader owes its cluster ([`leading`]), leases ([`leases`]).
 
 mod driver;
+mod electing;
 mod gate;
 mod inbox;
 mod leading;
 mod leases;
 mod meeting;
+mod parting;
 mod start;
 mod view;
 
@@ -16,6 +18,8 @@ use ha_net::{Address, Incarnation, NodeId};
 
 /// The slot of the data directory in which formation keeps what it promised.
 const LEDGER: &str = "formation";
+/// The slot that tells this data directory from others.
+const DISK_ID: &str = "disk";
 
 pub(crate) use driver::Ask;
 pub use start::StartError;

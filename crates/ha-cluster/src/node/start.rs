@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ha_net::{Address, Net};
-use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
@@ -17,9 +18,10 @@ use super::leading::Leading;
 use super::leases::Leases;
 use super::meeting::Meeting;
 use super::view::{self, Facts};
-use super::{LEDGER, Me};
+use super::{DISK_ID, LEDGER, Me};
+use crate::campaign::{Campaign, Pace, Reluctant};
 use crate::cluster::{ASKS_MAX, Asks, Seams};
-use crate::discovery::Discovery;
+use crate::discovery::{self, Discovery};
 use crate::formation::{self, Formation, Profile, SeedList};
 use crate::gossip::{self, Gossip, ProgramVersion, Suffrage, Traits};
 use crate::identity::{self, Identity, IdentityError};
@@ -54,6 +56,9 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] IdentityError),
+    /// A file of the data directory cannot be used.
+    #[error(transparent)]
+    Slot(#[from] identity::SlotError),
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] wal::OpenError),
@@ -80,17 +85,18 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         return Err(StartError::MachineId { id: id.0 });
     }
     let seed = config.seed.unwrap_or_else(|| rand::rng().random());
-    let wanted = identity::Wanted { node_id: config.node_id.clone(), cluster_name: config.name.clone(), seed };
-    let identity = Identity::open(seams.disk.clone(), config.data_dir.clone(), wanted).await?;
+    let expected =
+        identity::Expected { node_id: config.node_id.clone(), cluster_name: config.name.clone(), seed: Some(seed) };
+    let identity = Identity::open(seams.disk.clone(), config.data_dir.clone(), expected).await?;
     let seed = seed ^ identity.incarnation().0.rotate_left(32);
     let wal_config = wal::Config { segment_bytes: config.segment_bytes, ..wal::Config::default() };
-    let (wal, _recovered) = Wal::open(seams.disk.clone(), config.data_dir.join("log"), wal_config).await?;
-    let snapshots = SnapshotStore::open(seams.disk.clone(), config.data_dir.join("snapshots")).await;
+    let (wal, _recovered) = Wal::open(seams.disk.clone(), identity.wal_directory(), wal_config).await?;
+    let snapshots = SnapshotStore::open(seams.disk.clone(), identity.snapshot_directory()).await;
     let snapshots = snapshots.map_err(|e| StartError::State { reason: e.to_string() })?;
 
     let advertised = config.advertise.clone().unwrap_or_else(|| advertised(&config));
-    let node_id = identity.node_id().clone();
-    let mut me = Me { node_id, incarnation: identity.incarnation(), address: advertised, disk: identity.disk() };
+    let disk = disk_id(&identity, seed).await?;
+    let mut me = Me { node_id: identity.node_id(), incarnation: identity.incarnation(), address: advertised, disk };
     let doorman = Doorman::new(&config, me.node_id.clone(), me.incarnation, me.address.clone(), me.disk);
     if let Some(cluster_id) = identity.cluster_id() {
         doorman.belong(cluster_id, identity.generation());
@@ -112,6 +118,7 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         doorman.listens_at(me.address.clone());
     }
 
+    let log = wal.clone();
     let host = Host::new(machines.clone(), config.role == Role::Witness);
     let parts = EngineParts {
         node_id: me.node_id.clone(),
@@ -163,20 +170,41 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         stopped: None,
     });
     let (view, follow) = watch::channel(Arc::new(first));
+    let (me, config) = (&context.me, &context.config);
+    let campaign = Campaign::new(me.node_id.clone(), Pace::for_heartbeat(config.heartbeat_interval));
+    let reluctant = (config.role == Role::Witness || config.priority == 0)
+        .then(|| Reluctant::new(context.now(), engine.election_max(), seed));
     let driver = Driver {
-        leading: Leading::new(&context),
+        leading: Leading::new(&context.config),
         cx: context,
         meeting,
         leases,
+        campaign,
+        reluctant,
         identity,
         inbox,
         epoch: engine.epoch(),
         view,
         look_at: std::time::Duration::ZERO,
+        wal: log,
+        stopping: None,
         failed: None,
     };
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
     Ok(Started { net, engine, machines, submitter, lease, view: follow, events, asks })
+}
+
+/// The number that tells this data directory from any other one of the same node id: drawn once.
+async fn disk_id(identity: &Identity, seed: u64) -> Result<u64, StartError> {
+    if let Some(kept) = identity.read_slot(DISK_ID).await? {
+        let kept = <[u8; 8]>::try_from(&kept[..]);
+        return kept.map(u64::from_le_bytes).map_err(|_| StartError::State {
+            reason: format!("the file {DISK_ID} in the data directory has the wrong length: restore it from a backup"),
+        });
+    }
+    let id: u64 = StdRng::seed_from_u64(seed).random();
+    identity.write_slot(DISK_ID, id.to_le_bytes().to_vec().into()).await?;
+    Ok(id)
 }
 
 fn unusable(error: io::Error) -> StartError {
@@ -186,8 +214,7 @@ fn unusable(error: io::Error) -> StartError {
 /// Discovery, formation and gossip, each where its last life left off.
 async fn meeting(config: &Config, me: &Me, identity: &Identity, seed: u64) -> Result<Meeting, StartError> {
     let seeds: Vec<String> = config.seeds.iter().map(ToString::to_string).collect();
-    let profile =
-        Profile { address: me.address.clone(), priority: config.priority, role: config.role, disk: me.disk };
+    let profile = Profile { address: me.address.clone(), priority: config.priority, role: config.role, disk: me.disk };
     let forming = formation::Config {
         node_id: me.node_id.clone(),
         profile,
@@ -213,7 +240,10 @@ async fn meeting(config: &Config, me: &Me, identity: &Identity, seed: u64) -> Re
         },
     };
     let gossip = Gossip::new(gossip::Config::from(config), gossiper, std::time::Duration::ZERO, seed);
-    let discovery = Discovery::new(config.seeds.clone(), me.address.clone(), config.heartbeat_interval, seed);
+    let pace = discovery::Config::from(config);
+    let who = (me.node_id.clone(), me.incarnation);
+    let now = std::time::Duration::ZERO;
+    let discovery = Discovery::new(pace, who, me.address.clone(), &config.seeds, now, seed);
     Ok(Meeting { discovery, formation, gossip, turned_away: Default::default() })
 }
 

@@ -10,8 +10,8 @@ use openraft::vote::RaftLeaderId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
 use super::types::{Entry, LogId, Membership, Payload, PeerRecord, SnapshotMeta, StoredMembership, Types, Vote};
+use crate::codec;
 
 /// Layout of every small record: the first byte.
 const RECORD_SCHEMA: u8 = 1;
@@ -298,12 +298,7 @@ mod tests {
     use super::*;
 
     fn request() -> AppendRequest {
-        let peer = PeerRecord {
-            address: "h:1".parse().unwrap(),
-            priority: 100,
-            role: crate::Role::Member,
-            disk: 9,
-        };
+        let peer = PeerRecord { address: "h:1".parse().unwrap(), priority: 100, role: crate::Role::Member, disk: 9 };
         let a: NodeId = "a".parse().unwrap();
         let membership =
             Membership::new(vec![BTreeSet::from([a.clone()])], BTreeMap::from([(a.clone(), peer)])).unwrap();

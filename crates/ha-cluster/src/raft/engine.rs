@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ha_net::{Net, NodeId};
@@ -54,6 +55,8 @@ pub(crate) struct Engine {
     pub(super) readers: super::read::Readers,
     host: Host,
     applied_index: watch::Receiver<u64>,
+    live_voters: Arc<AtomicUsize>,
+    quorum_size: usize,
 }
 
 impl Engine {
@@ -79,6 +82,8 @@ impl Engine {
             readers,
             host: parts.host,
             applied_index,
+            live_voters: Arc::default(),
+            quorum_size: config.quorum_size,
         };
         tokio::spawn(rounds.run(engine.clone()));
         Ok(engine)
@@ -188,10 +193,8 @@ impl Engine {
 
     /// Puts a learner in the place of a voter, which stays as a learner.
     pub(crate) async fn replace(&self, out: NodeId, in_: NodeId) -> Result<(), ChangeError> {
-        let changes = vec![
-            ChangeMembers::AddVoterIds(BTreeSet::from([in_])),
-            ChangeMembers::RemoveVoters(BTreeSet::from([out])),
-        ];
+        let changes =
+            vec![ChangeMembers::AddVoterIds(BTreeSet::from([in_])), ChangeMembers::RemoveVoters(BTreeSet::from([out]))];
         changed(self.raft.change_membership(ChangeMembers::Batch(changes), true).await)
     }
 
@@ -240,6 +243,18 @@ impl Engine {
         }
     }
 
+    /// How many voters are believed alive; proposals are refused while they are fewer than the configured quorum.
+    pub(crate) fn set_live_voters(&self, live: usize) {
+        self.live_voters.store(live, Ordering::Relaxed);
+    }
+
+    /// Why nothing may be proposed now, although a majority might be there.
+    pub(super) fn short_of_voters(&self) -> Option<String> {
+        let live = self.live_voters.load(Ordering::Relaxed);
+        let short = live < self.quorum_size && self.quorum_size > self.status().voters.len() / 2 + 1;
+        short.then(|| format!("{live} voters are alive and HA_QUORUM_SIZE is {}", self.quorum_size))
+    }
+
     /// The longest election timeout: also the length of a leader's lease.
     pub(crate) fn election_max(&self) -> Duration {
         self.timers.election_max
@@ -270,7 +285,9 @@ pub(crate) struct ChangeError {
     pub(crate) reason: String,
 }
 
-fn changed<T>(result: Result<T, RaftError<super::types::Types, ClientWriteError<super::types::Types>>>) -> Result<(), ChangeError> {
+fn changed<T>(
+    result: Result<T, RaftError<super::types::Types, ClientWriteError<super::types::Types>>>,
+) -> Result<(), ChangeError> {
     result.map(drop).map_err(|error| {
         let reason = match &error {
             RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => match forward.reason {

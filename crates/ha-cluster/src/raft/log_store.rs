@@ -86,7 +86,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         if let Some(committed) = committed {
-            self.wal.save_committed(put(&LogIdRecord::from(&committed)));
+            self.wal.save_committed(put(&LogIdRecord::from(&committed)))?;
         }
         Ok(())
     }

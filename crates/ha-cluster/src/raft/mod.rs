@@ -13,7 +13,6 @@ mod state_machine;
 mod status;
 mod types;
 
-pub(crate) use config::Timers;
-pub(crate) use engine::{ChangeError, Engine, EngineParts};
+pub(crate) use engine::{ChangeError, Changes, Engine, EngineParts};
 pub(crate) use status::{RaftRole, RaftStatus};
 pub(crate) use types::PeerRecord;

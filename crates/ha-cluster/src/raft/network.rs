@@ -91,7 +91,11 @@ impl Client {
         Ok(VoteResponse::new(Vote::from(answer.vote), answer.last.map(Into::into), answer.granted))
     }
 
-    async fn heartbeat(&self, request: AppendRequest, option: RPCOption) -> Result<StreamAppendResult<Types>, RpcError> {
+    async fn heartbeat(
+        &self,
+        request: AppendRequest,
+        option: RPCOption,
+    ) -> Result<StreamAppendResult<Types>, RpcError> {
         let body = put_append(&request);
         let answer = self.net.ask(&self.target, Lane::Control, service::RAFT_HEARTBEAT, body, option.soft_ttl()).await;
         append_result(&answer.map_err(failed)?)

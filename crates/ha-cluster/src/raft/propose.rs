@@ -84,6 +84,9 @@ impl Engine {
             let reason = "a witness leads, and hands over".to_owned();
             return Err(Miss { maybe: false, again: true, reason });
         }
+        if let Some(reason) = self.short_of_voters() {
+            return Err(Miss { maybe: false, again: true, reason });
+        }
         match self.raft.client_write(Payload(batch)).await {
             Ok(response) => Ok(response.data.0),
             Err(error) => Err(miss(&error)),
@@ -119,7 +122,12 @@ impl Engine {
     }
 
     /// Proposes one command that takes effect only if this node still leads in `term`. Tried once.
-    pub(crate) async fn propose_as_leader(&self, term: Term, machine: MachineId, body: Bytes) -> Result<Bytes, WriteError> {
+    pub(crate) async fn propose_as_leader(
+        &self,
+        term: Term,
+        machine: MachineId,
+        body: Bytes,
+    ) -> Result<Bytes, WriteError> {
         let command = Command { serial: 0, machine, body };
         let batch = Batch { session: SessionId::NONE, acknowledged_below: 0, commands: vec![command] };
         let (responder, answer) = ProgressResponder::complete_only();

@@ -69,7 +69,8 @@ impl Engine {
             let index = match self.leader() {
                 (_, true) => self.read_index().await.ok(),
                 (Some(leader), _) => {
-                    let asked = self.net.ask(&leader, Lane::Control, service::READ_INDEX, Default::default(), TRY_TIMEOUT);
+                    let asked =
+                        self.net.ask(&leader, Lane::Control, service::READ_INDEX, Default::default(), TRY_TIMEOUT);
                     asked.await.ok().and_then(|answer| get::<u64>(&answer).ok())
                 }
                 (None, _) => None,

@@ -116,10 +116,11 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some((meta, snapshot)) = self.store.latest().await? else { return Ok(None) };
-        let meta: SnapshotMetaRecord = get(&meta).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        let meta = meta.try_into().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        Ok(Some(Snapshot { meta, snapshot }))
+        let Some(kept) = self.store.latest().await.map_err(io::Error::other)? else { return Ok(None) };
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let meta: SnapshotMetaRecord = get(kept.meta()).map_err(invalid)?;
+        let meta = meta.try_into().map_err(invalid)?;
+        Ok(Some(Snapshot { meta, snapshot: kept.body().await.map_err(io::Error::other)? }))
     }
 }
 
@@ -142,7 +143,8 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         // Encoding may take long: it has no place on the tasks that serve.
         self.disk.run("encode", Box::pin(async move { drop(done.send(image.encode())) }));
         let body = encoded.await.map_err(|_| io::Error::other("the encoding worker has ended"))?;
-        self.store.write(put(&SnapshotMetaRecord::from(&self.meta)), body.clone()).await?;
+        let meta = put(&SnapshotMetaRecord::from(&self.meta));
+        self.store.write(meta, vec![body.clone()]).await.map_err(io::Error::other)?;
         Ok(Snapshot { meta: self.meta.clone(), snapshot: body })
     }
 }

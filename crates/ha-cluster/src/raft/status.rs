@@ -81,4 +81,3 @@ impl RaftStatus {
         self.role == RaftRole::Leader
     }
 }
-

@@ -104,8 +104,7 @@ mod tests {
 
     #[test]
     fn every_strange_length_is_refused() {
-        let mut view = View::default();
-        view.hard_state = Some(Bytes::from_static(b"vote"));
+        let mut view = View { hard_state: Some(Bytes::from_static(b"vote")), ..View::default() };
         view.purge(4, 2);
         let mut bytes = encode(&view).unwrap();
         for length in 0..bytes.len() {

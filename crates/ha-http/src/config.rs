@@ -1,0 +1,22 @@
+//! Where and for whom HTTP is spoken.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::{Metrics, Token};
+
+/// Where and for whom HTTP is spoken.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen. Port 0 takes a free one; see [`crate::Server::local_addr`].
+    pub listen: SocketAddr,
+    /// What a caller must know to change something. Without one, only a server on a loopback address allows it.
+    pub token: Option<Token>,
+    /// What `/metrics` shows beside the node's own gauges.
+    pub metrics: Metrics,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 8080).into(), token: None, metrics: Metrics::new() }
+    }
+}
