@@ -7,16 +7,34 @@
 //! The simulator has no pause of a host (see the tests on real processes), and time passes at one speed on all hosts;
 //! what drifts and jumps is the clock of leases.
 
+pub mod cast;
 pub mod clock;
 pub mod disk;
+pub mod expect;
+pub mod faults;
+pub mod history;
+pub mod invariants;
+pub mod ledger;
 pub mod name;
+pub mod nemesis;
 pub mod network;
+pub mod node;
+pub mod scenes;
+pub mod stage;
+pub mod stranger;
 pub mod trace;
+pub mod who;
 pub mod wire;
+pub mod world;
 
+pub use cast::{Cast, nodes};
 pub use clock::SimClock;
 pub use disk::SimDisk;
+pub use expect::{ms, secs};
 pub use name::Name;
 pub use network::Network;
+pub use stage::{Scene, play};
 pub use trace::Trace;
+pub use who::{AFollower, Everyone, Followers, Leader, Who, Witness, everyone_but};
 pub use wire::SimWire;
+pub use world::{Mutant, Settings, World};
