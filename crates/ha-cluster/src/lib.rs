@@ -10,7 +10,7 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut config = Config::default();
 //! config.seeds = vec!["10.0.0.1:7946".parse()?, "10.0.0.2:7946".parse()?];
-//! let cluster = ha_cluster::start(config, Seams::default(), Machines::none()).await?;
+//! let cluster = ha_cluster::start(config, Seams::default(), Machines::new()).await?;
 //!
 //! let mut view = cluster.watch();
 //! view.wait_for(|view| view.leader_is_live).await?;

@@ -66,7 +66,7 @@ async fn three_nodes_form_agree_move_leadership_and_survive_a_restart_of_all() {
     let directory = tempfile::tempdir().unwrap();
     let addresses = free_addresses(3);
     let start = async |index| {
-        let machines = Machines::none().with(Register::default());
+        let machines = Machines::new().with(Register::default());
         ha_cluster::start(config(&addresses, index, directory.path()), Seams::default(), machines).await.unwrap()
     };
     let nodes = [start(0).await, start(1).await, start(2).await];

@@ -20,7 +20,7 @@ pub async fn start_on(config: ha_config::Config, seams: Seams) -> Result<Ha, Sta
     let rooms = settings::rooms(&config);
     warn(&config, rooms);
     let cluster = if rooms.cluster {
-        let cluster = ha_cluster::start(settings::cluster(&config)?, seams, Machines::none()).await?;
+        let cluster = ha_cluster::start(settings::cluster(&config)?, seams, Machines::new()).await?;
         ClusterHandle::new(Arc::new(cluster))
     } else {
         ClusterHandle::off(settings::alone(&config)?)

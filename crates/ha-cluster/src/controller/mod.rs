@@ -30,3 +30,5 @@ mod transfer_tests;
 pub(crate) use decide::{Action, Controller};
 pub(crate) use facts::{Facts, Opinion, Seat, Settings};
 pub(crate) use target::TransferRefusal;
+#[cfg(test)]
+pub(crate) use {decide::Decision, target::choose_target};

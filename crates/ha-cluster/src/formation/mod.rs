@@ -41,3 +41,5 @@ pub(crate) use charter::{Charter, Founder, Profile};
 pub(crate) use founding::{Config, Formation, Input, Output};
 pub(crate) use message::{Message, SeedList};
 pub(crate) use quorum::Discovery;
+#[cfg(test)]
+pub(crate) use {charter::Ballot, message::Body};

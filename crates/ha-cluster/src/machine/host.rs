@@ -27,7 +27,7 @@ pub struct Machines {
 
 impl Machines {
     /// No machines: membership and a leader are all that is wanted.
-    pub fn none() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
