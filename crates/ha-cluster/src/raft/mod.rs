@@ -2,6 +2,8 @@
 
 mod codec;
 mod config;
+#[cfg(test)]
+mod conformance_tests;
 mod engine;
 mod guard;
 mod log_store;
