@@ -139,6 +139,8 @@ pub(super) struct Driver {
     pub(super) wal: Wal,
     pub(super) wal_failure: watch::Receiver<Option<Arc<str>>>,
     pub(super) stopping: Option<Stopping>,
+    /// How well this node is, in percent, as it tells the others.
+    pub(super) health: u8,
     /// Why this node takes part no more.
     pub(super) failed: Option<String>,
 }
@@ -265,6 +267,7 @@ impl Driver {
         self.look_at = now + self.cx.config.heartbeat_interval.min(LOOK_EVERY_MAX);
         let before = std::mem::replace(&mut self.cx.status, self.cx.engine.status());
         self.notice(&before);
+        self.look_at_the_disk();
         self.lead();
         if let Some(due) = self.leading.controller_due().filter(|_| self.cx.status.is_leader()) {
             self.look_at = self.look_at.min(due);
