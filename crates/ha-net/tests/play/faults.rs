@@ -99,6 +99,20 @@ async fn a_reset_alone_is_down_and_up_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_drops_each_connection_is_not_dialled_in_a_hurry() {
+    let network = MemoryNetwork::new();
+    let (mut a, _b) = pair(&network).await;
+    let began = Instant::now();
+    let mut dials = 0;
+    while began.elapsed() < Duration::from_secs(20) {
+        network.reset("a", "b");
+        while !matches!(a.event().await, PeerEvent::Up(_)) {}
+        dials += 1;
+    }
+    assert!((15..60).contains(&dials), "{dials} dials in twenty seconds");
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_is_down_and_idleness_is_not() {
     let network = MemoryNetwork::new();
     let (mut a, b) = pair(&network).await;
