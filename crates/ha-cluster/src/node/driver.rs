@@ -157,6 +157,7 @@ impl Driver {
             self.meet_on_time().await;
             self.leases_on_time();
             self.campaign_on_time();
+            self.transfer_on_time();
             self.look();
             if self.may_end() {
                 return self.end().await;

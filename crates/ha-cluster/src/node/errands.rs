@@ -115,6 +115,13 @@ impl Driver {
         }
     }
 
+    /// A hand-over whose time has come is moved on, also between two looks.
+    pub(super) fn transfer_on_time(&mut self) {
+        if self.leading.deadline().is_some_and(|due| due <= self.cx.now()) {
+            self.step_transfer(transfer::Input::Look);
+        }
+    }
+
     /// Moves the hand-over on that is on its way.
     pub(super) fn step_transfer(&mut self, input: transfer::Input) {
         if self.leading.transfer.is_none() {

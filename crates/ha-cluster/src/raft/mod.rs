@@ -8,6 +8,8 @@ mod engine;
 mod guard;
 mod log_store;
 mod network;
+#[cfg(test)]
+mod network_tests;
 mod propose;
 mod read;
 mod server;
