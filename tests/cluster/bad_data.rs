@@ -54,7 +54,7 @@ async fn a_data_directory_in_use_is_refused() -> Outcome {
     let options = &mut cluster.node_mut(other).spec.options;
     options.insert("HA_DATA_DIR".to_owned(), in_use.display().to_string());
     options.insert("CLUSTER_NODE_ID".to_owned(), own);
-    ends_with_error(&mut cluster, other, &[&in_use.display().to_string(), "another process"]).await?;
+    ends_with_error(&mut cluster, other, &[&in_use.display().to_string(), "in use by process"]).await?;
     assert!(cluster.node(follower).is_running());
     assert_eq!(cluster.wait_leader().await?, leader, "the two others go on");
     Ok(())
@@ -66,9 +66,9 @@ async fn a_data_directory_in_use_is_refused() -> Outcome {
 async fn a_corrupt_log_is_refused() -> Outcome {
     let mut cluster = formed_and_killed().await?;
     let data = cluster.data_directory(1);
-    flip_a_bit_amid(&newest_with_content(&data, "log")?)?;
+    flip_a_bit(&newest_segment_with_content(&data)?)?;
     let before = Digest::of(&data)?;
-    ends_with_error(&mut cluster, 1, &["corrupt", &data.display().to_string()]).await?;
+    ends_with_error(&mut cluster, 1, &["damaged", "nothing was changed", &data.display().to_string()]).await?;
     assert_eq!(Digest::of(&data)?, before);
     Ok(())
 }
@@ -82,20 +82,21 @@ async fn formed_and_killed() -> Outcome<LocalCluster> {
     Ok(cluster)
 }
 
-/// The last file, by name, below a folder of the data directory that is not all zeroes.
-fn newest_with_content(data: &Path, folder: &str) -> Outcome<PathBuf> {
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(data.join(folder))?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
-    files.sort();
+/// The last segment of the log that is not all zeroes.
+fn newest_segment_with_content(data: &Path) -> Outcome<PathBuf> {
+    let entries = fs::read_dir(data.join("wal"))?.map(|entry| entry.map(|entry| entry.path()));
+    let mut segments: Vec<PathBuf> = entries.collect::<Result<_, _>>()?;
+    segments.sort();
     let written = |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.iter().any(|byte| *byte != 0));
-    files.into_iter().rfind(written).ok_or_else(|| format!("nothing is written below {folder}").into())
+    Ok(segments.into_iter().rfind(written).ok_or("nothing is written in the log")?)
 }
 
-/// Flips one bit in the middle of what is written.
-fn flip_a_bit_amid(path: &Path) -> Outcome {
+/// Flips one bit among the first half of what is written. A byte that is not zero belongs to a record and is no filling
+/// between two.
+fn flip_a_bit(path: &Path) -> Outcome {
     let bytes = fs::read(path)?;
-    let end = bytes.iter().rposition(|byte| *byte != 0).ok_or("nothing is written")?;
-    let place = end / 2;
+    let written: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place] != 0).collect();
+    let place = written[written.len() / 2];
     let file = fs::OpenOptions::new().write(true).open(path)?;
     file.write_all_at(&[bytes[place] ^ 0x10], place as u64)?;
     Ok(())

@@ -42,7 +42,7 @@ pub use cluster::{ClusterHandle, ClusterSeat};
 pub use document::HealthDocument;
 pub use node::{Ha, STOP_TIME_MAX};
 pub use rooms::Rooms;
-pub use settings::SettingsError;
+pub use settings::{SettingsError, cluster as cluster_config};
 pub use start::{StartError, start, start_on};
 
 pub use ha_cluster::{

@@ -38,8 +38,8 @@ pub(crate) fn rooms(config: &ha_config::Config) -> Rooms {
     }
 }
 
-/// The cluster's config.
-pub(crate) fn cluster(config: &ha_config::Config) -> Result<ha_cluster::Config, SettingsError> {
+/// The config of the cluster room, for a program that embeds `ha-cluster` alone and wants the options all the same.
+pub fn cluster(config: &ha_config::Config) -> Result<ha_cluster::Config, SettingsError> {
     let ha_config::Cluster { name, role, node_priority, heartbeat_interval, node_timeout, election_timeout, .. } =
         &config.cluster;
     let mut cluster = ha_cluster::Config::default();

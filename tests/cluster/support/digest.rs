@@ -10,13 +10,16 @@ use std::{fs, io};
 pub(crate) struct Digest(BTreeMap<PathBuf, (usize, u64)>);
 
 impl Digest {
-    /// Takes the picture. Empty files are left out: taking the lock of a data directory may create one.
+    /// Takes the picture, without the lock of a data directory: it holds the number of the process that took it last.
     pub(crate) fn of(folder: &Path) -> io::Result<Self> {
         let mut files = BTreeMap::new();
         let mut folders = vec![folder.to_owned()];
         while let Some(next) = folders.pop() {
             for entry in fs::read_dir(next)? {
                 let path = entry?.path();
+                if path.file_name().is_some_and(|name| name == "LOCK") {
+                    continue;
+                }
                 if path.is_dir() {
                     folders.push(path);
                     continue;
@@ -24,9 +27,7 @@ impl Digest {
                 let bytes = fs::read(&path)?;
                 let mut hasher = DefaultHasher::new();
                 bytes.hash(&mut hasher);
-                if !bytes.is_empty() {
-                    files.insert(path, (bytes.len(), hasher.finish()));
-                }
+                files.insert(path, (bytes.len(), hasher.finish()));
             }
         }
         Ok(Self(files))
