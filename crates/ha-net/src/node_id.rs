@@ -48,6 +48,14 @@ impl TryFrom<String> for NodeId {
     }
 }
 
+/// Numbered nodes, for suites that know nodes by number.
+#[cfg(any(test, feature = "testing"))]
+impl From<u64> for NodeId {
+    fn from(number: u64) -> Self {
+        Self(format!("node-{number}").into())
+    }
+}
+
 impl From<NodeId> for String {
     fn from(id: NodeId) -> Self {
         id.0.as_ref().to_owned()

@@ -1,0 +1,136 @@
+//! The seam between real and simulated disks.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod faulty;
+mod real;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+pub(crate) use real::LOCK_FILE;
+pub use real::RealDisk;
+
+/// A place that keeps files. Every call may block the thread it runs on: run callers through [`Disk::run`], except at
+/// start, before the node serves anything.
+pub trait Disk: Send + Sync + 'static {
+    /// Opens a file for reading and writing, and creates it (readable by its owner only) when `create` is set. Never
+    /// cuts what is there.
+    fn open<'a>(&'a self, path: &'a Path, create: bool) -> BoxFuture<'a, io::Result<Box<dyn File>>>;
+
+    /// Creates a directory and its parents (readable by their owner only), so that they are still there after a crash.
+    fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+
+    /// The names in a directory, without the directory's own path, sorted.
+    fn list<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, io::Result<Vec<PathBuf>>>;
+
+    /// Renames within one file system, replacing what was there.
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Removes a file.
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Makes creations, renames and removals in a directory durable.
+    fn sync_dir<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Bytes still free below this directory.
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
+
+    /// Takes the only right to use a data directory until the returned guard is dropped; fails at once when another
+    /// holds it.
+    fn lock_dir(&self, directory: &Path) -> Result<DirLock, LockError>;
+
+    /// Runs a worker to its end where blocking is allowed: a thread of its own on a real machine, a task in simulation.
+    /// An error means that the worker never ran.
+    fn run(&self, name: &str, worker: BoxFuture<'static, ()>) -> io::Result<()>;
+}
+
+/// An open file.
+pub trait File: Send + Sync + 'static {
+    /// Writes all bytes at an offset, growing the file when needed.
+    fn write_at<'a>(&'a self, bytes: &'a [u8], offset: u64) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Fills the buffer from an offset; `UnexpectedEof` when the file is shorter.
+    fn read_at<'a>(&'a self, buffer: &'a mut [u8], offset: u64) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Makes the bytes written so far durable (`fdatasync`).
+    fn sync_data(&self) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Cuts or extends.
+    fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// The right to use a data directory; ends when dropped, and with the process.
+pub type DirLock = Box<dyn Send + Sync>;
+
+/// Why a directory could not be locked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Another process has it.
+    #[error("it is in use by {}", match .pid { Some(pid) => format!("process {pid}"), None => "another process".to_owned() })]
+    Held {
+        /// Its process id, when it could be read.
+        pid: Option<u32>,
+    },
+    /// The lock file could not be used.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Runs one piece of work through [`Disk::run`] and waits for its result. When the waiting is cancelled, the work goes
+/// on to its end.
+pub async fn perform<T: Send + 'static>(
+    disk: &Arc<dyn Disk>,
+    name: &str,
+    work: impl Future<Output = T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    // The receiver is gone only when nobody waits for the result any more.
+    disk.run(name, Box::pin(async move { drop(sender.send(work.await)) }))?;
+    receiver.await.map_err(|_| io::Error::other(format!("the worker {name} ended without a result")))
+}
+
+/// Reads a whole file of at most `bytes_max` bytes; `None` when there is none of that name.
+pub(crate) async fn read_file(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(path, false).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let length = file.len()?;
+    if length > bytes_max {
+        let message = format!("{} has {length} bytes, more than the {bytes_max} expected", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut content = vec![0; length];
+    file.read_at(&mut content, 0).await?;
+    Ok(Some(content))
+}
+
+/// Replaces a file so that after a crash there is either the old one or the new one, whole. Durable when it returns.
+pub(crate) async fn replace_file(disk: &dyn Disk, directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let draft = directory.join(format!("{name}{DRAFT_SUFFIX}"));
+    let file = disk.open(&draft, true).await?;
+    file.set_len(0).await?;
+    file.write_at(content, 0).await?;
+    file.sync_data().await?;
+    disk.rename(&draft, &directory.join(name)).await?;
+    disk.sync_dir(directory).await
+}
+
+/// Ends the name of a file that is not finished yet.
+pub(crate) const DRAFT_SUFFIX: &str = ".new";

@@ -1,0 +1,173 @@
+//! Files of the operating system.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use futures::future::BoxFuture;
+use rustix::fs::FlockOperation;
+
+use super::{DirLock, Disk, File, LockError};
+
+/// The file whose lock stands for the whole data directory.
+pub(crate) const LOCK_FILE: &str = "LOCK";
+
+/// Files of the operating system; each worker has a thread of its own. Its calls block, and never wait for anything
+/// else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn open<'a>(&'a self, path: &'a Path, create: bool) -> BoxFuture<'a, io::Result<Box<dyn File>>> {
+        Box::pin(async move {
+            let file =
+                OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)?;
+            Ok(Box::new(RealFile(file)) as Box<dyn File>)
+        })
+    }
+
+    fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { create_dir_all(path) })
+    }
+
+    fn list<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, io::Result<Vec<PathBuf>>> {
+        Box::pin(async move {
+            let mut names = fs::read_dir(directory)?
+                .map(|entry| Ok(PathBuf::from(entry?.file_name())))
+                .collect::<io::Result<Vec<_>>>()?;
+            names.sort();
+            Ok(names)
+        })
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { fs::rename(from, to) })
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { fs::remove_file(path) })
+    }
+
+    fn sync_dir<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { sync_dir(directory) })
+    }
+
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+        let status = rustix::fs::statvfs(directory)?;
+        Ok(status.f_bavail.saturating_mul(status.f_frsize))
+    }
+
+    fn lock_dir(&self, directory: &Path) -> Result<DirLock, LockError> {
+        let path = directory.join(LOCK_FILE);
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                // Who holds it is only for the message: an unreadable file still means that somebody does.
+                let read = file.by_ref().take(32).read_to_string(&mut holder);
+                return Err(LockError::Held { pid: read.ok().and_then(|_| holder.trim().parse().ok()) });
+            }
+            Err(error) => return Err(LockError::Io(error.into())),
+        }
+        file.set_len(0)?;
+        file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)?;
+        Ok(Box::new(file))
+    }
+
+    fn run(&self, name: &str, worker: BoxFuture<'static, ()>) -> io::Result<()> {
+        thread::Builder::new().name(name.to_owned()).spawn(move || futures::executor::block_on(worker))?;
+        Ok(())
+    }
+}
+
+fn sync_dir(directory: &Path) -> io::Result<()> {
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Creates the missing directories from the top, and makes each name durable in its parent.
+fn create_dir_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(io::ErrorKind::NotFound.into()),
+    };
+    create_dir_all(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => Err(error),
+        _ => sync_dir(parent),
+    }
+}
+
+struct RealFile(fs::File);
+
+impl File for RealFile {
+    fn write_at<'a>(&'a self, bytes: &'a [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { self.0.write_all_at(bytes, offset) })
+    }
+
+    fn read_at<'a>(&'a self, buffer: &'a mut [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { self.0.read_exact_at(buffer, offset) })
+    }
+
+    fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move { self.0.sync_data() })
+    }
+
+    fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move { self.0.set_len(bytes) })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::{conformance, perform};
+
+    #[tokio::test]
+    async fn conforms() {
+        let directory = tempfile::tempdir().unwrap();
+        conformance::check(Arc::new(RealDisk), &directory.path().join("root")).await;
+    }
+
+    #[tokio::test]
+    async fn only_the_owner_may_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let below = directory.path().join("a/b");
+        RealDisk.create_dir_all(&below).await.unwrap();
+        drop(RealDisk.open(&below.join("file"), true).await.unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&below), 0o700);
+        assert_eq!(mode(&below.join("file")), 0o600);
+    }
+
+    #[test]
+    fn a_held_lock_names_its_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = RealDisk.lock_dir(directory.path()).unwrap();
+        let Err(LockError::Held { pid }) = RealDisk.lock_dir(directory.path()) else { panic!("locked twice") };
+        assert_eq!(pid, Some(std::process::id()));
+        drop(lock);
+        drop(RealDisk.lock_dir(directory.path()).unwrap());
+    }
+
+    #[tokio::test]
+    async fn workers_have_threads_of_their_own() {
+        let here = thread::current().id();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let there = perform(&disk, "worker", async { thread::current().id() }).await.unwrap();
+        assert_ne!(here, there);
+    }
+}

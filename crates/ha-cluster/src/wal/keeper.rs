@@ -1,0 +1,341 @@
+//! The one that works in the background: reads entries that are no longer in memory, prepares segments before they are
+//! needed, and frees those that are not needed any more.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::oneshot;
+
+use super::Record;
+use super::files;
+use super::reader::Reader;
+use super::recover::Recovery;
+use super::shared::{Shared, lock};
+use crate::disk::{Disk, File};
+
+/// Most reads that may wait. A node has one reader per follower and its own state machine.
+const READS_MAX: usize = 1024;
+
+/// Segments are filled with zeros in pieces of this size, and reads go in between.
+const ZEROS_BYTES: u64 = 256 * 1024;
+
+/// How much is filled with zeros between two syncs, so that the disk is not flooded.
+const ZEROS_PER_SYNC: u64 = 4 * 1024 * 1024;
+
+/// A file that is ready to become a segment: it has its name and its blocks, durably.
+pub(super) struct Prepared {
+    pub(super) sequence: u64,
+    pub(super) file: Arc<dyn File>,
+    pub(super) allocated: u64,
+}
+
+/// A read that was asked for.
+pub(super) struct Read {
+    pub(super) range: Range<u64>,
+    pub(super) bytes_max: usize,
+    pub(super) answer: oneshot::Sender<io::Result<Vec<Record>>>,
+}
+
+/// Where work for the keeper is left, and what it prepared is picked up.
+pub(super) struct Desk {
+    segment_bytes: u64,
+    inner: Mutex<Papers>,
+}
+
+#[derive(Default)]
+struct Papers {
+    reads: VecDeque<Read>,
+    /// Segments before this one can go.
+    release: u64,
+    /// The segment to prepare.
+    wanted: Option<u64>,
+    prepared: Option<Prepared>,
+    closing: bool,
+    keeper: Option<Waker>,
+}
+
+enum Work {
+    Read(Read),
+    Release(u64),
+    Prepare(u64),
+    Stop,
+}
+
+impl Desk {
+    pub(super) fn new(segment_bytes: u64) -> Self {
+        Self { segment_bytes, inner: Mutex::default() }
+    }
+
+    fn leave(&self, change: impl FnOnce(&mut Papers)) {
+        let mut papers = lock(&self.inner);
+        change(&mut papers);
+        let keeper = papers.keeper.take();
+        drop(papers);
+        if let Some(keeper) = keeper {
+            keeper.wake();
+        }
+    }
+
+    /// Asks for a segment in advance; returns after how many more bytes to ask again when none comes.
+    pub(super) fn prepare(&self, sequence: u64) -> u64 {
+        self.leave(|papers| {
+            // It may have become ready since it was not.
+            if papers.prepared.as_ref().is_none_or(|prepared| prepared.sequence != sequence) {
+                papers.wanted = Some(sequence);
+            }
+        });
+        self.segment_bytes
+    }
+
+    /// The segment, when it is ready.
+    pub(super) fn take_prepared(&self, sequence: u64) -> Option<Prepared> {
+        lock(&self.inner).prepared.take_if(|prepared| prepared.sequence == sequence)
+    }
+
+    /// Hands over a segment that is ready.
+    fn publish(&self, prepared: Prepared) {
+        let mut papers = lock(&self.inner);
+        papers.wanted.take_if(|wanted| *wanted == prepared.sequence);
+        papers.prepared = Some(prepared);
+    }
+
+    fn give_up(&self, sequence: u64) {
+        lock(&self.inner).wanted.take_if(|wanted| *wanted == sequence);
+    }
+
+    /// Lets the segments before this one go.
+    pub(super) fn release(&self, oldest: u64) {
+        self.leave(|papers| papers.release = oldest);
+    }
+
+    pub(super) fn read(&self, read: Read) {
+        let mut refused = None;
+        self.leave(|papers| {
+            if papers.closing {
+                refused = Some((read, io::Error::new(io::ErrorKind::BrokenPipe, "the log is closed")));
+            } else if papers.reads.len() >= READS_MAX {
+                let message = format!("more than {READS_MAX} reads wait for the disk");
+                refused = Some((read, io::Error::new(io::ErrorKind::WouldBlock, message)));
+            } else {
+                papers.reads.push_back(read);
+            }
+        });
+        if let Some((read, error)) = refused {
+            // Nobody waits for the answer of a read that was cancelled.
+            drop(read.answer.send(Err(error)));
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.leave(|papers| papers.closing = true);
+    }
+
+    /// Whether something is left for the keeper to do.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        lock(&self.inner).keeper.is_none()
+    }
+
+    async fn work(&self, released: u64) -> Work {
+        poll_fn(|context| self.poll_work(released, context)).await
+    }
+
+    fn poll_work(&self, released: u64, context: &Context<'_>) -> Poll<Work> {
+        let mut papers = lock(&self.inner);
+        if let Some(read) = papers.reads.pop_front() {
+            Poll::Ready(Work::Read(read))
+        } else if papers.closing {
+            Poll::Ready(Work::Stop)
+        } else if papers.release > released {
+            Poll::Ready(Work::Release(papers.release))
+        } else if let Some(sequence) = papers.wanted {
+            Poll::Ready(Work::Prepare(sequence))
+        } else {
+            papers.keeper = Some(context.waker().clone());
+            Poll::Pending
+        }
+    }
+}
+
+/// The one that works in the background.
+pub(super) struct Keeper {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    desk: Arc<Desk>,
+    reader: Reader,
+    /// The oldest segment there is.
+    oldest: u64,
+    /// Segments before this one were to be released already.
+    release_tried: u64,
+    /// The last segment that has been prepared; its file may be in use, and must not be replaced.
+    last_prepared: u64,
+    has_spare: bool,
+    draft: Option<Draft>,
+}
+
+/// A spare that is being made ready.
+struct Draft {
+    file: Arc<dyn File>,
+    length: u64,
+    unsynced: u64,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        desk: Arc<Desk>,
+        shared: Arc<Shared>,
+        recovery: &Recovery,
+    ) -> Self {
+        let reader = Reader::new(disk.clone(), directory.clone(), shared, recovery.salt);
+        // A spare that may be there from an earlier life is found when one is needed, or replaced.
+        Self {
+            disk,
+            directory,
+            desk,
+            reader,
+            oldest: recovery.oldest,
+            release_tried: recovery.oldest,
+            last_prepared: recovery.tail.sequence,
+            has_spare: false,
+            draft: None,
+        }
+    }
+
+    /// Hands over a segment that an earlier life prepared.
+    pub(super) async fn adopt(&mut self, sequence: u64) -> io::Result<()> {
+        let file: Arc<dyn File> = self.disk.open(&self.path(&files::name_of(sequence)), false).await?.into();
+        let allocated = file.len()?;
+        self.last_prepared = sequence;
+        self.desk.publish(Prepared { sequence, file, allocated });
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Works until the handles are gone.
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.desk.work(self.release_tried).await {
+                Work::Stop => return,
+                Work::Read(read) => {
+                    let outcome = self.reader.read(read.range, read.bytes_max).await;
+                    // Nobody waits for the answer of a read that was cancelled.
+                    drop(read.answer.send(outcome));
+                }
+                Work::Release(oldest) => {
+                    self.release_tried = oldest;
+                    if let Err(error) = self.release(oldest).await {
+                        tracing::warn!(%error, oldest, "could not free log segments, trying again with the next purge");
+                    }
+                }
+                Work::Prepare(sequence) => {
+                    if let Err(error) = self.prepare(sequence).await {
+                        tracing::warn!(%error, sequence, "could not prepare a log segment, the present one grows");
+                        self.desk.give_up(sequence);
+                        self.drop_spare().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the space back, which the present segment may need.
+    async fn drop_spare(&mut self) {
+        self.draft = None;
+        if let Err(error) = ignore_missing(self.disk.remove(&self.path(files::SPARE)).await) {
+            tracing::warn!(%error, "could not remove the spare log segment");
+            return;
+        }
+        self.has_spare = false;
+    }
+
+    /// Frees segments from the oldest on, each durably before the next, so that never one in the middle is missing.
+    async fn release(&mut self, oldest: u64) -> io::Result<()> {
+        while self.oldest < oldest {
+            let segment = self.path(&files::name_of(self.oldest));
+            self.reader.forget(self.oldest);
+            // It is missing when only the sync failed the last time.
+            if self.has_spare {
+                ignore_missing(self.disk.remove(&segment).await)?;
+            } else {
+                ignore_missing(self.disk.rename(&segment, &self.path(files::SPARE)).await)?;
+                self.has_spare = true;
+            }
+            self.disk.sync_dir(&self.directory).await?;
+            self.oldest += 1;
+        }
+        Ok(())
+    }
+
+    /// One step towards the next segment, so that a read need not wait for all of them.
+    async fn prepare(&mut self, sequence: u64) -> io::Result<()> {
+        if sequence <= self.last_prepared {
+            self.desk.give_up(sequence);
+            return Ok(());
+        }
+        let segment_bytes = self.desk.segment_bytes;
+        let Some(draft) = &mut self.draft else {
+            self.draft = Some(self.begin_draft().await?);
+            return Ok(());
+        };
+        if draft.length < segment_bytes {
+            let bytes = ZEROS_BYTES.min(segment_bytes - draft.length);
+            let zeros = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?];
+            draft.file.write_at(&zeros, draft.length).await?;
+            draft.length += bytes;
+            draft.unsynced += bytes;
+            if draft.unsynced >= ZEROS_PER_SYNC {
+                draft.file.sync_data().await?;
+                draft.unsynced = 0;
+            }
+            return Ok(());
+        }
+        draft.file.sync_data().await?;
+        let prepared = Prepared { sequence, file: draft.file.clone(), allocated: segment_bytes };
+        self.draft = None;
+        self.disk.rename(&self.path(files::SPARE), &self.path(&files::name_of(sequence))).await?;
+        self.has_spare = false;
+        self.disk.sync_dir(&self.directory).await?;
+        self.last_prepared = sequence;
+        self.desk.publish(prepared);
+        Ok(())
+    }
+
+    async fn begin_draft(&mut self) -> io::Result<Draft> {
+        let file: Arc<dyn File> = self.disk.open(&self.path(files::SPARE), true).await?.into();
+        self.has_spare = true;
+        // A spare may have been a segment. Were that name to come back after a crash, its content must be there too.
+        self.disk.sync_dir(&self.directory).await?;
+        let length = file.len()?.min(self.desk.segment_bytes);
+        // A segment that had grown gives its surplus back.
+        file.set_len(length).await?;
+        Ok(Draft { file, length, unsynced: 0 })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Whoever still waits for a read must hear that nobody reads any more.
+        let mut papers = lock(&self.desk.inner);
+        papers.closing = true;
+        let reads = std::mem::take(&mut papers.reads);
+        drop(papers);
+        drop(reads);
+    }
+}
+
+fn ignore_missing(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
