@@ -1,6 +1,7 @@
 //! What the log promises, tried on a disk that loses, tears and refuses.
 
 mod basics;
+mod crashes;
 mod faults;
 mod flips;
 mod model;
