@@ -5,6 +5,7 @@ mod crashes;
 mod faults;
 mod flips;
 mod model;
+mod real;
 mod torn;
 
 use std::path::{Path, PathBuf};
