@@ -1,3 +1,31 @@
-//! The program `ha`.
+//! The program `ha`: runs a node, and asks running nodes.
 
-fn main() {}
+mod answers;
+mod client;
+mod commands;
+mod failure;
+mod logging;
+mod output;
+mod settings;
+mod signals;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use commands::Command;
+
+/// High availability for services.
+#[derive(Debug, Parser)]
+#[command(name = "ha", version, arg_required_else_help = true, max_term_width = 100)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    match Program::parse().command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,14 +1,16 @@
-//! The handle. (Skeleton: the shape is fixed, the inside is being built.)
+//! The handle.
 
 use std::sync::Arc;
 
-use ha_net::NodeId;
 use ha_net::wire::Wire;
-use tokio::sync::{broadcast, watch};
+use ha_net::{NodeId, Traffic};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, View};
+use crate::machine::{Machine, Machines, ReadError, Replicated};
+use crate::node::{self, Ask, Started};
+use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, StartError, View};
 
 /// What differs between a real and a simulated node.
 #[derive(Clone)]
@@ -21,75 +23,127 @@ pub struct Seams {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Starts a node of a cluster.
-pub async fn start(_config: Config, _seams: Seams) -> Result<Cluster, StartError> {
-    Err(StartError::Unwritten)
+impl Default for Seams {
+    /// TCP, the file system, and the boot clock.
+    fn default() -> Self {
+        Self {
+            wire: Arc::new(ha_net::wire::TcpWire),
+            disk: Arc::new(crate::disk::RealDisk),
+            clock: Arc::new(crate::clock::BootClock),
+        }
+    }
+}
+
+/// Starts a node of a cluster. It serves until [`Cluster::stop`], or until the last handle is dropped.
+pub async fn start(config: Config, seams: Seams, machines: Machines) -> Result<Cluster, StartError> {
+    node::start(config, seams, machines).await.map(|started| Cluster { started: Arc::new(started) })
 }
 
 /// A running node of a cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
-    view: watch::Receiver<Arc<View>>,
-    events: broadcast::Sender<Event>,
+    started: Arc<Started>,
 }
 
 impl Cluster {
     /// The cluster at a glance.
     pub fn info(&self) -> ClusterInfo {
-        self.view.borrow().info()
+        self.started.view.borrow().info()
     }
 
     /// The leader, if one is known.
     pub fn leader(&self) -> Option<Node> {
-        self.view.borrow().leader.clone()
+        self.started.view.borrow().leader.clone()
     }
 
     /// All members, by id.
     pub fn members(&self) -> Vec<Member> {
-        self.view.borrow().members.clone()
+        self.started.view.borrow().members.clone()
     }
 
     /// Everything this node knows, to follow.
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {
-        self.view.clone()
+        self.started.view.clone()
     }
 
     /// What happens from now on. A reader that falls too far behind is told how many it missed.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        self.started.events.subscribe()
     }
 
-    /// Hands leadership to a node, or to the best candidate; returns once it leads. Any node may be asked.
-    pub async fn transfer_leader(&self, _to: Option<NodeId>) -> Result<Node, TransferError> {
-        Err(TransferError::NoLeader)
+    /// Commands applied here, to follow.
+    pub fn epoch(&self) -> watch::Receiver<Epoch> {
+        self.started.engine.epoch()
     }
 
-    /// Confirms with a quorum that began after this call that what this node has applied is current; returns the
-    /// epoch that is then applied here. Cancel-safe.
-    pub async fn confirm(&self) -> Result<Epoch, ConfirmError> {
-        Err(ConfirmError::NoQuorum)
+    /// This node's lease, to follow: what acts on behalf of the cluster acts only while it is held.
+    pub fn lease(&self) -> NodeLease {
+        self.started.lease.clone()
+    }
+
+    /// What went over the network so far.
+    pub fn traffic(&self) -> Traffic {
+        self.started.net.traffic()
+    }
+
+    /// The handle of a machine that was given to [`start`]; `None` for any other.
+    pub fn replicated<M: Machine>(&self) -> Option<Replicated<M>> {
+        let machine = self.started.machines.typed::<M>()?;
+        Some(Replicated::new(machine, self.started.submitter.clone(), self.started.engine.clone()))
+    }
+
+    /// Hands leadership to a node, or to the best candidate; returns once it leads. Any node may be asked. Dropping
+    /// the future gives up waiting; leadership may still move.
+    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<Node, TransferError> {
+        self.ask(|answer| Ask::Transfer { to, answer }).await.unwrap_or(Err(TransferError::NoLeader))
+    }
+
+    /// Confirms, with a quorum that was asked after this call, that what this node has applied is current; returns
+    /// the epoch that is then applied here. Waits for a leader as long as the caller does. Cancel-safe.
+    pub async fn confirm(&self) -> Result<Epoch, ReadError> {
+        self.started.engine.confirm().await?;
+        Ok(*self.started.engine.epoch().borrow())
+    }
+
+    /// Waits until everything that was acknowledged anywhere before this call is applied here. Cancel-safe.
+    pub async fn barrier(&self) -> Result<(), ReadError> {
+        self.started.engine.confirm().await
+    }
+
+    /// Removes a member for good; any node may be asked. Its data directory cannot be used in this cluster again.
+    pub async fn remove(&self, node: NodeId) -> Result<(), LeaveError> {
+        let stopping = || LeaveError::Refused { reason: "this node is stopping".to_owned() };
+        self.ask(|answer| Ask::Remove { node, answer }).await.unwrap_or_else(|| Err(stopping()))
     }
 
     /// Hands leadership over when this node has it, says goodbye, and stops. The node stays a member.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        self.ask(|answer| Ask::Stop { answer }).await;
+    }
 
     /// As [`Self::stop`], and gives membership up first.
     pub async fn leave(&self) -> Result<(), LeaveError> {
+        let me = self.started.view.borrow().node_id.clone();
+        self.remove(me).await?;
+        self.stop().await;
         Ok(())
+    }
+
+    /// Asks the driver; `None` when it has stopped.
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.started.asks.send(ask(answer)).await.ok()?;
+        answered.await.ok()
     }
 }
 
-/// Why a node cannot start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Placeholder.
-    #[error("not written yet")]
-    Unwritten,
-}
+/// Asks that wait for the driver.
+pub(crate) const ASKS_MAX: usize = 256;
+
+pub(crate) type Asks = mpsc::Sender<Ask>;
 
 /// Why leadership did not move.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum TransferError {
     /// There is no leader that could hand over.
@@ -125,23 +179,8 @@ pub enum TransferError {
     },
 }
 
-/// Why nothing could be confirmed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfirmError {
-    /// No quorum answered in time.
-    #[error("no quorum confirmed a leader in time")]
-    NoQuorum,
-    /// This node has stopped.
-    #[error("this node has stopped: {reason}")]
-    Stopped {
-        /// Why.
-        reason: String,
-    },
-}
-
 /// Why membership was not given up.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum LeaveError {
     /// Removing this node would leave too few voters, or there is no leader.

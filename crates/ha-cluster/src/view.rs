@@ -22,7 +22,7 @@ impl fmt::Display for Epoch {
 pub struct Term(pub u64);
 
 /// A node and where it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its id.
     pub node_id: NodeId,

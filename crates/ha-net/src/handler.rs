@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Address, Incarnation, NodeId};
 
 /// Which connection carries a message, so that bulk bytes never delay a heartbeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Lane {
     /// Small and urgent: heartbeats, votes, gossip.
     Control,

@@ -1,5 +1,10 @@
 //! The seam between real, simulated and in-memory networks.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod memory;
+mod tcp;
+
 use std::io;
 use std::net::SocketAddr;
 
@@ -8,14 +13,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Address;
 
+pub use tcp::TcpWire;
+
 /// A byte stream in both directions.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Socket for T {}
 
-/// Dials and listens. Implemented by TCP, by memory, and by the simulator.
+/// Dials and listens. Implemented by TCP, by memory, and by the simulator; [`conformance`](crate::wire) is what all of
+/// them have in common.
 pub trait Wire: Send + Sync + 'static {
-    /// Connects to the first address of that host that answers. Without a deadline of its own.
+    /// Connects to the first address of that host that answers. Without a deadline of its own. When nobody listens
+    /// there, the error is of kind `ConnectionRefused`.
     fn dial<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Box<dyn Socket>>>;
 
     /// Listens.

@@ -1,0 +1,131 @@
+//! Asks a node over HTTP.
+
+mod address;
+mod connection;
+mod events;
+
+use std::future::Future;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) use address::NodeUrl;
+pub(crate) use events::EventStream;
+
+use crate::answers::Refused;
+use crate::failure::Failure;
+
+/// How long a node may take to answer a question.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a node may take to carry out a change: longer than the node itself gives it.
+const CHANGE_TIME_MAX: Duration = Duration::from_secs(65);
+
+/// Longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Which node is asked, and how the answer is shown: the same for every command that asks.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ClientArgs {
+    /// Where the node speaks HTTP.
+    #[arg(long, env = "HA_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub(crate) url: NodeUrl,
+
+    /// The bearer token of the node.
+    #[arg(long, env = "HA_HTTP_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A node to ask.
+#[derive(Debug)]
+pub(crate) struct Client {
+    url: NodeUrl,
+    token: Option<String>,
+}
+
+/// What a node answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl Client {
+    pub(crate) fn new(args: &ClientArgs) -> Self {
+        // An empty variable is how scripts say that there is none.
+        let token = args.token.clone().filter(|token| !token.is_empty());
+        Self { url: args.url.clone(), token }
+    }
+
+    /// Asks; any status is an answer.
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.in_time(ANSWER_TIME_MAX, self.call(Method::GET, path, None)).await
+    }
+
+    /// Asks for a change; any status is an answer.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+        self.in_time(CHANGE_TIME_MAX, self.call(Method::POST, path, Some(body))).await
+    }
+
+    /// Follows an event stream.
+    pub(crate) async fn follow(&self, path: &str) -> Result<EventStream, Failure> {
+        let response = self.in_time(ANSWER_TIME_MAX, connection::send(self, Method::GET, path, None)).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(EventStream::new(self.url.clone(), response.into_body()));
+        }
+        let body = self.in_time(ANSWER_TIME_MAX, self.read(response.into_body())).await?;
+        Err(Answer { status, body }.refusal())
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+        let response = connection::send(self, method, path, body).await?;
+        Ok(Answer { status: response.status(), body: self.read(response.into_body()).await? })
+    }
+
+    async fn read(&self, body: hyper::body::Incoming) -> Result<Bytes, Failure> {
+        match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) => Err(Failure::failed(format_args!("the answer of {} broke off: {error}", self.url))),
+        }
+    }
+
+    async fn in_time<T>(&self, limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            Err(Failure::failed(format_args!("{} did not answer within {} seconds", self.url, limit.as_secs())))
+        })
+    }
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The body of a success, or the reason of the refusal.
+    pub(crate) fn success<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        if self.status.is_success() { self.read() } else { Err(self.refusal()) }
+    }
+
+    /// The body, whatever the status.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Failure::failed(format_args!("the answer is not that of a node of ha ({}): {error}", self.status))
+        })
+    }
+
+    pub(crate) fn refusal(&self) -> Failure {
+        match serde_json::from_slice::<Refused>(&self.body) {
+            Ok(refused) => Failure::failed(refused.error.message),
+            Err(_) => Failure::failed(format_args!("the node answered {}", self.status)),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! One file per command.
+
+mod config;
+mod events;
+mod health;
+mod leader;
+mod members;
+mod run;
+mod status;
+mod transfer;
+mod version;
+
+use crate::client::Client;
+use crate::client::ClientArgs;
+use crate::failure::Failure;
+
+/// What the program can do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Run a node.
+    Run(run::Args),
+    /// Show the cluster at a glance.
+    Status(ClientArgs),
+    /// List the members of the cluster.
+    Members(ClientArgs),
+    /// Name the leader.
+    Leader(ClientArgs),
+    /// Hand leadership to another node.
+    Transfer(transfer::Args),
+    /// Say how a node is; exits with 1 when it is unhealthy.
+    Health(ClientArgs),
+    /// Follow what happens on a node.
+    Events(ClientArgs),
+    /// Show, check or time a configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print the version of this program.
+    Version(version::Args),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Run(args) => run::run(args),
+            Self::Status(args) => ask(status::run(args)),
+            Self::Members(args) => ask(members::run(args)),
+            Self::Leader(args) => ask(leader::run(args)),
+            Self::Transfer(args) => ask(transfer::run(args)),
+            Self::Health(args) => ask(health::run(args)),
+            Self::Events(args) => ask(events::run(args)),
+            Self::Config(command) => command.run(),
+            Self::Version(args) => version::run(args),
+        }
+    }
+}
+
+/// Runs a command that asks a node: one connection, one thread.
+fn ask(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?.block_on(work)
+}
+
+/// Asks for something, and shows the answer: as JSON as it came, or through `show` for people.
+async fn ask_and_show<T: serde::de::DeserializeOwned>(
+    args: ClientArgs,
+    path: &str,
+    show: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    let answer = Client::new(&args).get(path).await?;
+    if args.json {
+        return crate::output::print_json(&answer.success::<serde_json::Value>()?);
+    }
+    crate::output::print(&show(&answer.success()?))
+}

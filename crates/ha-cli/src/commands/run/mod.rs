@@ -1,0 +1,144 @@
+//! `ha run`: runs a node until it is told to stop, or can never run.
+
+mod banner;
+mod fate;
+
+use std::net::SocketAddr;
+
+use ha_config::Config;
+use ha_http::{Door, Server, Token};
+use ha_runtime::Ha;
+
+use crate::failure::Failure;
+use crate::logging::{Log, LogArgs};
+use crate::settings::SettingsArgs;
+use crate::signals::Signals;
+use fate::{Fate, Verdict};
+
+/// Threads that run tasks. A node mostly waits; two keep a busy one from delaying its own heartbeats.
+const WORKER_THREADS: usize = 2;
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    settings: SettingsArgs,
+
+    #[command(flatten)]
+    log: LogArgs,
+
+    /// A command to keep running on the primary and nowhere else.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Runs a node.
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    if let Some(command) = args.command.first() {
+        return Err(Failure::usage(format_args!(
+            "`-- {command}` is not available yet: it needs failover, which this version does not have; \
+             `ha run` without a command runs the node"
+        )));
+    }
+    let config = args.settings.load()?;
+    let token = config.http.token.as_ref().map(|token| Token::new(token.expose())).transpose();
+    let token = token.map_err(|error| Failure::usage(format_args!("HTTP_TOKEN: {error}")))?;
+    let log = Log::start(args.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?;
+    runtime.block_on(node(config, token, &log))
+}
+
+/// The life of a node.
+async fn node(config: Config, token: Option<Token>, log: &Log) -> Result<(), Failure> {
+    let mut signals = Signals::new().map_err(|error| Failure::failed(format_args!("cannot catch signals: {error}")))?;
+    let started = tokio::select! {
+        started = start(config.clone(), token) => started?,
+        (name, _) = signals.next() => {
+            tracing::info!(signal = name, "told to stop before the node had started");
+            return Ok(());
+        }
+    };
+    let Node { ha, server } = &started;
+    log.say(&banner::text(&config, &ha.cluster().view(), server.local_addr()));
+    let outcome = tokio::select! {
+        (name, _) = signals.next() => {
+            tracing::info!(signal = name, "told to stop: handing over and leaving");
+            Ok(())
+        }
+        reason = never(ha) => Err(Failure::failed(format_args!("this node cannot run: {reason}"))),
+    };
+    if let Some(code) = stop(&started, &mut signals).await {
+        log.flush();
+        std::process::exit(code);
+    }
+    outcome
+}
+
+/// A node and its server.
+struct Node {
+    ha: Ha,
+    server: Server,
+}
+
+async fn start(config: Config, token: Option<Token>) -> Result<Node, Failure> {
+    // The port is taken first: a node that nobody can ask should not join a cluster.
+    let door = open_door(&config, token).await?;
+    let ha = ha_runtime::start(config)
+        .await
+        .map_err(|error| if error.is_configuration() { Failure::usage(error) } else { Failure::failed(error) })?;
+    let server = door.serve(ha.clone());
+    Ok(Node { ha, server })
+}
+
+async fn open_door(config: &Config, token: Option<Token>) -> Result<Door, Failure> {
+    let listen = SocketAddr::new(config.http.address, config.http.port);
+    let http = ha_http::Config { listen, token, ..ha_http::Config::default() };
+    http.metrics.install().map_err(Failure::failed)?;
+    ha_http::listen(http).await.map_err(|error| {
+        let advice = match error.source.kind() {
+            std::io::ErrorKind::AddrInUse => "another process listens there: stop it, or set HTTP_PORT",
+            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address: set HTTP_ADDRESS",
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: set HTTP_PORT",
+            _ => "set HTTP_ADDRESS and HTTP_PORT",
+        };
+        Failure::failed(format_args!("{error}; {advice}"))
+    })
+}
+
+/// Resolves with the reason once the node can never run. A node that stops after it has taken part keeps answering,
+/// so that people and probes learn why.
+async fn never(ha: &Ha) -> String {
+    let mut view = ha.cluster().watch();
+    let mut fate = Fate::default();
+    loop {
+        let verdict = fate.observe(&view.borrow_and_update());
+        match verdict {
+            Verdict::Runs => {}
+            Verdict::Stopped(reason) => tracing::error!(%reason, "this node has stopped taking part; /health says so"),
+            Verdict::Never(reason) => return reason,
+        }
+        if view.changed().await.is_err() {
+            return "the cluster has ended unexpectedly".to_owned();
+        }
+    }
+}
+
+/// Stops in order. When a second signal comes, gives that up and returns the exit code of a process that it ends.
+async fn stop(node: &Node, signals: &mut Signals) -> Option<i32> {
+    let in_order = async {
+        // The server outlives the node, so that balancers see it leave.
+        node.ha.stop().await;
+        node.server.stop().await;
+    };
+    tokio::select! {
+        () = in_order => {
+            tracing::info!("stopped");
+            None
+        }
+        (name, code) = signals.next() => {
+            tracing::warn!(signal = name, "told again: ending at once");
+            Some(code)
+        }
+    }
+}

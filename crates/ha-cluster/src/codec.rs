@@ -1,0 +1,22 @@
+//! How this crate's own records become bytes.
+
+use bytes::Bytes;
+use ha_net::codec::CodecError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Encodes one of this crate's own records: plain data far below the limit, which always fits.
+#[expect(clippy::expect_used, reason = "a record of plain fields has nothing that could fail to encode")]
+pub(crate) fn record<T: Serialize>(value: &T) -> Bytes {
+    ha_net::codec::encode(value).expect("a record of plain fields").into()
+}
+
+/// Encodes what a user of this crate defined, which may fail.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
+    ha_net::codec::encode(value).map(Into::into)
+}
+
+/// Decodes; all bytes must belong to the value.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    ha_net::codec::decode(bytes)
+}

@@ -1,0 +1,310 @@
+//! Applies the log to the machines of this node.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use ha_net::NodeId;
+use ha_net::codec::CodecError;
+
+use serde::{Deserialize, Serialize};
+
+use super::session::{Admission, OpenSession, Sessions};
+use super::{Applied, Batch, Command, Machine, MachineId, Outcome};
+use crate::codec;
+use crate::view::Epoch;
+
+/// The machines of a node, to be given to [`crate::start`].
+#[derive(Clone, Default)]
+pub struct Machines {
+    hosted: BTreeMap<MachineId, Arc<dyn Hosted>>,
+    /// The same machines with their types, for their own handles.
+    typed: BTreeMap<MachineId, Arc<dyn Any + Send + Sync>>,
+    /// Ids that were given twice, or are reserved.
+    refused: Vec<MachineId>,
+}
+
+impl Machines {
+    /// No machines: membership and a leader are all that is wanted.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a machine. Every node of a cluster must have the same machines.
+    #[must_use]
+    pub fn with<M: Machine>(mut self, machine: M) -> Self {
+        let machine = Arc::new(RwLock::new(machine));
+        let taken = self.hosted.insert(M::ID, Arc::new(Slot(machine.clone()))).is_some();
+        if taken || M::ID == MachineId::SYSTEM {
+            self.refused.push(M::ID);
+        }
+        self.typed.insert(M::ID, machine);
+        self
+    }
+
+    /// The first id that cannot be used.
+    pub(crate) fn refused(&self) -> Option<MachineId> {
+        self.refused.first().copied()
+    }
+
+    /// The machine of a type.
+    pub(crate) fn typed<M: Machine>(&self) -> Option<Arc<RwLock<M>>> {
+        self.typed.get(&M::ID)?.clone().downcast().ok()
+    }
+}
+
+/// A machine without its types.
+trait Hosted: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn apply(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError>;
+    fn capture(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send>;
+    fn restore(&self, image: &[u8]) -> Result<(), String>;
+    fn durable_index(&self) -> u64;
+}
+
+struct Slot<M>(Arc<RwLock<M>>);
+
+impl<M: Machine> Hosted for Slot<M> {
+    fn name(&self) -> &'static str {
+        M::NAME
+    }
+
+    fn apply(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError> {
+        let command = codec::decode(body)?;
+        let reply = self.0.write().unwrap_or_else(PoisonError::into_inner).apply(at, command);
+        codec::encode(&reply)
+    }
+
+    fn capture(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).capture()
+    }
+
+    fn restore(&self, image: &[u8]) -> Result<(), String> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).restore(image)
+    }
+
+    fn durable_index(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).durable_index()
+    }
+}
+
+/// Why a node cannot follow the log any further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error(
+        "log entry {index} is not one that this version understands: start the version that wrote it, or a newer one"
+    )]
+    Entry { index: u64 },
+    #[error(
+        "log entry {index} is for machine {machine}, which this program does not have: start the program that wrote it"
+    )]
+    Machine { index: u64, machine: u8 },
+    #[error(
+        "log entry {index} holds a command for {machine} that this version cannot read: start the version that wrote it, or a newer one"
+    )]
+    Command { index: u64, machine: &'static str },
+}
+
+/// Why a snapshot cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RestoreError {
+    #[error("the snapshot is not one that this version understands")]
+    Image,
+    #[error("the snapshot holds the state of machine {machine}, which this program does not have")]
+    Machine { machine: u8 },
+    #[error("the snapshot of {machine} cannot be read: {reason}")]
+    State { machine: &'static str, reason: String },
+}
+
+/// The state of all machines at one moment, captured and not yet encoded.
+pub(crate) struct Image {
+    core: Core,
+    machines: Vec<(MachineId, Box<dyn FnOnce() -> Vec<u8> + Send>)>,
+}
+
+/// Layout of an image: its first byte.
+const IMAGE_SCHEMA: u8 = 1;
+
+impl Image {
+    /// Schema, epoch, sessions, then id, length and state of each machine. By hand: it may be larger than any frame.
+    pub(crate) fn encode(self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(IMAGE_SCHEMA);
+        out.put_u64_le(self.core.epoch);
+        self.core.sessions.encode(&mut out);
+        let lapsed = codec::record(&self.core.lapsed);
+        out.put_u32_le(lapsed.len() as u32);
+        out.put_slice(&lapsed);
+        out.put_u16_le(self.machines.len() as u16);
+        for (id, encode) in self.machines {
+            let state = encode();
+            out.put_u8(id.0);
+            out.put_u64_le(state.len() as u64);
+            out.put_slice(&state);
+        }
+        out.freeze()
+    }
+}
+
+/// The parts of an encoded image.
+fn parts(image: &[u8]) -> Result<(Core, Vec<(MachineId, &[u8])>), bytes::TryGetError> {
+    let mut rest = image;
+    let short = |requested| bytes::TryGetError { requested, available: 0 };
+    if rest.try_get_u8()? != IMAGE_SCHEMA {
+        return Err(short(1));
+    }
+    let epoch = rest.try_get_u64_le()?;
+    let sessions = Sessions::decode(&mut rest)?;
+    let length = rest.try_get_u32_le()? as usize;
+    let (lapsed, after) = rest.split_at_checked(length).ok_or_else(|| short(length))?;
+    let lapsed = codec::decode(lapsed).map_err(|_| short(length))?;
+    rest = after;
+    let mut machines = Vec::new();
+    for _ in 0..rest.try_get_u16_le()? {
+        let id = MachineId(rest.try_get_u8()?);
+        let length = rest.try_get_u64_le()? as usize;
+        let (state, after) = rest.split_at_checked(length).ok_or_else(|| short(length))?;
+        machines.push((id, state));
+        rest = after;
+    }
+    Ok((Core { epoch, sessions, lapsed }, machines))
+}
+
+/// What the cluster itself keeps on the log.
+#[derive(Clone, Debug, Default)]
+struct Core {
+    epoch: u64,
+    sessions: Sessions,
+    /// The epoch at which a node's lease was last declared over: roles given to it before are void.
+    lapsed: BTreeMap<NodeId, u64>,
+}
+
+/// The cluster's own commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SystemCommand {
+    /// Answered with the session's id.
+    OpenSession(OpenSession),
+    /// A node's lease is over; answered with the log index.
+    ExpireLease {
+        /// Whose.
+        node: NodeId,
+        /// How many renewals the proposing leader had granted.
+        renewals: u64,
+    },
+}
+
+/// Applies the log to the machines of this node. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Host {
+    machines: Arc<BTreeMap<MachineId, Arc<dyn Hosted>>>,
+    core: Arc<Mutex<Core>>,
+    /// A witness counts commands and remembers serials, and keeps no application state.
+    witness: bool,
+    epoch: Arc<tokio::sync::watch::Sender<Epoch>>,
+}
+
+impl Host {
+    pub(crate) fn new(machines: Machines, witness: bool) -> Self {
+        let epoch = Arc::new(tokio::sync::watch::Sender::new(Epoch(0)));
+        Self { machines: Arc::new(machines.hosted), core: Arc::default(), witness, epoch }
+    }
+
+    /// The count of applied commands, to follow.
+    pub(crate) fn epoch(&self) -> tokio::sync::watch::Receiver<Epoch> {
+        self.epoch.subscribe()
+    }
+
+    /// The lowest log entry that every machine with a store of its own holds; `None` when none has one.
+    pub(crate) fn durable_index(&self) -> Option<u64> {
+        self.machines.values().map(|m| m.durable_index()).filter(|index| *index > 0).min()
+    }
+
+    /// Applies one entry's commands and returns what became of each.
+    pub(crate) fn apply(&self, index: u64, entry: Bytes) -> Result<Vec<Outcome>, ApplyError> {
+        let batch = Batch::decode(entry).map_err(|_| ApplyError::Entry { index })?;
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.sessions.acknowledge(batch.session, batch.acknowledged_below);
+        let mut outcomes = Vec::with_capacity(batch.commands.len());
+        for command in &batch.commands {
+            let outcome = match core.sessions.admit(batch.session, command.serial) {
+                Admission::Apply => {
+                    core.epoch += 1;
+                    let reply = self.apply_one(&mut core, index, command)?;
+                    core.sessions.keep(batch.session, command.serial, reply.clone());
+                    Outcome::Reply(reply)
+                }
+                Admission::Repeat(reply) => Outcome::Reply(reply),
+                Admission::Expired => Outcome::SessionExpired,
+                Admission::Forgotten => Outcome::Forgotten,
+                Admission::Overrun => Outcome::Overrun,
+            };
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    fn apply_one(&self, core: &mut Core, index: u64, command: &Command) -> Result<Bytes, ApplyError> {
+        let epoch = core.epoch;
+        if command.machine == MachineId::SYSTEM {
+            let system: SystemCommand =
+                codec::decode(&command.body).map_err(|_| ApplyError::Command { index, machine: "the cluster" })?;
+            return Ok(match system {
+                SystemCommand::OpenSession(open) => codec::record(&core.sessions.open(open, epoch)),
+                SystemCommand::ExpireLease { node, .. } => {
+                    core.lapsed.insert(node, epoch);
+                    codec::record(&index)
+                }
+            });
+        }
+        if self.witness {
+            return Ok(Bytes::new());
+        }
+        let machine =
+            self.machines.get(&command.machine).ok_or(ApplyError::Machine { index, machine: command.machine.0 })?;
+        if index <= machine.durable_index() {
+            return Ok(Bytes::new());
+        }
+        let at = Applied { epoch: Epoch(epoch), index };
+        machine.apply(at, &command.body).map_err(|_| ApplyError::Command { index, machine: machine.name() })
+    }
+
+    /// Ends the sessions of nodes that are members no more.
+    pub(crate) fn retain_nodes(&self, is_member: impl Fn(&NodeId) -> bool) {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.sessions.retain_nodes(&is_member);
+        core.lapsed.retain(|node, _| is_member(node));
+    }
+
+    /// Tells followers of the epoch how far it is; called once for each batch of entries.
+    pub(crate) fn publish(&self) {
+        let epoch = Epoch(self.core.lock().unwrap_or_else(PoisonError::into_inner).epoch);
+        self.epoch.send_if_modified(|seen| std::mem::replace(seen, epoch) != epoch);
+    }
+
+    /// Captures all machines at the same moment. Nothing may be applied meanwhile.
+    pub(crate) fn capture(&self) -> Image {
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let machines = if self.witness {
+            Vec::new()
+        } else {
+            self.machines.iter().map(|(id, machine)| (*id, machine.capture())).collect()
+        };
+        Image { core, machines }
+    }
+
+    /// Replaces the state of all machines by a captured one.
+    pub(crate) fn restore(&self, image: &[u8]) -> Result<(), RestoreError> {
+        let (core, states) = parts(image).map_err(|_| RestoreError::Image)?;
+        for (id, state) in states {
+            if self.witness {
+                continue;
+            }
+            let machine = self.machines.get(&id).ok_or(RestoreError::Machine { machine: id.0 })?;
+            machine.restore(state).map_err(|reason| RestoreError::State { machine: machine.name(), reason })?;
+        }
+        *self.core.lock().unwrap_or_else(PoisonError::into_inner) = core;
+        self.publish();
+        Ok(())
+    }
+}

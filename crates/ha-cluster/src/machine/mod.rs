@@ -1,0 +1,68 @@
+//! Replicated state machines: typed commands in, typed replies out, the same on every node.
+
+mod batch;
+mod host;
+mod replicated;
+mod session;
+mod submit;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use batch::{Batch, Command, Outcome, decode_outcomes, encode_outcomes};
+pub use host::Machines;
+pub(crate) use host::{Host, Image, SystemCommand};
+pub use replicated::{ASK_TIMEOUT, ReadError, Replicated, WriteError};
+pub(crate) use session::{OpenSession, SessionId};
+pub use submit::COMMAND_BYTES_MAX;
+pub(crate) use submit::{Propose, ProposeError, Submitter};
+
+use crate::view::Epoch;
+
+/// Names a machine in the log. Never reuse a number for something else: old logs carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MachineId(pub u8);
+
+impl MachineId {
+    /// The cluster's own commands: sessions.
+    pub(crate) const SYSTEM: Self = Self(0);
+}
+
+/// What a command is told about the moment at which it is applied. The same on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The count of applied commands, this one included: a revision and a fencing token.
+    pub epoch: Epoch,
+    /// Its log entry.
+    pub index: u64,
+}
+
+/// A state machine on the cluster's log.
+///
+/// `apply` must be deterministic: no clock, no randomness, no I/O, no iteration over unordered maps. What needs time
+/// comes as a command. It runs on the node's apply task and holds the machine's write lock: keep it short.
+pub trait Machine: Send + Sync + 'static {
+    /// Its place in the log: 1 to 255, unique in the program, and the same for ever.
+    const ID: MachineId;
+    /// For people.
+    const NAME: &'static str;
+    /// What can be asked of it. A command that this version cannot decode stops the node: it cannot follow the log.
+    type Command: Serialize + DeserializeOwned + Send + 'static;
+    /// What it answers. Kept for retries, so keep it small.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Changes the state by one command.
+    fn apply(&mut self, at: Applied, command: Self::Command) -> Self::Reply;
+
+    /// Captures the state in constant time, or nearly; the returned closure encodes it, later and elsewhere.
+    fn capture(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send>;
+
+    /// Replaces the state by a captured one.
+    fn restore(&mut self, image: &[u8]) -> Result<(), String>;
+
+    /// The last log entry whose effect this machine itself keeps across a restart; entries up to it are not applied
+    /// again. Zero for a machine that lives in memory and in snapshots.
+    fn durable_index(&self) -> u64 {
+        0
+    }
+}

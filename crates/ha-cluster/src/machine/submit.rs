@@ -1,0 +1,282 @@
+//! Gathers what the tasks of this node propose into log entries: whatever queued while the last entries were in
+//! flight goes into the next one, without lingering.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::BATCH_COMMANDS_MAX;
+use super::session::OpenSession;
+use super::{Batch, Command, MachineId, Outcome, SessionId, SystemCommand, WriteError};
+use crate::codec;
+
+/// Most bytes of one command.
+pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes after which a batch takes no further command.
+const BATCH_BYTES: usize = 64 * 1024;
+/// Commands that wait to be taken into a batch; a further one waits for room.
+const QUEUE_MAX: usize = 4096;
+/// Entries in flight at once. More keep the disk busy while answers travel; too many make entries small.
+const ENTRIES_IN_FLIGHT_MAX: usize = 4;
+
+/// Takes an encoded batch to the leader, wherever it is, and brings back what became of each command. Tries again by
+/// itself: repeating a batch is harmless.
+pub(crate) trait Propose: Clone + Send + Sync + 'static {
+    fn propose(&self, batch: Bytes) -> impl Future<Output = Result<Vec<Outcome>, ProposeError>> + Send;
+}
+
+/// Why a batch has no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ProposeError {
+    /// It certainly was not proposed.
+    #[error("{reason}")]
+    NotProposed { reason: String },
+    /// It may have been, and may still be applied.
+    #[error("{reason}")]
+    Unknown { reason: String },
+}
+
+struct Job {
+    machine: MachineId,
+    body: Bytes,
+    answer: oneshot::Sender<Result<Bytes, WriteError>>,
+}
+
+/// Proposes commands in this node's session. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Submitter {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Submitter {
+    /// Starts the task that gathers; it ends when the last handle is dropped.
+    pub(crate) fn start(proposer: impl Propose, me: OpenSession) -> Self {
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(Gatherer::new(proposer, me).run(queue));
+        Self { jobs }
+    }
+
+    /// Proposes a command and waits for its reply.
+    pub(crate) async fn submit(&self, machine: MachineId, body: Bytes) -> Result<Bytes, WriteError> {
+        if body.len() > COMMAND_BYTES_MAX {
+            return Err(WriteError::TooLarge { bytes: body.len(), max: COMMAND_BYTES_MAX });
+        }
+        let (answer, outcome) = oneshot::channel();
+        let stopped = || WriteError::NotApplied { reason: "this node is stopping".to_owned() };
+        self.jobs.send(Job { machine, body, answer }).await.map_err(|_| stopped())?;
+        outcome.await.unwrap_or_else(|_| Err(WriteError::Unknown { reason: "this node is stopping".to_owned() }))
+    }
+}
+
+/// The entry that came back.
+struct Landed {
+    first_serial: u64,
+    answers: Vec<oneshot::Sender<Result<Bytes, WriteError>>>,
+    result: Result<Vec<Outcome>, ProposeError>,
+}
+
+struct Gatherer<P> {
+    proposer: P,
+    me: OpenSession,
+    session: Option<SessionId>,
+    next_serial: u64,
+    /// The first serial of each entry in flight.
+    in_flight: BTreeSet<u64>,
+}
+
+impl<P: Propose> Gatherer<P> {
+    fn new(proposer: P, me: OpenSession) -> Self {
+        Self { proposer, me, session: None, next_serial: 1, in_flight: BTreeSet::new() }
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut flights: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(landed) = flights.next(), if !flights.is_empty() => self.land(landed),
+                job = queue.recv(), if flights.len() < ENTRIES_IN_FLIGHT_MAX => {
+                    let Some(job) = job else { return };
+                    let jobs = drain(job, &mut queue);
+                    match self.session().await {
+                        Ok(session) => flights.push(self.take_off(session, jobs)),
+                        Err(error) => refuse(jobs, &error),
+                    }
+                }
+            }
+        }
+    }
+
+    /// This node's session, opened at first need.
+    async fn session(&mut self) -> Result<SessionId, WriteError> {
+        if let Some(session) = self.session {
+            return Ok(session);
+        }
+        let body = codec::record(&SystemCommand::OpenSession(self.me.clone()));
+        let open = Command { serial: 0, machine: MachineId::SYSTEM, body };
+        let batch = Batch { session: SessionId::NONE, acknowledged_below: 0, commands: vec![open] };
+        // Nothing of the caller's was proposed yet, so every failure here is a certain one.
+        let not_applied = |reason: String| WriteError::NotApplied { reason };
+        let outcomes = self.proposer.propose(batch.encode()).await.map_err(|e| not_applied(e.to_string()))?;
+        let Some(Outcome::Reply(reply)) = outcomes.first() else {
+            return Err(not_applied("no session was opened".to_owned()));
+        };
+        let opened: Option<SessionId> = codec::decode(reply).map_err(|e| not_applied(e.to_string()))?;
+        self.session = opened;
+        opened.ok_or_else(|| not_applied("a later life of this node has taken over".to_owned()))
+    }
+
+    fn take_off(&mut self, session: SessionId, jobs: Vec<Job>) -> BoxFuture<'static, Landed> {
+        let first_serial = self.next_serial;
+        self.next_serial += jobs.len() as u64;
+        self.in_flight.insert(first_serial);
+        let acknowledged_below = self.in_flight.first().copied().unwrap_or(first_serial);
+        let mut answers = Vec::with_capacity(jobs.len());
+        let mut commands = Vec::with_capacity(jobs.len());
+        for (serial, job) in (first_serial..).zip(jobs) {
+            answers.push(job.answer);
+            commands.push(Command { serial, machine: job.machine, body: job.body });
+        }
+        let batch = Batch { session, acknowledged_below, commands }.encode();
+        let proposer = self.proposer.clone();
+        Box::pin(async move { Landed { first_serial, answers, result: proposer.propose(batch).await } })
+    }
+
+    fn land(&mut self, landed: Landed) {
+        self.in_flight.remove(&landed.first_serial);
+        match landed.result {
+            Ok(outcomes) if outcomes.len() == landed.answers.len() => {
+                for (answer, outcome) in landed.answers.into_iter().zip(outcomes) {
+                    // A caller that gave up has dropped its end.
+                    let _ = answer.send(self.result_of(outcome));
+                }
+            }
+            Ok(_) => {
+                let unknown = WriteError::Unknown { reason: "the leader answered for other commands".to_owned() };
+                landed.answers.into_iter().for_each(|a| drop(a.send(Err(unknown.clone()))));
+            }
+            Err(error) => {
+                let error = match error {
+                    ProposeError::NotProposed { reason } => WriteError::NotApplied { reason },
+                    ProposeError::Unknown { reason } => WriteError::Unknown { reason },
+                };
+                landed.answers.into_iter().for_each(|a| drop(a.send(Err(error.clone()))));
+            }
+        }
+    }
+
+    fn result_of(&mut self, outcome: Outcome) -> Result<Bytes, WriteError> {
+        match outcome {
+            Outcome::Reply(reply) => Ok(reply),
+            Outcome::SessionExpired => {
+                self.session = None;
+                Err(WriteError::Unknown { reason: "this node's session has expired".to_owned() })
+            }
+            Outcome::Forgotten => Err(WriteError::Unknown { reason: "the reply is kept no longer".to_owned() }),
+            Outcome::Overrun => {
+                Err(WriteError::NotApplied { reason: "too many commands of this node are outstanding".to_owned() })
+            }
+        }
+    }
+}
+
+fn refuse(jobs: Vec<Job>, error: &WriteError) {
+    for job in jobs {
+        let _ = job.answer.send(Err(error.clone()));
+    }
+}
+
+/// Takes what is there, up to the bounds of a batch.
+fn drain(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+    let mut bytes = first.body.len();
+    let mut jobs = vec![first];
+    while jobs.len() < BATCH_COMMANDS_MAX && bytes < BATCH_BYTES {
+        let Ok(job) = queue.try_recv() else { break };
+        bytes += job.body.len();
+        jobs.push(job);
+    }
+    jobs
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::machine::session::Sessions;
+
+    /// A leader that remembers what it was asked.
+    #[derive(Clone, Default)]
+    struct Leader {
+        batches: Arc<Mutex<Vec<Batch>>>,
+        sessions: Arc<Mutex<Sessions>>,
+        expire_next: Arc<Mutex<bool>>,
+    }
+
+    impl Propose for Leader {
+        async fn propose(&self, batch: Bytes) -> Result<Vec<Outcome>, ProposeError> {
+            tokio::task::yield_now().await;
+            let batch = Batch::decode(batch).unwrap();
+            let mut batches = self.batches.lock().unwrap();
+            batches.push(batch.clone());
+            let answer = |command: &Command| {
+                if command.machine == MachineId::SYSTEM {
+                    let SystemCommand::OpenSession(open) = codec::decode(&command.body).unwrap() else { panic!() };
+                    let id = self.sessions.lock().unwrap().open(open, batches.len() as u64);
+                    Outcome::Reply(codec::record(&id))
+                } else if std::mem::take(&mut *self.expire_next.lock().unwrap()) {
+                    Outcome::SessionExpired
+                } else {
+                    Outcome::Reply(command.body.clone())
+                }
+            };
+            Ok(batch.commands.iter().map(answer).collect())
+        }
+    }
+
+    fn start(leader: &Leader) -> Submitter {
+        Submitter::start(leader.clone(), OpenSession { node: "a".parse().unwrap(), incarnation: 1 })
+    }
+
+    #[tokio::test]
+    async fn concurrent_commands_share_entries_and_each_gets_its_own_reply() {
+        let leader = Leader::default();
+        let submitter = start(&leader);
+        let asked = (0..1000_u32).map(|n| {
+            let submitter = submitter.clone();
+            async move { submitter.submit(MachineId(1), codec::record(&n)).await.unwrap() == codec::record(&n) }
+        });
+        assert!(futures::future::join_all(asked).await.into_iter().all(|own| own));
+        let batches = leader.batches.lock().unwrap();
+        assert!(batches.len() < 20, "1000 commands took {} entries", batches.len());
+        let serials: BTreeSet<u64> = batches[1..].iter().flat_map(|b| b.commands.iter().map(|c| c.serial)).collect();
+        assert_eq!(serials, (1..=1000).collect(), "each serial once");
+        let lowest_in_flight = |b: &Batch| b.acknowledged_below <= b.commands[0].serial;
+        assert!(batches.iter().skip(1).all(lowest_in_flight), "nothing in flight is acknowledged");
+    }
+
+    #[tokio::test]
+    async fn an_expired_session_is_unknown_and_the_next_command_gets_a_new_one() {
+        let leader = Leader::default();
+        let submitter = start(&leader);
+        *leader.expire_next.lock().unwrap() = true;
+        let result = submitter.submit(MachineId(1), Bytes::new()).await;
+        assert!(matches!(result, Err(WriteError::Unknown { .. })));
+        assert_eq!(submitter.submit(MachineId(1), Bytes::new()).await, Ok(Bytes::new()));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_too_large_is_refused_before_it_is_queued() {
+        let submitter = start(&Leader::default());
+        let body = Bytes::from(vec![0; COMMAND_BYTES_MAX + 1]);
+        let bytes = body.len();
+        assert_eq!(
+            submitter.submit(MachineId(1), body).await,
+            Err(WriteError::TooLarge { bytes, max: COMMAND_BYTES_MAX })
+        );
+    }
+}

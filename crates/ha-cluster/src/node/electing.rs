@@ -1,0 +1,96 @@
+//! What a voter does when its leader's process is gone, and what one does that had rather not lead.
+
+use ha_net::NodeId;
+
+use super::driver::{Done, Driver};
+use crate::campaign::{Hint, Input, Output, Voter};
+use crate::{MemberState, Role};
+
+impl Driver {
+    /// The connection to a node was reset, and nobody listens there any more.
+    pub(super) fn crashed(&mut self, node: &NodeId) {
+        self.cx.status = self.cx.engine.status();
+        let status = &self.cx.status;
+        if status.leader.as_ref() != Some(node) || status.is_leader() {
+            return;
+        }
+        let hint = Hint { leader: node.clone(), term: status.term, voters: self.voters() };
+        self.campaign(Input::LeaderCrashed(hint));
+    }
+
+    fn voters(&self) -> Vec<Voter> {
+        let opinions = self.meeting.gossip.members();
+        let voter = |node: &NodeId| {
+            let record = self.cx.status.nodes.get(node)?;
+            let opinion = opinions.get(node);
+            let traits = opinion.and_then(|o| o.traits.as_ref());
+            Some(Voter {
+                node: node.clone(),
+                priority: traits.map_or(record.priority, |t| t.priority),
+                role: record.role,
+                alive: *node == self.cx.me.node_id || opinion.is_some_and(|o| o.state == MemberState::Alive),
+            })
+        };
+        self.cx.status.voters.iter().filter_map(voter).collect()
+    }
+
+    /// Tells the campaign what the consensus knows now.
+    pub(super) fn campaign_notice(&mut self) {
+        let term = self.cx.status.term;
+        self.campaign(Input::Term(term));
+        if let Some(leader) = self.cx.status.leader.clone()
+            && self.cx.engine.leader_heard().is_some()
+        {
+            self.campaign(Input::LeaderHeard { leader, term });
+        }
+    }
+
+    /// Everything that is due.
+    pub(super) fn campaign_on_time(&mut self) {
+        self.campaign(Input::Tick);
+        let leader_heard = self.cx.status.is_leader()
+            || self.cx.engine.leader_heard().is_some_and(|at| at.elapsed() < self.cx.engine.election_max());
+        let now = self.cx.now();
+        let member = self.cx.status.voters.contains(&self.cx.me.node_id);
+        if let Some(reluctant) = &mut self.reluctant
+            && reluctant.step(now, leader_heard || !member)
+        {
+            let witness = self.cx.config.role == Role::Witness;
+            let who = if witness { "a witness" } else { "a node of priority 0" };
+            self.cx.events.happened("campaign", format!("nobody leads: even {who} campaigns, to hand over at once"));
+            self.elect();
+        }
+    }
+
+    fn campaign(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.campaign.step(self.cx.now(), input, &mut out);
+        for output in out {
+            match output {
+                Output::DropOwnLease { leader, term, naming } => self.drop_lease(&leader, term, naming),
+                Output::Elect => self.elect(),
+                Output::Say(sentence) => self.cx.events.happened("campaign", sentence),
+            }
+        }
+    }
+
+    fn drop_lease(&self, leader: &NodeId, term: crate::Term, naming: NodeId) {
+        let status = self.cx.engine.status();
+        if status.leader.as_ref() != Some(leader) || status.term != term {
+            return;
+        }
+        let engine = self.cx.engine.clone();
+        self.cx.begin(async move {
+            engine.drop_lease(&naming).await;
+            Done::Nothing
+        });
+    }
+
+    fn elect(&self) {
+        let engine = self.cx.engine.clone();
+        self.cx.begin(async move {
+            engine.campaign().await;
+            Done::Nothing
+        });
+    }
+}

@@ -1,0 +1,244 @@
+//! Who may talk to this node.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ha_net::{Address, ClusterId, Gate, Incarnation, Introduction, NodeId, Refusal, RefusalCode};
+
+use crate::Config;
+
+/// The claim that tells one disk of a node id from another.
+const DISK: &str = "disk";
+
+/// What the gate decides by; the driver keeps it current. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Doorman {
+    me: Arc<Introduction>,
+    known: Arc<RwLock<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    cluster_id: Option<ClusterId>,
+    generation: u64,
+    /// The disk with which each member joined.
+    disks: BTreeMap<NodeId, u64>,
+    /// The disk that each admitted peer named last.
+    introduced: BTreeMap<NodeId, u64>,
+    /// Where this node really listens, when the system chose the port.
+    address: Option<Address>,
+    /// Members that were removed while this node led: they may not come back with what they have.
+    removed: BTreeMap<NodeId, u64>,
+}
+
+/// Removed members that are remembered; the first go first.
+const REMOVED_MAX: usize = 256;
+/// Admitted peers whose disk is remembered; the first go first.
+const INTRODUCED_MAX: usize = 4096;
+
+impl Doorman {
+    pub(crate) fn new(config: &Config, node_id: NodeId, incarnation: Incarnation, address: Address, disk: u64) -> Self {
+        let mut claims = timers(config);
+        claims.insert(DISK.to_owned(), format!("{disk:016x}"));
+        let cluster_name = config.name.clone();
+        let me = Introduction { cluster_name, cluster_id: None, generation: 0, node_id, incarnation, address, claims };
+        Self { me: Arc::new(me), known: Arc::default() }
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Known)) {
+        change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// This node belongs to a cluster now.
+    pub(crate) fn belong(&self, cluster_id: ClusterId, generation: u64) {
+        self.write(|known| {
+            known.cluster_id = Some(cluster_id);
+            known.generation = generation;
+        });
+    }
+
+    /// This node listens here.
+    pub(crate) fn listens_at(&self, address: Address) {
+        self.write(|known| known.address = Some(address));
+    }
+
+    /// The disk that an admitted peer named.
+    pub(crate) fn disk(&self, peer: &NodeId) -> Option<u64> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).introduced.get(peer).copied()
+    }
+
+    /// Whether this node belongs to a cluster.
+    pub(crate) fn cluster_id(&self) -> Option<ClusterId> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).cluster_id
+    }
+
+    /// The members are these now, each with the disk it joined with. `authoritative` on the leader: whoever is not
+    /// among them any more was removed.
+    pub(crate) fn members(&self, disks: BTreeMap<NodeId, u64>, authoritative: bool) {
+        self.write(|known| {
+            if authoritative {
+                let gone = known.disks.iter().filter(|(node, _)| !disks.contains_key(*node));
+                known.removed.extend(gone.map(|(node, disk)| (node.clone(), *disk)));
+                while known.removed.len() > REMOVED_MAX {
+                    known.removed.pop_first();
+                }
+            }
+            known.removed.retain(|node, _| !disks.contains_key(node));
+            known.disks = disks;
+        });
+    }
+}
+
+/// Values that must be equal on all nodes: leases and elections are safe only then.
+fn timers(config: &Config) -> BTreeMap<String, String> {
+    let seconds = |d: std::time::Duration| d.as_secs_f64().to_string();
+    BTreeMap::from([
+        ("CLUSTER_HEARTBEAT_INTERVAL".to_owned(), seconds(config.heartbeat_interval)),
+        ("CLUSTER_NODE_TIMEOUT".to_owned(), seconds(config.node_timeout)),
+        ("CLUSTER_ELECTION_TIMEOUT".to_owned(), seconds(config.election_timeout)),
+    ])
+}
+
+/// The disk that a node says it has.
+fn disk_of(peer: &Introduction) -> Option<u64> {
+    u64::from_str_radix(peer.claims.get(DISK)?, 16).ok()
+}
+
+impl Gate for Doorman {
+    fn introduce(&self) -> Introduction {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut me = (*self.me).clone();
+        me.cluster_id = known.cluster_id;
+        me.generation = known.generation;
+        if let Some(address) = &known.address {
+            me.address = address.clone();
+        }
+        me
+    }
+
+    fn admit(&self, peer: &Introduction) -> Result<(), Refusal> {
+        let refuse = |code, message: String| Err(Refusal { code, message });
+        let me = &self.me;
+        if peer.cluster_name != me.cluster_name {
+            return refuse(
+                RefusalCode::ClusterName,
+                format!(
+                    "{} is of cluster {:?}, {} of {:?}: give both the same CLUSTER_NAME, or correct the seeds",
+                    peer.node_id, peer.cluster_name, me.node_id, me.cluster_name
+                ),
+            );
+        }
+        if peer.node_id == me.node_id {
+            return refuse(
+                RefusalCode::NodeId,
+                format!(
+                    "two processes call themselves {}: this one at {}, the other at {}; give each its own CLUSTER_NODE_ID",
+                    me.node_id, me.address, peer.address
+                ),
+            );
+        }
+        for (option, ours) in &me.claims {
+            let theirs = peer.claims.get(option);
+            if option != DISK && theirs != Some(ours) {
+                let theirs = theirs.map_or("none", String::as_str);
+                return refuse(
+                    RefusalCode::Claims,
+                    format!(
+                        "{option} is {theirs} s on {} and {ours} s on {}: it must be the same on all nodes",
+                        peer.node_id, me.node_id
+                    ),
+                );
+            }
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(ours), Some(theirs)) = (known.cluster_id, peer.cluster_id)
+            && ours != theirs
+        {
+            return refuse(
+                RefusalCode::ClusterId,
+                format!(
+                    "{} belongs to cluster {theirs}, {} to cluster {ours}, both named {:?}: one of them has a foreign \
+                     data directory or seed",
+                    peer.node_id, me.node_id, me.cluster_name
+                ),
+            );
+        }
+        let disk = disk_of(peer);
+        if known.removed.get(&peer.node_id).is_some_and(|removed| Some(*removed) == disk) {
+            return refuse(
+                RefusalCode::Removed,
+                format!(
+                    "{} was removed from this cluster: to join anew, give it an empty data directory and another id",
+                    peer.node_id
+                ),
+            );
+        }
+        if let Some(joined) = known.disks.get(&peer.node_id)
+            && Some(*joined) != disk
+        {
+            return refuse(
+                RefusalCode::NodeId,
+                format!(
+                    "{} is a member with another data directory: what it promised there would be forgotten. Start it \
+                     with that directory; if it is lost, start this one with another CLUSTER_NODE_ID",
+                    peer.node_id
+                ),
+            );
+        }
+        known.introduced.extend(disk.map(|disk| (peer.node_id.clone(), disk)));
+        while known.introduced.len() > INTRODUCED_MAX {
+            known.introduced.pop_first();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doorman(node: &str, disk: u64) -> Doorman {
+        let address = "h:1".parse().unwrap();
+        Doorman::new(&Config::default(), node.parse().unwrap(), Incarnation(1), address, disk)
+    }
+
+    fn code(gate: &Doorman, peer: &Introduction) -> Option<RefusalCode> {
+        gate.admit(peer).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn nodes_of_one_cluster_are_admitted_before_and_after_it_formed() {
+        let (a, b) = (doorman("a", 1), doorman("b", 2));
+        assert_eq!(code(&a, &b.introduce()), None);
+        a.belong(ClusterId(7), 0);
+        assert_eq!(code(&a, &b.introduce()), None, "one that wants to join");
+        assert_eq!(code(&b, &a.introduce()), None, "one to be joined");
+        b.belong(ClusterId(8), 0);
+        assert_eq!(code(&a, &b.introduce()), Some(RefusalCode::ClusterId));
+    }
+
+    #[test]
+    fn another_name_other_timers_and_our_own_id_are_refused_with_both_values() {
+        let a = doorman("a", 1);
+        let mut peer = doorman("b", 2).introduce();
+        peer.cluster_name = "other".to_owned();
+        assert_eq!(code(&a, &peer), Some(RefusalCode::ClusterName));
+        assert_eq!(code(&a, &doorman("a", 2).introduce()), Some(RefusalCode::NodeId));
+        let mut peer = doorman("b", 2).introduce();
+        peer.claims.insert("CLUSTER_NODE_TIMEOUT".to_owned(), "99".to_owned());
+        let refusal = a.admit(&peer).unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::Claims);
+        assert!(refusal.message.contains("99 s on b and 15 s on a"), "{refusal}");
+    }
+
+    #[test]
+    fn a_member_that_lost_its_disk_is_refused_and_so_is_one_that_was_removed() {
+        let a = doorman("a", 1);
+        a.members(BTreeMap::from([("b".parse().unwrap(), 2), ("c".parse().unwrap(), 3)]), true);
+        assert_eq!(code(&a, &doorman("b", 2).introduce()), None);
+        assert_eq!(code(&a, &doorman("b", 9).introduce()), Some(RefusalCode::NodeId));
+        a.members(BTreeMap::from([("b".parse().unwrap(), 2)]), true);
+        assert_eq!(code(&a, &doorman("c", 3).introduce()), Some(RefusalCode::Removed));
+        assert_eq!(code(&a, &doorman("c", 4).introduce()), None, "a new disk is a new node");
+    }
+}

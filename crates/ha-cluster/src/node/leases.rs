@@ -1,0 +1,249 @@
+//! Leases of nodes: this node's own, and, while it leads, everybody's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ha_net::{Fault, Lane, NodeId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{oneshot, watch};
+
+use super::driver::{Context, Done, Driver};
+use crate::lease::grant::{self, Grantor};
+use crate::lease::hold::{self, Holder};
+use crate::lease::{RenewalId, Terms};
+use crate::machine::{MachineId, SystemCommand, WriteError};
+use crate::view::Term;
+use crate::{Config, codec, service};
+
+/// Answers that wait for a quorum round; a further renewal is refused.
+const PENDING_MAX: usize = 4096;
+
+/// The leader's answer to a renewal.
+#[derive(Debug, Serialize, Deserialize)]
+struct Granted {
+    renewal: RenewalId,
+    /// Counts only once this entry is applied.
+    after: u64,
+    /// Every data copy has the log up to here: a witness may purge it.
+    floor: u64,
+}
+
+pub(super) struct Leases {
+    holder: Holder,
+    grantor: Grantor,
+    valid_until: watch::Sender<Option<Duration>>,
+    applied: watch::Receiver<u64>,
+    pending: BTreeMap<(NodeId, RenewalId), oneshot::Sender<Result<Bytes, Fault>>>,
+    leads_in: Option<Term>,
+    /// The highest log index that every data copy is known to have.
+    pub(super) floor: u64,
+}
+
+impl Leases {
+    pub(super) fn new(
+        config: &Config,
+        incarnation: ha_net::Incarnation,
+        applied: watch::Receiver<u64>,
+    ) -> (Self, watch::Receiver<Option<Duration>>) {
+        let terms = Terms::new(config.node_timeout);
+        let (valid_until, follow) = watch::channel(None);
+        let leases = Self {
+            holder: Holder::new(terms, config.heartbeat_interval, incarnation),
+            grantor: Grantor::new(terms, config.heartbeat_interval),
+            valid_until,
+            applied,
+            pending: BTreeMap::new(),
+            leads_in: None,
+            floor: 0,
+        };
+        (leases, follow)
+    }
+
+    /// When something is due, on the clock of leases.
+    fn due(&self) -> Option<Duration> {
+        self.holder.deadline().into_iter().chain(self.grantor.deadline()).min()
+    }
+
+    /// How long until something is due.
+    pub(super) fn due_in(&self, clock: &Arc<dyn crate::clock::Clock>) -> Option<Duration> {
+        self.due().map(|due| due.saturating_sub(clock.now()))
+    }
+}
+
+impl Driver {
+    /// Everything that is due.
+    pub(super) fn leases_on_time(&mut self) {
+        let applied = *self.leases.applied.borrow_and_update();
+        self.hold(hold::Input::Applied(applied));
+        self.hold(hold::Input::Tick);
+        if self.leases.leads_in.is_some() {
+            self.grant(grant::Input::Tick);
+        }
+    }
+
+    fn hold(&mut self, input: hold::Input) {
+        let mut out = Vec::new();
+        self.leases.holder.step(self.cx.clock.now(), input, &mut out);
+        for output in out {
+            match output {
+                hold::Output::Ask(renewal) => self.ask_renewal(renewal),
+                hold::Output::Held(sentence) => self.cx.events.happened("lease_held", sentence),
+                hold::Output::Lost(sentence) => self.cx.events.happened("lease_lost", sentence),
+            }
+        }
+        let until = self.leases.holder.valid_until();
+        self.leases.valid_until.send_if_modified(|seen| std::mem::replace(seen, until) != until);
+    }
+
+    /// This node must not act any more in this life.
+    pub(super) fn give_lease_up(&mut self, why: &str) {
+        self.hold(hold::Input::GiveUp { why: why.to_owned() });
+    }
+
+    fn ask_renewal(&mut self, renewal: RenewalId) {
+        if self.cx.doorman.cluster_id().is_none() {
+            return;
+        }
+        if self.leases.leads_in.is_some() {
+            let node = self.cx.me.node_id.clone();
+            return self.grant(grant::Input::Renewal { node, renewal });
+        }
+        let Some(leader) = self.cx.status.leader.clone() else { return };
+        let (net, patience) = (self.cx.net.clone(), self.cx.config.node_timeout);
+        self.cx.begin(async move {
+            let answer = net.ask(&leader, Lane::Control, service::LEASE, codec::record(&renewal), patience).await;
+            Done::RenewalAnswered(answer.ok())
+        });
+    }
+
+    /// The leader answered this node's renewal.
+    pub(super) fn renewal_answered(&mut self, answer: Option<Bytes>) {
+        let granted = answer.and_then(|answer| codec::decode::<Granted>(&answer).ok());
+        if let Some(Granted { renewal, after, floor }) = granted {
+            self.leases.floor = self.leases.floor.max(floor);
+            self.hold(hold::Input::Granted { renewal, after });
+        }
+    }
+
+    /// Another node asks for a renewal.
+    pub(super) fn renew(&mut self, from: NodeId, body: &[u8], answer: oneshot::Sender<Result<Bytes, Fault>>) {
+        let refuse = |message: &str| Err(Fault { message: message.to_owned() });
+        let result = match codec::decode::<RenewalId>(body) {
+            _ if self.leases.leads_in.is_none() => refuse("this node does not lead"),
+            _ if self.leases.pending.len() >= PENDING_MAX => refuse("too many renewals wait"),
+            Err(error) => refuse(&error.to_string()),
+            Ok(renewal) => {
+                self.leases.pending.insert((from.clone(), renewal), answer);
+                return self.grant(grant::Input::Renewal { node: from, renewal });
+            }
+        };
+        // Whoever asked may have given up.
+        let _ = answer.send(result);
+    }
+
+    fn grant(&mut self, input: grant::Input) {
+        let mut out = Vec::new();
+        self.leases.grantor.step(self.cx.clock.now(), input, &mut out);
+        for output in out {
+            match output {
+                grant::Output::ConfirmQuorum { round } => confirm(&self.cx, round),
+                grant::Output::Grant { node, renewal, after } if node == self.cx.me.node_id => {
+                    self.hold(hold::Input::Granted { renewal, after });
+                }
+                grant::Output::Grant { node, renewal, after } => {
+                    let granted = codec::record(&Granted { renewal, after, floor: self.leases.floor });
+                    self.answer_renewal(node, renewal, Ok(granted));
+                }
+                grant::Output::Refuse { node, renewal, why } => {
+                    self.answer_renewal(node, renewal, Err(Fault { message: why.to_owned() }));
+                }
+                grant::Output::Expire { node, renewals, term, sentence } => {
+                    self.cx.events.happened("lease_expired", sentence);
+                    self.expire(node, renewals, term);
+                }
+            }
+        }
+    }
+
+    fn answer_renewal(&mut self, node: NodeId, renewal: RenewalId, result: Result<Bytes, Fault>) {
+        if let Some(answer) = self.leases.pending.remove(&(node, renewal)) {
+            // Whoever asked may have given up.
+            let _ = answer.send(result);
+        }
+    }
+
+    fn expire(&self, node: NodeId, renewals: u64, term: Term) {
+        let engine = self.cx.engine.clone();
+        self.cx.begin(async move {
+            let command = codec::record(&SystemCommand::ExpireLease { node: node.clone(), renewals });
+            match engine.propose_as_leader(term, MachineId::SYSTEM, command).await {
+                Ok(reply) => Done::ExpirySettled { node, applied: codec::decode(&reply).ok() },
+                Err(WriteError::Unknown { .. }) => Done::Nothing,
+                Err(_) => Done::ExpirySettled { node, applied: None },
+            }
+        });
+    }
+
+    pub(super) fn quorum_round(&mut self, round: u64, confirmed: bool) {
+        self.grant(if confirmed { grant::Input::Confirmed { round } } else { grant::Input::Unconfirmed { round } });
+    }
+
+    pub(super) fn expiry_settled(&mut self, node: NodeId, applied: Option<u64>) {
+        self.grant(grant::Input::ExpirySettled { node, applied });
+    }
+
+    /// The first entry of this leadership is applied here.
+    pub(super) fn first_entry_applied(&mut self, term: Term, index: u64) {
+        if self.leases.leads_in == Some(term) {
+            self.grant(grant::Input::FirstEntryApplied { index });
+        }
+    }
+
+    /// Who leads, or who is a member, may have changed.
+    pub(super) fn leases_notice(&mut self, leader_changed: bool) {
+        let leads_in = self.cx.status.is_leader().then_some(self.cx.status.term);
+        if leads_in != self.leases.leads_in {
+            self.leases.leads_in = leads_in;
+            self.leases.pending.clear();
+            match leads_in {
+                Some(term) => {
+                    self.grant(grant::Input::Lead { term });
+                    await_first_entry(&self.cx, term);
+                }
+                None => self.grant(grant::Input::StepDown),
+            }
+        }
+        if leads_in.is_some() {
+            let nodes: BTreeSet<NodeId> = self.cx.status.nodes.keys().cloned().collect();
+            self.grant(grant::Input::Nodes(nodes));
+        }
+        if leader_changed {
+            self.hold(hold::Input::LeaderChanged);
+        }
+    }
+}
+
+fn confirm(cx: &Context, round: u64) {
+    let engine = cx.engine.clone();
+    cx.begin(async move { Done::QuorumRound { round, confirmed: engine.read_index().await.is_ok() } });
+}
+
+/// A read that this leader itself confirms is served only when its first entry is committed.
+fn await_first_entry(cx: &Context, term: Term) {
+    let engine = cx.engine.clone();
+    cx.begin(async move {
+        loop {
+            let Ok(index) = engine.read_index().await else {
+                if engine.status().term != term || !engine.status().is_leader() {
+                    return Done::Nothing;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                continue;
+            };
+            let applied = engine.applied_index().wait_for(|applied| *applied >= index).await.is_ok();
+            return if applied { Done::FirstEntryApplied { term, index } } else { Done::Nothing };
+        }
+    });
+}

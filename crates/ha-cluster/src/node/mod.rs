@@ -1,0 +1,38 @@
+//! One node: the cores, the consensus and the connections, held together by a thin driver.
+//!
+//! The driver waits for one thing at a time ([`driver`]), gives it to the cores, and performs what they put out:
+//! meeting others ([`meeting`]), what a leader owes its cluster ([`leading`]), leases ([`leases`]).
+
+mod driver;
+mod electing;
+mod errands;
+mod gate;
+mod inbox;
+mod leading;
+mod leases;
+mod meeting;
+mod parting;
+mod start;
+mod view;
+mod vitals;
+
+use ha_net::{Address, Incarnation, NodeId};
+
+/// The slot of the data directory in which formation keeps what it promised.
+const LEDGER: &str = "formation";
+/// The slot that tells this data directory from others.
+const DISK_ID: &str = "disk";
+
+pub(crate) use driver::Ask;
+pub use start::StartError;
+pub(crate) use start::{Started, start};
+
+/// Who this node is.
+#[derive(Clone, Debug)]
+pub(crate) struct Me {
+    pub(crate) node_id: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) address: Address,
+    /// Tells this data directory from any other one of the same node id.
+    pub(crate) disk: u64,
+}

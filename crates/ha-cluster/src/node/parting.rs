@@ -1,0 +1,95 @@
+//! Being turned away, and going in order.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ha_net::{Address, NodeId, Refusal, RefusalCode};
+use tokio::sync::oneshot;
+
+use super::driver::Driver;
+use crate::gossip;
+
+/// How long a stopping leader waits for its successor, at most; shorter where elections are.
+const SUCCESSION_MAX: Duration = Duration::from_secs(5);
+
+/// A stop on its way.
+pub(super) struct Stopping {
+    /// Resolved when everything has ended.
+    pub(super) answers: Vec<oneshot::Sender<()>>,
+    /// Not later than this, successor or not.
+    pub(super) until: Duration,
+}
+
+impl Driver {
+    /// Stops as soon as somebody else leads, or nobody can.
+    pub(super) fn begin_stop(&mut self, answer: Option<oneshot::Sender<()>>) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.answers.extend(answer);
+            return;
+        }
+        self.cx.events.happened("stopping", "leaves in order");
+        let until = self.cx.now() + self.cx.engine.election_max().min(SUCCESSION_MAX);
+        self.stopping = Some(Stopping { answers: answer.into_iter().collect(), until });
+        if self.cx.status.is_leader() && !self.leading.is_handing_over() {
+            self.begin_transfer(None, None);
+        }
+    }
+
+    /// Whether everything that a stop waits for is over.
+    pub(super) fn may_end(&self) -> bool {
+        let Some(stopping) = &self.stopping else { return false };
+        !self.leading.is_handing_over() || self.cx.now() >= stopping.until
+    }
+
+    /// The end of this node's life.
+    pub(super) async fn end(mut self) {
+        self.give_lease_up("it stops");
+        self.gossip(gossip::Input::Leave);
+        self.cx.engine.stop().await;
+        self.cx.net.stop().await;
+        self.wal.close().await;
+        for answer in self.stopping.take().into_iter().flat_map(|s| s.answers) {
+            // Whoever asked may not wait for it.
+            let _ = answer.send(());
+        }
+    }
+
+    /// One side of a connection turned the other away.
+    pub(super) fn refused(&mut self, address: Address, node: Option<NodeId>, refusal: Refusal, by_peer: bool) {
+        let who = node.as_ref().map_or_else(|| address.to_string(), ToString::to_string);
+        let (by, of) = if by_peer { (who.as_str(), "this node") } else { ("this node", who.as_str()) };
+        if self.meeting.turned_away.get(&address) != Some(&refusal) {
+            self.cx.events.happened("refused", format!("{by} turned {of} away: {refusal}"));
+        }
+        if !by_peer {
+            return;
+        }
+        self.meeting.turned_away.insert(address, refusal.clone());
+        if self.cannot_run(&refusal) {
+            self.fail(refusal.message);
+        }
+    }
+
+    /// Whether a refusal means that this node can never run as it was started. A node that has had a leader in this
+    /// life is in its place: whoever refuses it is the one that does not fit.
+    fn cannot_run(&self, refusal: &Refusal) -> bool {
+        if refusal.code == RefusalCode::Removed {
+            return true;
+        }
+        if self.leading.had_leader {
+            return false;
+        }
+        match refusal.code {
+            RefusalCode::NodeId => self.cx.doorman.cluster_id().is_none(),
+            RefusalCode::Busy => false,
+            // Alone it does not count: the one that refuses may be the odd one. Too many, and no majority is left.
+            _ => {
+                let refusers = self.meeting.turned_away.len();
+                let known: BTreeSet<&Address> = self.cx.status.nodes.values().map(|record| &record.address).collect();
+                let others =
+                    if known.is_empty() { self.meeting.discovery.listed().addresses.len() } else { known.len() };
+                others.saturating_sub(refusers) < others / 2 + 1
+            }
+        }
+    }
+}

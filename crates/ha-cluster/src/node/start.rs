@@ -1,0 +1,267 @@
+//! Opens what an earlier life left behind, and starts everything in order.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use ha_net::{Address, Net};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
+
+use super::driver::{Context, Driver, Events, Queues};
+use super::gate::Doorman;
+use super::inbox::Inbox;
+use super::leading::Leading;
+use super::leases::Leases;
+use super::meeting::Meeting;
+use super::view::{self, Facts};
+use super::vitals::{WELL, own_traits};
+use super::{DISK_ID, LEDGER, Me};
+use crate::campaign::{Campaign, Pace, Reluctant};
+use crate::cluster::{ASKS_MAX, Asks, Seams};
+use crate::discovery::{self, Discovery};
+use crate::formation::{self, Formation, Profile, SeedList};
+use crate::gossip::{self, Gossip};
+use crate::identity::{self, Identity, IdentityError};
+use crate::machine::{Host, Machines, OpenSession, Submitter};
+use crate::raft::{Engine, EngineParts};
+use crate::snapshot::SnapshotStore;
+use crate::wal::{self, Wal};
+use crate::{Config, ConfigError, Event, NodeLease, Role, Seed, View};
+
+/// Events that a slow follower may lag behind.
+const EVENTS_MAX: usize = 1024;
+
+/// A node that has started.
+pub(crate) struct Started {
+    pub(crate) net: Net,
+    pub(crate) engine: Engine,
+    pub(crate) machines: Machines,
+    pub(crate) submitter: Submitter,
+    pub(crate) lease: NodeLease,
+    pub(crate) view: watch::Receiver<Arc<View>>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) asks: Asks,
+}
+
+/// Why a node cannot start. Nothing of what was in the data directory is changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Settings that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] IdentityError),
+    /// A file of the data directory cannot be used.
+    #[error(transparent)]
+    Slot(#[from] identity::SlotError),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] wal::OpenError),
+    /// The snapshot, or what it holds, cannot be used.
+    #[error("{reason}")]
+    State {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Two machines of one id, or the id 0.
+    #[error("machine id {id} is reserved or used twice: give each machine its own id from 1 to 255")]
+    MachineId {
+        /// The id.
+        id: u8,
+    },
+    /// The port cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ha_net::StartError),
+}
+
+pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> Result<Started, StartError> {
+    config.validate()?;
+    if let Some(id) = machines.refused() {
+        return Err(StartError::MachineId { id: id.0 });
+    }
+    let seed = config.seed.unwrap_or_else(|| rand::rng().random());
+    let expected =
+        identity::Expected { node_id: config.node_id.clone(), cluster_name: config.name.clone(), seed: Some(seed) };
+    let identity = Identity::open(seams.disk.clone(), config.data_dir.clone(), expected).await?;
+    let seed = seed ^ identity.incarnation().0.rotate_left(32);
+    let wal_config = wal::Config { segment_bytes: config.segment_bytes, ..wal::Config::default() };
+    let (wal, _recovered) = Wal::open(seams.disk.clone(), identity.wal_directory(), wal_config).await?;
+    let snapshots = SnapshotStore::open(seams.disk.clone(), identity.snapshot_directory()).await;
+    let snapshots = snapshots.map_err(|e| StartError::State { reason: e.to_string() })?;
+
+    let advertised = config.advertise.clone().unwrap_or_else(|| advertised(&config));
+    let disk = disk_id(&identity, seed).await?;
+    let mut me = Me { node_id: identity.node_id(), incarnation: identity.incarnation(), address: advertised, disk };
+    let doorman = Doorman::new(&config, me.node_id.clone(), me.incarnation, me.address.clone(), me.disk);
+    if let Some(cluster_id) = identity.cluster_id() {
+        doorman.belong(cluster_id, identity.generation());
+    }
+    let (inbox, mail) = Inbox::new();
+    let net_config = ha_net::Config {
+        listen: config.listen,
+        bulk_connections: config.bulk_connections.max(1),
+        connect_timeout: config.node_timeout,
+        idle_timeout: config.node_timeout * 2,
+        seed,
+    };
+    let gate = Arc::new(doorman.clone());
+    let (net, peers) = ha_net::start(net_config, seams.wire.clone(), gate, Arc::new(inbox.clone())).await?;
+
+    if me.address.port() == 0 {
+        let port = net.local_addr().port();
+        me.address = Address::new(me.address.host(), port).unwrap_or_else(|_| net.local_addr().into());
+        doorman.listens_at(me.address.clone());
+    }
+
+    let log = wal.clone();
+    let host = Host::new(machines.clone(), config.role == Role::Witness);
+    let parts = EngineParts {
+        node_id: me.node_id.clone(),
+        net: net.clone(),
+        wal,
+        snapshots,
+        disk: seams.disk.clone(),
+        host,
+        leads_by_choice: config.role == Role::Member && config.priority > 0,
+        witness: config.role == Role::Witness,
+    };
+    let engine = Engine::start(&config, parts).await.map_err(unusable)?;
+    if identity.cluster_id().is_some() {
+        inbox.open_engine(engine.clone());
+    }
+    let open = OpenSession { node: me.node_id.clone(), incarnation: me.incarnation.0 };
+    let submitter = Submitter::start(engine.clone(), open);
+
+    let began = Instant::now();
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let (leases, valid_until) = Leases::new(&config, me.incarnation, engine.applied_index());
+    let lease = NodeLease::new(valid_until, seams.clock.clone());
+    let meeting = meeting(&config, &me, &identity, seed).await?;
+    let status = engine.status();
+    let context = Context {
+        config,
+        me,
+        net: net.clone(),
+        engine: engine.clone(),
+        doorman,
+        wire: seams.wire,
+        clock: seams.clock,
+        events: Events::new(events.clone()),
+        doing: futures::stream::FuturesUnordered::new(),
+        status,
+        began,
+    };
+    let first = view::view(&Facts {
+        config: &context.config,
+        me: &context.me,
+        cluster_id: identity.cluster_id(),
+        status: &context.status,
+        opinions: meeting.gossip.members(),
+        epoch: *engine.epoch().borrow(),
+        leader_silence: None,
+        leader_lease: engine.election_max(),
+        waiting_for: Some("starts".to_owned()),
+        stopped: None,
+    });
+    let (view, follow) = watch::channel(Arc::new(first));
+    let (me, config) = (&context.me, &context.config);
+    let campaign = Campaign::new(me.node_id.clone(), Pace::for_heartbeat(config.heartbeat_interval));
+    let reluctant = (config.role == Role::Witness || config.priority == 0)
+        .then(|| Reluctant::new(context.now(), engine.election_max(), seed));
+    let driver = Driver {
+        leading: Leading::new(&context.config),
+        cx: context,
+        meeting,
+        leases,
+        campaign,
+        reluctant,
+        identity,
+        inbox,
+        epoch: engine.epoch(),
+        view,
+        look_at: std::time::Duration::ZERO,
+        wal_failure: log.failure(),
+        wal: log,
+        stopping: None,
+        health: WELL,
+        failed: None,
+    };
+    tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
+    Ok(Started { net, engine, machines, submitter, lease, view: follow, events, asks })
+}
+
+/// The number that tells this data directory from any other one of the same node id: drawn once.
+async fn disk_id(identity: &Identity, seed: u64) -> Result<u64, StartError> {
+    if let Some(kept) = identity.read_slot(DISK_ID).await? {
+        let kept = <[u8; 8]>::try_from(&kept[..]);
+        return kept.map(u64::from_le_bytes).map_err(|_| StartError::State {
+            reason: format!("the file {DISK_ID} in the data directory has the wrong length: restore it from a backup"),
+        });
+    }
+    let id: u64 = StdRng::seed_from_u64(seed).random();
+    identity.write_slot(DISK_ID, id.to_le_bytes().to_vec().into()).await?;
+    Ok(id)
+}
+
+fn unusable(error: io::Error) -> StartError {
+    StartError::State { reason: error.to_string() }
+}
+
+/// Discovery, formation and gossip, each where its last life left off.
+async fn meeting(config: &Config, me: &Me, identity: &Identity, seed: u64) -> Result<Meeting, StartError> {
+    let seeds: Vec<String> = config.seeds.iter().map(ToString::to_string).collect();
+    let profile = Profile { address: me.address.clone(), priority: config.priority, role: config.role, disk: me.disk };
+    let forming = formation::Config {
+        node_id: me.node_id.clone(),
+        profile,
+        seeds: SeedList::new(seeds.iter().map(String::as_str)),
+        min_nodes: config.min_nodes,
+        voters_max: config.voters_max,
+        exchange: formation::Config::exchange_for(config.heartbeat_interval),
+        seed,
+    };
+    let ledger = identity.read_slot(LEDGER).await?;
+    let formation = Formation::new(forming, ledger.as_deref());
+    let formation = formation.map_err(|e| StartError::State { reason: e.to_string() })?;
+    let gossiper = gossip::Profile {
+        node_id: me.node_id.clone(),
+        incarnation: me.incarnation,
+        address: me.address.clone(),
+        traits: own_traits(config),
+    };
+    let gossip = Gossip::new(gossip::Config::from(config), gossiper, std::time::Duration::ZERO, seed);
+    let pace = discovery::Config::from(config);
+    let who = (me.node_id.clone(), me.incarnation);
+    let now = std::time::Duration::ZERO;
+    let discovery = Discovery::new(pace, who, me.address.clone(), &config.seeds, now, seed);
+    Ok(Meeting { discovery, formation, gossip, turned_away: Default::default() })
+}
+
+/// What other nodes dial when nobody said: the address that this machine would use to reach them.
+fn advertised(config: &Config) -> Address {
+    let listen = config.listen;
+    if !listen.ip().is_unspecified() {
+        return listen.into();
+    }
+    let seed = config.seeds.iter().find_map(|seed| match seed {
+        Seed::Address(address) => address.host().parse::<IpAddr>().ok(),
+        Seed::Dns { .. } => None,
+    });
+    // Connecting a datagram socket sends nothing; it only chooses a route. The fall-back is an address that is
+    // reserved for documentation, so the default route is chosen.
+    let target = seed.unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+    let route = || -> io::Result<IpAddr> {
+        let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect((target, 9))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    let ip = route().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    SocketAddr::new(ip, listen.port()).into()
+}

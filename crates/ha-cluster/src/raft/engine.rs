@@ -1,0 +1,306 @@
+//! The engine: one node's share in the consensus, behind this crate's own types.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ha_net::{Net, NodeId};
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, ForwardReason, RaftError};
+use openraft::raft::TransferLeaderRequest;
+use openraft::{ChangeMembers, ReadPolicy};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::config::Timers;
+use super::guard::VoteGuard;
+use super::log_store::LogStore;
+use super::network::Network;
+use super::state_machine::StateMachine;
+use super::status::RaftStatus;
+use super::types::{PeerRecord, Raft};
+use crate::Config;
+use crate::disk::Disk;
+use crate::machine::Host;
+use crate::snapshot::SnapshotStore;
+use crate::view::Epoch;
+use crate::wal::Wal;
+
+/// Applied entries that stay in the log behind the newest snapshot, so that a node away for a moment needs no snapshot.
+const KEEP_ENTRIES: u64 = 10_000;
+/// Fewer entries than this are not worth a purge.
+const PURGE_ENTRIES_MIN: u64 = 1_000;
+
+/// What an engine is made of.
+pub(crate) struct EngineParts {
+    pub(crate) node_id: NodeId,
+    pub(crate) net: Net,
+    pub(crate) wal: Wal,
+    pub(crate) snapshots: SnapshotStore,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) host: Host,
+    /// False for a witness and for priority 0, which campaign only when they must.
+    pub(crate) leads_by_choice: bool,
+    pub(crate) witness: bool,
+}
+
+/// One node's share in the consensus. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    pub(super) raft: Raft,
+    pub(super) net: Net,
+    pub(super) guard: VoteGuard,
+    pub(super) timers: Timers,
+    pub(super) witness: bool,
+    pub(super) readers: super::read::Readers,
+    host: Host,
+    applied_index: watch::Receiver<u64>,
+    live_voters: Arc<AtomicUsize>,
+    quorum_size: usize,
+}
+
+impl Engine {
+    /// Opens the log and the newest snapshot and starts to take part.
+    pub(crate) async fn start(config: &Config, parts: EngineParts) -> Result<Self, io::Error> {
+        let timers = Timers::new(config);
+        let openraft = timers.openraft(&config.name, config, parts.leads_by_choice);
+        let openraft = openraft.validate().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        let machine = StateMachine::open(parts.host.clone(), parts.snapshots, parts.disk).await?;
+        let applied_index = machine.applied_index();
+        let network = Network { net: parts.net.clone() };
+        let log = LogStore::new(parts.wal);
+        let raft = Raft::new(parts.node_id, Arc::new(openraft), network, log, machine).await;
+        let raft = raft.map_err(io::Error::other)?;
+        let guard = VoteGuard::new(timers.election_max);
+        let (readers, rounds) = super::read::Readers::new();
+        let engine = Self {
+            raft,
+            net: parts.net,
+            guard,
+            timers,
+            witness: parts.witness,
+            readers,
+            host: parts.host,
+            applied_index,
+            live_voters: Arc::default(),
+            quorum_size: config.quorum_size,
+        };
+        tokio::spawn(rounds.run(engine.clone()));
+        Ok(engine)
+    }
+
+    /// Writes the first membership of a new cluster. Harmless to repeat, and on several nodes, with the same members.
+    pub(crate) async fn initialize(&self, members: BTreeMap<NodeId, PeerRecord>) -> Result<(), ChangeError> {
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(ChangeError { reason: error.to_string() }),
+        }
+    }
+
+    /// This moment.
+    pub(crate) fn status(&self) -> RaftStatus {
+        RaftStatus::from(&*self.raft.metrics().borrow_watched())
+    }
+
+    /// Waits until term, role, leader or membership may have changed.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes(self.raft.server_metrics())
+    }
+
+    /// Who leads, as far as this node knows, and whether it is this node.
+    pub(super) fn leader(&self) -> (Option<NodeId>, bool) {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let mine = metrics.current_leader.as_ref() == Some(self.raft.node_id());
+        (metrics.current_leader.clone(), mine)
+    }
+
+    /// How many commands were applied here, to follow.
+    pub(crate) fn epoch(&self) -> watch::Receiver<Epoch> {
+        self.host.epoch()
+    }
+
+    /// The last log entry applied here, to follow.
+    pub(crate) fn applied_index(&self) -> watch::Receiver<u64> {
+        self.applied_index.clone()
+    }
+
+    /// When a live leader was last heard (elsewhere than on the leader).
+    pub(crate) fn leader_heard(&self) -> Option<Instant> {
+        self.guard.heard()
+    }
+
+    /// A log index such that a node that has applied it may serve a linearizable read; asked of the leader, which
+    /// confirms itself with a quorum.
+    pub(crate) async fn read_index(&self) -> Result<u64, String> {
+        let confirmed = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await;
+        confirmed.map(|(read, _)| read.index()).map_err(|e| e.to_string())
+    }
+
+    /// Drops this voter's own refusal to vote for another: its leader is known dead.
+    pub(crate) async fn drop_lease(&self, other: &NodeId) {
+        self.guard.drop_lease();
+        let vote = self.raft.metrics().borrow_watched().vote.clone();
+        // Addressed to another node, this only makes openraft forget the lease, and only while the vote still stands.
+        let request = TransferLeaderRequest::new(vote, other.clone(), None);
+        if let Err(error) = self.raft.handle_transfer_leader(request).await {
+            tracing::debug!("the lease was not dropped: {error}");
+        }
+    }
+
+    /// Campaigns, asking first whether a majority would agree.
+    pub(crate) async fn campaign(&self) {
+        if let Err(error) = self.raft.trigger().elect(true).await {
+            tracing::debug!("no campaign: {error}");
+        }
+    }
+
+    /// Asks a node to take leadership over. Writes are refused until somebody leads: call again for another target
+    /// when it does not happen in time.
+    pub(crate) async fn transfer_to(&self, target: &NodeId) {
+        if let Err(error) = self.raft.trigger().transfer_leader(target.clone()).await {
+            tracing::warn!("leadership is not handed over: {error}");
+        }
+    }
+
+    /// The log index up to which nothing is needed any more: a snapshot has long had it, every machine with a store
+    /// of its own holds it, and so does every copy below the floor.
+    fn purgeable(&self, status: &RaftStatus, floor: Option<u64>) -> u64 {
+        let durable = self.host.durable_index().unwrap_or(u64::MAX);
+        status.snapshot_index.saturating_sub(KEEP_ENTRIES).min(durable).min(floor.unwrap_or(u64::MAX))
+    }
+
+    /// Whether [`Self::purge`] would free anything worth it.
+    pub(crate) fn may_purge(&self, status: &RaftStatus, floor: Option<u64>) -> bool {
+        self.purgeable(status, floor) >= status.purged_index + PURGE_ENTRIES_MIN
+    }
+
+    /// Purges the log.
+    pub(crate) async fn purge(&self, floor: Option<u64>) {
+        let upto = self.purgeable(&self.status(), floor);
+        if let Err(error) = self.raft.trigger().purge_log(upto).await {
+            tracing::warn!("the log is not purged: {error}");
+        }
+    }
+
+    /// Adds a node that receives the log and does not vote.
+    pub(crate) async fn add_learner(&self, node: NodeId, record: PeerRecord) -> Result<(), ChangeError> {
+        changed(self.raft.add_learner(node, record, false).await)
+    }
+
+    /// Makes learners voters.
+    pub(crate) async fn promote(&self, nodes: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        changed(self.raft.change_membership(ChangeMembers::AddVoterIds(nodes), true).await)
+    }
+
+    /// Puts a learner in the place of a voter, which stays as a learner.
+    pub(crate) async fn replace(&self, out: NodeId, in_: NodeId) -> Result<(), ChangeError> {
+        let changes =
+            vec![ChangeMembers::AddVoterIds(BTreeSet::from([in_])), ChangeMembers::RemoveVoters(BTreeSet::from([out]))];
+        changed(self.raft.change_membership(ChangeMembers::Batch(changes), true).await)
+    }
+
+    /// Makes a voter a learner.
+    pub(crate) async fn demote(&self, node: NodeId) -> Result<(), ChangeError> {
+        changed(self.raft.change_membership(ChangeMembers::RemoveVoters(BTreeSet::from([node])), true).await)
+    }
+
+    /// Removes a member.
+    pub(crate) async fn remove(&self, node: NodeId) -> Result<(), ChangeError> {
+        if self.status().voters.contains(&node) {
+            return changed(
+                self.raft.change_membership(ChangeMembers::RemoveVoters(BTreeSet::from([node])), false).await,
+            );
+        }
+        changed(self.raft.change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([node])), false).await)
+    }
+
+    /// Records what changed about a member: its address, its priority.
+    pub(crate) async fn set_record(&self, node: NodeId, record: PeerRecord) -> Result<(), ChangeError> {
+        let nodes = BTreeMap::from([(node, record)]);
+        changed(self.raft.change_membership(ChangeMembers::SetNodes(nodes), true).await)
+    }
+
+    /// Finishes a change of membership that a former leader left half-way.
+    pub(crate) async fn finish_joint(&self) -> Result<(), ChangeError> {
+        let last = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().get_joint_config().last().cloned()
+        };
+        let voters = last.ok_or_else(|| ChangeError { reason: "there is no membership".to_owned() })?;
+        changed(self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), true).await)
+    }
+
+    /// Resolves once openraft has stopped, by itself or by [`Self::stop`].
+    pub(crate) async fn stopped(&self) {
+        let mut metrics = self.raft.metrics();
+        while metrics.borrow_watched().running_state.is_ok() && metrics.changed().await.is_ok() {}
+    }
+
+    /// Stops taking part.
+    pub(crate) async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!("the engine did not stop in order: {error}");
+        }
+    }
+
+    /// How many voters are believed alive; proposals are refused while they are fewer than the configured quorum.
+    pub(crate) fn set_live_voters(&self, live: usize) {
+        self.live_voters.store(live, Ordering::Relaxed);
+    }
+
+    /// Why nothing may be proposed now, although a majority might be there.
+    pub(super) fn short_of_voters(&self) -> Option<String> {
+        let live = self.live_voters.load(Ordering::Relaxed);
+        let short = live < self.quorum_size && self.quorum_size > self.status().voters.len() / 2 + 1;
+        short.then(|| format!("{live} voters are alive and HA_QUORUM_SIZE is {}", self.quorum_size))
+    }
+
+    /// The longest election timeout: also the length of a leader's lease.
+    pub(crate) fn election_max(&self) -> Duration {
+        self.timers.election_max
+    }
+}
+
+/// Follows changes of term, role, leader and membership.
+pub(crate) struct Changes(
+    openraft::type_config::alias::WatchReceiverOf<
+        super::types::Types,
+        openraft::metrics::RaftServerMetrics<super::types::Types>,
+    >,
+);
+
+impl Changes {
+    /// Cancel-safe. Never returns once the engine has ended.
+    pub(crate) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Why the membership was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct ChangeError {
+    pub(crate) reason: String,
+}
+
+fn changed<T>(
+    result: Result<T, RaftError<super::types::Types, ClientWriteError<super::types::Types>>>,
+) -> Result<(), ChangeError> {
+    result.map(drop).map_err(|error| {
+        let reason = match &error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => match forward.reason {
+                ForwardReason::NotLeader => "this node does not lead".to_owned(),
+                ForwardReason::LeadershipTransfer => "leadership is being handed over".to_owned(),
+                ForwardReason::LeaseExpired => "no quorum answers".to_owned(),
+            },
+            other => other.to_string(),
+        };
+        ChangeError { reason }
+    })
+}

@@ -1,0 +1,22 @@
+//! The only folder that knows openraft. What leaves it are this crate's own types.
+
+mod codec;
+mod config;
+#[cfg(test)]
+mod conformance_tests;
+mod engine;
+mod guard;
+mod log_store;
+mod network;
+#[cfg(test)]
+mod network_tests;
+mod propose;
+mod read;
+mod server;
+mod state_machine;
+mod status;
+mod types;
+
+pub(crate) use engine::{ChangeError, Changes, Engine, EngineParts};
+pub(crate) use status::{RaftRole, RaftStatus};
+pub(crate) use types::PeerRecord;

@@ -1,0 +1,288 @@
+//! What openraft asks of other nodes.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{FutureExt, Stream, StreamExt};
+use ha_net::{AskError, FrameReceiver, FrameSender, Lane, Net, NodeId, Service};
+use openraft::base::BoxFuture;
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult, TransferLeaderError,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+
+use super::codec::{
+    AppendAnswer, AppendRequest, NotARecord, SnapshotHead, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk,
+    VoteRecord, get, put, put_append,
+};
+use super::types::{PeerRecord, Snapshot, Types, Vote};
+use crate::service;
+
+/// Append messages in flight on one stream.
+const APPENDS_IN_FLIGHT_MAX: usize = 256;
+/// How long one append message may stay unanswered: far above a disk's stall, since heartbeats watch over the peer.
+const APPEND_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes per frame of a snapshot.
+const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// How long the receiver of a snapshot may take to install it, once it has every byte.
+const INSTALL_PATIENCE: Duration = Duration::from_secs(300);
+
+type RpcError = RPCError<Types>;
+
+/// Hands out clients.
+pub(crate) struct Network {
+    pub(crate) net: Net,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: NodeId, _node: &PeerRecord) -> Client {
+        Client { net: self.net.clone(), target, appends: Appends::Streamed }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, _node: &PeerRecord) -> Client {
+        Client { net: self.net.clone(), target, appends: Appends::Asked }
+    }
+}
+
+/// How a client carries append messages.
+#[derive(Clone, Copy)]
+enum Appends {
+    /// Entries: pipelined on a stream.
+    Streamed,
+    /// Heartbeats: each asked on the control lane, so that no entry stands before it.
+    Asked,
+}
+
+/// Asks one node.
+pub(crate) struct Client {
+    net: Net,
+    target: NodeId,
+    appends: Appends,
+}
+
+impl Client {
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        to: Service,
+        question: &Q,
+        option: &RPCOption,
+    ) -> Result<A, RpcError> {
+        let answer = self.net.ask(&self.target, Lane::Control, to, put(question), option.soft_ttl()).await;
+        get(&answer.map_err(failed)?).map_err(garbled)
+    }
+
+    async fn vote_in(&self, service: Service, rpc: VoteRequest<Types>, option: RPCOption) -> VoteResult {
+        let ask = VoteAsk {
+            vote: (&rpc.vote).into(),
+            last: rpc.last_log_id.as_ref().map(Into::into),
+            leadership_transfer: rpc.leadership_transfer,
+        };
+        let answer: VoteAnswer = self.ask(service, &ask, &option).await?;
+        Ok(VoteResponse::new(Vote::from(answer.vote), answer.last.map(Into::into), answer.granted))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: AppendRequest,
+        option: RPCOption,
+    ) -> Result<StreamAppendResult<Types>, RpcError> {
+        let body = put_append(&request);
+        let answer = self.net.ask(&self.target, Lane::Control, service::RAFT_HEARTBEAT, body, option.soft_ttl()).await;
+        append_result(&answer.map_err(failed)?)
+    }
+}
+
+type VoteResult = Result<VoteResponse<Types>, RpcError>;
+
+/// Never sent is `Unreachable`, at which openraft backs off; lost on the way is retried sooner.
+fn failed(error: AskError) -> RpcError {
+    match error {
+        AskError::NotSent { .. } => RPCError::Unreachable(Unreachable::new(&error)),
+        _ => RPCError::Network(NetworkError::new(&error)),
+    }
+}
+
+fn garbled(error: NotARecord) -> RpcError {
+    RPCError::Network(NetworkError::new(&error))
+}
+
+fn ended() -> RpcError {
+    RPCError::Network(NetworkError::new(&ha_net::StreamEnded))
+}
+
+fn append_result(answer: &[u8]) -> Result<StreamAppendResult<Types>, RpcError> {
+    Ok(match get(answer).map_err(garbled)? {
+        AppendAnswer::Matched(last) => Ok(last.map(Into::into)),
+        AppendAnswer::Conflict(at) => Err(StreamAppendError::Conflict(at.into())),
+        AppendAnswer::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote.into())),
+    })
+}
+
+/// Both ends of the stream to a follower, opened with the first message: openraft backs off inside its input, so
+/// connecting before that input is polled would turn an absent peer into a busy loop.
+struct AppendStream {
+    net: Net,
+    target: NodeId,
+    sender: Option<FrameSender>,
+    receiver: Arc<Mutex<Option<FrameReceiver>>>,
+}
+
+impl AppendStream {
+    async fn send(&mut self, request: AppendRequest) -> Result<(), RpcError> {
+        if self.sender.is_none() {
+            let frames = self.net.open(&self.target, service::APPEND_LANE, service::RAFT_APPEND).await;
+            let frames = frames.map_err(failed)?;
+            *self.receiver.lock().await = Some(frames.receiver);
+            self.sender = Some(frames.sender);
+        }
+        let sender = self.sender.as_ref().ok_or_else(ended)?;
+        sender.send(put_append(&request)).await.map_err(|_| ended())
+    }
+}
+
+async fn next_answer(receiver: Arc<Mutex<Option<FrameReceiver>>>) -> Result<StreamAppendResult<Types>, RpcError> {
+    let receive = async {
+        let mut receiver = receiver.lock().await;
+        match receiver.as_mut() {
+            Some(frames) => frames.recv().await.ok_or_else(ended),
+            None => Err(ended()),
+        }
+    };
+    let frame = tokio::time::timeout(APPEND_PATIENCE, receive).await.map_err(|_| ended())??;
+    append_result(&frame)
+}
+
+impl RaftNetworkV2<Types> for Client {
+    type SnapshotData = Bytes;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendRequest,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RpcError> {
+        let last = rpc.entries.last().map(|e| e.log_id).or(rpc.prev_log_id);
+        Ok(match self.heartbeat(rpc, option).await? {
+            Ok(matched) if matched == last => AppendEntriesResponse::Success,
+            Ok(matched) => AppendEntriesResponse::PartialSuccess(matched),
+            Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+            Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+        })
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<openraft::base::BoxStream<'s, Result<StreamAppendResult<Types>, RpcError>>, RpcError>>
+    where
+        S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
+    {
+        let answers: BoxStream<'s, _> = match self.appends {
+            Appends::Asked => {
+                let client = &*self;
+                input.then(move |request| client.heartbeat(request, option.clone())).boxed()
+            }
+            Appends::Streamed => {
+                let receiver: Arc<Mutex<Option<FrameReceiver>>> = Arc::default();
+                let (net, target) = (self.net.clone(), self.target.clone());
+                let stream = AppendStream { net, target, sender: None, receiver: receiver.clone() };
+                let sent = futures::stream::unfold((input, stream), |(mut input, mut stream)| async {
+                    let request = input.next().await?;
+                    let sent = stream.send(request).await;
+                    Some((sent, (input, stream)))
+                });
+                sent.map(move |sent| {
+                    let receiver = receiver.clone();
+                    async move {
+                        sent?;
+                        next_answer(receiver).await
+                    }
+                })
+                .buffered(APPENDS_IN_FLIGHT_MAX)
+                .boxed()
+            }
+        };
+        futures::future::ready(Ok(answers)).boxed()
+    }
+
+    async fn vote(&mut self, rpc: VoteRequest<Types>, option: RPCOption) -> VoteResult {
+        self.vote_in(service::RAFT_VOTE, rpc, option).await
+    }
+
+    async fn pre_vote(&mut self, rpc: VoteRequest<Types>, option: RPCOption) -> VoteResult {
+        self.vote_in(service::RAFT_PRE_VOTE, rpc, option).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RpcError> {
+        let ask = TransferAsk {
+            from: req.from_leader().into(),
+            to: req.to_node_id().clone(),
+            last: req.last_log_id().map(Into::into),
+        };
+        Ok(match self.ask(service::RAFT_TRANSFER, &ask, &option).await? {
+            TransferAnswer::Accepted => Ok(()),
+            TransferAnswer::VoteChanged { expected, actual } => {
+                Err(TransferLeaderError::VoteChanged { expected: expected.into(), actual: actual.into() })
+            }
+            TransferAnswer::LogNotFlushed { expected, actual } => Err(TransferLeaderError::LogNotFlushed {
+                expected: expected.map(Into::into),
+                actual: actual.map(Into::into),
+            }),
+        })
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let sent = send_snapshot(&self.net, &self.target, &vote, &snapshot);
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            answer = sent => Ok(SnapshotResponse::new(answer?.into())),
+        }
+    }
+}
+
+async fn send_snapshot(
+    net: &Net,
+    target: &NodeId,
+    vote: &Vote,
+    snapshot: &Snapshot,
+) -> Result<VoteRecord, StreamingError<Types>> {
+    let lost = |_| StreamingError::Network(NetworkError::new(&ha_net::StreamEnded));
+    let unreachable = |e: AskError| StreamingError::Unreachable(Unreachable::new(&e));
+    let mut frames = net.open(target, service::SNAPSHOT_LANE, service::RAFT_SNAPSHOT).await.map_err(unreachable)?;
+    let body = &snapshot.snapshot;
+    let head = SnapshotHead {
+        vote: vote.into(),
+        meta: (&snapshot.meta).into(),
+        bytes: body.len() as u64,
+        crc32c: crc32c::crc32c(body),
+    };
+    frames.sender.send(put(&head)).await.map_err(lost)?;
+    let mut rest = body.clone();
+    while !rest.is_empty() {
+        let chunk = rest.split_to(rest.len().min(SNAPSHOT_CHUNK_BYTES));
+        frames.sender.send(chunk).await.map_err(lost)?;
+    }
+    let answer = tokio::time::timeout(INSTALL_PATIENCE, frames.receiver.recv()).await.ok().flatten();
+    let answer = answer.ok_or(ha_net::StreamEnded).map_err(lost)?;
+    get(&answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))
+}

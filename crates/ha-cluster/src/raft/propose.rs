@@ -1,0 +1,167 @@
+//! Takes batches to the leader, wherever it is, until one answers or patience ends.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ha_net::{AskError, NodeId};
+use openraft::errors::{ClientWriteError, ForwardReason, RaftError};
+use openraft::impls::ProgressResponder;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::codec::{get, put};
+use super::engine::Engine;
+use super::types::{Outcomes, Payload, Types};
+use crate::machine::{
+    Batch, Command, MachineId, Outcome, Propose, ProposeError, SessionId, WriteError, decode_outcomes, encode_outcomes,
+};
+use crate::service;
+use crate::view::Term;
+
+/// How long a batch is tried: longer than any single caller waits, so that whoever gives up first is the caller.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one try at another node may take before the leader is looked for anew.
+const TRY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pauses between tries: the first, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+type WriteFailure = RaftError<Types, ClientWriteError<Types>>;
+
+/// How one try ended without outcomes.
+struct Miss {
+    /// Whether the batch may have reached a log.
+    maybe: bool,
+    /// Whether a further try can help.
+    again: bool,
+    reason: String,
+}
+
+/// What a node answers to another that proposes through it.
+#[derive(Serialize, Deserialize)]
+enum Proposed {
+    Outcomes(Vec<u8>),
+    Miss { maybe: bool, reason: String },
+}
+
+impl Propose for Engine {
+    async fn propose(&self, batch: Bytes) -> Result<Vec<Outcome>, ProposeError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut changes = self.changes();
+        let mut pause = PAUSE_MIN;
+        let mut maybe = false;
+        loop {
+            let miss = match self.leader() {
+                (_, true) => self.propose_here(batch.clone()).await,
+                (Some(leader), _) => self.propose_there(&leader, batch.clone()).await,
+                (None, _) => Err(Miss { maybe: false, again: true, reason: "there is no leader now".to_owned() }),
+            };
+            let miss = match miss {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(miss) => miss,
+            };
+            maybe |= miss.maybe;
+            if !miss.again || Instant::now() + pause >= deadline {
+                let reason = miss.reason;
+                return Err(if maybe {
+                    ProposeError::Unknown { reason }
+                } else {
+                    ProposeError::NotProposed { reason }
+                });
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = changes.next() => {}
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+impl Engine {
+    async fn propose_here(&self, batch: Bytes) -> Result<Vec<Outcome>, Miss> {
+        if self.witness {
+            let reason = "a witness leads, and hands over".to_owned();
+            return Err(Miss { maybe: false, again: true, reason });
+        }
+        if let Some(reason) = self.short_of_voters() {
+            return Err(Miss { maybe: false, again: true, reason });
+        }
+        match self.raft.client_write(Payload(batch)).await {
+            Ok(response) => Ok(response.data.0),
+            Err(error) => Err(miss(&error)),
+        }
+    }
+
+    async fn propose_there(&self, leader: &NodeId, batch: Bytes) -> Result<Vec<Outcome>, Miss> {
+        let answer = self.net.ask(leader, service::PROPOSE_LANE, service::PROPOSE, batch, TRY_TIMEOUT).await;
+        let again = |maybe: bool, reason: String| Miss { maybe, again: true, reason };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error @ AskError::NotSent { .. }) => return Err(again(false, error.to_string())),
+            Err(error) => return Err(again(true, error.to_string())),
+        };
+        match get(&answer) {
+            Ok(Proposed::Outcomes(outcomes)) => {
+                decode_outcomes(outcomes.into()).map_err(|e| again(true, e.to_string()))
+            }
+            Ok(Proposed::Miss { maybe, reason }) => Err(again(maybe, reason)),
+            Err(error) => Err(again(true, error.to_string())),
+        }
+    }
+
+    /// Proposes for another node. Only the leader does: a batch is never passed on twice.
+    pub(super) async fn proposed(&self, batch: Bytes) -> Bytes {
+        if !self.leader().1 {
+            return put(&Proposed::Miss { maybe: false, reason: "this node does not lead".to_owned() });
+        }
+        put(&match self.propose_here(batch).await {
+            Ok(outcomes) => Proposed::Outcomes(encode_outcomes(&outcomes).into()),
+            Err(miss) => Proposed::Miss { maybe: miss.maybe, reason: miss.reason },
+        })
+    }
+
+    /// Proposes one command that takes effect only if this node still leads in `term`. Tried once.
+    pub(crate) async fn propose_as_leader(
+        &self,
+        term: Term,
+        machine: MachineId,
+        body: Bytes,
+    ) -> Result<Bytes, WriteError> {
+        let command = Command { serial: 0, machine, body };
+        let batch = Batch { session: SessionId::NONE, acknowledged_below: 0, commands: vec![command] };
+        let (responder, answer) = ProgressResponder::complete_only();
+        let leader = openraft::vote::leader_id_std::CommittedLeaderId::new(term.0);
+        let not_applied = |reason: String| WriteError::NotApplied { reason };
+        let request = self.raft.write(Payload(batch.encode())).with_leader(leader).responder(responder);
+        request.await.map_err(|e| not_applied(e.to_string()))?;
+        let unknown = |reason: String| WriteError::Unknown { reason };
+        let answer = answer.await.map_err(|_| unknown("the node is stopping".to_owned()))?;
+        match answer {
+            Ok(response) => match response.data {
+                Outcomes(outcomes) => match outcomes.into_iter().next() {
+                    Some(Outcome::Reply(reply)) => Ok(reply),
+                    _ => Err(unknown("the log answered for another command".to_owned())),
+                },
+            },
+            Err(error) => Err(unknown(error.to_string())),
+        }
+    }
+}
+
+fn miss(error: &WriteFailure) -> Miss {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => match forward.reason {
+            ForwardReason::LeaseExpired => {
+                Miss { maybe: false, again: true, reason: "no quorum answers the leader".to_owned() }
+            }
+            ForwardReason::LeadershipTransfer => {
+                Miss { maybe: false, again: true, reason: "leadership is being handed over".to_owned() }
+            }
+            // Also the answer to a batch that was in the log of a leader which lost its place.
+            ForwardReason::NotLeader => Miss { maybe: true, again: true, reason: "leadership changed".to_owned() },
+        },
+        RaftError::APIError(other) => Miss { maybe: false, again: false, reason: other.to_string() },
+        RaftError::Fatal(fatal) => Miss { maybe: true, again: false, reason: fatal.to_string() },
+    }
+}

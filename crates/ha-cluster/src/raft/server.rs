@@ -1,0 +1,168 @@
+//! What other nodes' openraft asks of this one.
+
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt, StreamExt};
+use ha_net::{Fault, FrameStream, Service};
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::raft::{StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest, VoteRequest};
+
+use super::codec::{
+    AppendAnswer, NotARecord, SnapshotHead, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk, VoteRecord, get,
+    get_append, put,
+};
+use super::engine::Engine;
+use super::types::{Snapshot, Types, Vote};
+use crate::service;
+
+/// Largest snapshot that is taken from a peer.
+const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+fn fault(error: impl ToString) -> Fault {
+    Fault { message: error.to_string() }
+}
+
+impl Engine {
+    /// Whether this engine serves a message.
+    pub(crate) fn serves(service: Service) -> bool {
+        (service::RAFT_APPEND..=service::READ_INDEX).contains(&service)
+    }
+
+    /// Answers a peer's question.
+    pub(crate) async fn asked(&self, service: Service, body: Bytes) -> Result<Bytes, Fault> {
+        match service {
+            service::RAFT_HEARTBEAT => self.heartbeat(body).await,
+            service::RAFT_VOTE | service::RAFT_PRE_VOTE => {
+                self.vote(service, get(&body).map_err(fault)?).await.map(|a| put(&a))
+            }
+            service::RAFT_TRANSFER => self.transfer(get(&body).map_err(fault)?).await.map(|a| put(&a)),
+            service::PROPOSE => Ok(self.proposed(body).await),
+            service::READ_INDEX => self.read_index().await.map(|index| put(&index)).map_err(fault),
+            _ => Err(fault(format!("this version has no service {}", service.0))),
+        }
+    }
+
+    /// Serves a stream to its end.
+    pub(crate) async fn opened(&self, service: Service, frames: FrameStream) {
+        match service {
+            service::RAFT_APPEND => self.appends(frames).await,
+            service::RAFT_SNAPSHOT => {
+                if let Err(fault) = self.snapshot(frames).await {
+                    tracing::warn!("a snapshot from the leader was not taken: {fault}");
+                }
+            }
+            _ => tracing::warn!("a peer opened service {}, which this version does not have", service.0),
+        }
+    }
+
+    fn answer(&self, result: StreamAppendResult<Types>) -> AppendAnswer {
+        match result {
+            Ok(last) => {
+                self.guard.arm();
+                AppendAnswer::Matched(last.as_ref().map(Into::into))
+            }
+            Err(StreamAppendError::Conflict(at)) => {
+                self.guard.arm();
+                AppendAnswer::Conflict((&at).into())
+            }
+            Err(StreamAppendError::HigherVote(vote)) => AppendAnswer::HigherVote((&vote).into()),
+        }
+    }
+
+    async fn heartbeat(&self, body: Bytes) -> Result<Bytes, Fault> {
+        let request = get_append(body).map_err(fault)?;
+        let mut answers = pin!(self.raft.stream_append(futures::stream::iter([request])));
+        match answers.next().await {
+            Some(Ok(result)) => Ok(put(&self.answer(result))),
+            Some(Err(fatal)) => Err(fault(fatal)),
+            None => Err(fault("the node is stopping")),
+        }
+    }
+
+    async fn appends(&self, frames: FrameStream) {
+        let FrameStream { sender, receiver } = frames;
+        let requests = futures::stream::unfold(receiver, |mut receiver| async {
+            let frame = receiver.recv().await?;
+            match get_append(frame) {
+                Ok(request) => Some((request, receiver)),
+                Err(error) => {
+                    tracing::warn!("an append stream ends: {error}");
+                    None
+                }
+            }
+        });
+        let mut answers = pin!(self.raft.stream_append(requests.boxed()));
+        while let Some(Ok(result)) = answers.next().await {
+            let last = result.is_err();
+            if sender.send(put(&self.answer(result))).await.is_err() || last {
+                return;
+            }
+        }
+    }
+
+    async fn vote(&self, service: Service, ask: VoteAsk) -> Result<VoteAnswer, Fault> {
+        let mut request = VoteRequest::<Types>::new(ask.vote.into(), ask.last.map(Into::into));
+        request.leadership_transfer = ask.leadership_transfer;
+        if self.guard.is_armed() && !request.leadership_transfer {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            // Refused with our own vote, which openraft takes for "a live leader stands before you".
+            return Ok(VoteAnswer { vote: (&metrics.vote).into(), last: None, granted: false });
+        }
+        let answer = if service == service::RAFT_PRE_VOTE {
+            self.raft.pre_vote(request).await
+        } else {
+            self.raft.vote(request).await
+        };
+        let answer = answer.map_err(fault)?;
+        Ok(VoteAnswer {
+            vote: (&answer.vote).into(),
+            last: answer.last_log_id.as_ref().map(Into::into),
+            granted: answer.vote_granted,
+        })
+    }
+
+    async fn transfer(&self, ask: TransferAsk) -> Result<TransferAnswer, Fault> {
+        let from = Vote::from(ask.from);
+        let current = self.raft.metrics().borrow_watched().vote.clone();
+        if from == current {
+            // The leader itself asks to be followed by another: its lease protects it no longer.
+            self.guard.drop_lease();
+        }
+        let request = TransferLeaderRequest::<Types>::new(from, ask.to, ask.last.map(Into::into));
+        let record = |vote: &Vote| VoteRecord::from(vote);
+        Ok(match self.raft.handle_transfer_leader(request).await.map_err(fault)? {
+            Ok(()) => TransferAnswer::Accepted,
+            Err(TransferLeaderError::VoteChanged { expected, actual }) => {
+                TransferAnswer::VoteChanged { expected: record(&expected), actual: record(&actual) }
+            }
+            Err(TransferLeaderError::LogNotFlushed { expected, actual }) => TransferAnswer::LogNotFlushed {
+                expected: expected.as_ref().map(Into::into),
+                actual: actual.as_ref().map(Into::into),
+            },
+        })
+    }
+
+    async fn snapshot(&self, mut frames: FrameStream) -> Result<(), Fault> {
+        let short = || fault("it ended before its last byte");
+        let head: SnapshotHead = get(&frames.receiver.recv().await.ok_or_else(short)?).map_err(fault)?;
+        if head.bytes > SNAPSHOT_BYTES_MAX {
+            return Err(fault(format!("{} bytes are more than {SNAPSHOT_BYTES_MAX}", head.bytes)));
+        }
+        let mut body = BytesMut::new();
+        while (body.len() as u64) < head.bytes {
+            body.extend_from_slice(&frames.receiver.recv().await.ok_or_else(short)?);
+        }
+        if body.len() as u64 != head.bytes || crc32c::crc32c(&body) != head.crc32c {
+            return Err(fault("its checksum does not fit"));
+        }
+        let meta = head.meta.try_into().map_err(|e: NotARecord| fault(e))?;
+        let snapshot = Snapshot { meta, snapshot: body.freeze() };
+        let answer = self.raft.install_full_snapshot(head.vote.into(), snapshot).await.map_err(fault)?;
+        self.guard.arm();
+        // The leader may have gone meanwhile; it will ask again.
+        let _ = frames.sender.send(put(&VoteRecord::from(&answer.vote))).boxed().await;
+        Ok(())
+    }
+}

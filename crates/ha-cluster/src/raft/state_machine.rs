@@ -1,0 +1,154 @@
+//! Openraft's state machine on our machines and snapshot files.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
+use openraft::EntryPayload;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use tokio::sync::{oneshot, watch};
+
+use super::codec::{SnapshotMetaRecord, get, put};
+use super::types::{LogId, Outcomes, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
+use crate::disk::Disk;
+use crate::machine::{Host, Image};
+use crate::snapshot::SnapshotStore;
+
+/// What has been applied on this node.
+pub(crate) struct StateMachine {
+    host: Host,
+    store: SnapshotStore,
+    disk: Arc<dyn Disk>,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    applied_index: watch::Sender<u64>,
+}
+
+impl StateMachine {
+    /// Restores the newest snapshot, if there is one.
+    pub(crate) async fn open(host: Host, store: SnapshotStore, disk: Arc<dyn Disk>) -> io::Result<Self> {
+        let mut machine = Self {
+            host,
+            store,
+            disk,
+            applied: None,
+            membership: StoredMembership::default(),
+            applied_index: watch::Sender::new(0),
+        };
+        if let Some(snapshot) = machine.get_current_snapshot().await? {
+            machine.adopt(&snapshot.meta, &snapshot.snapshot)?;
+        }
+        Ok(machine)
+    }
+
+    /// The last applied log index, to follow.
+    pub(crate) fn applied_index(&self) -> watch::Receiver<u64> {
+        self.applied_index.subscribe()
+    }
+
+    fn adopt(&mut self, meta: &SnapshotMeta, body: &[u8]) -> io::Result<()> {
+        self.host.restore(body).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        self.applied.clone_from(&meta.last_log_id);
+        self.membership = meta.last_membership.clone();
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&self) {
+        self.host.publish();
+        let index = self.applied.as_ref().map_or(0, |id| id.index);
+        self.applied_index.send_if_modified(|seen| std::mem::replace(seen, index) != index);
+    }
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotData = Bytes;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + Send,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let outcomes = match entry.payload {
+                EntryPayload::Blank => Outcomes::default(),
+                EntryPayload::Normal(Payload(commands)) => {
+                    let applied = self.host.apply(entry.log_id.index, commands);
+                    Outcomes(applied.map_err(|e| io::Error::new(io::ErrorKind::Unsupported, e))?)
+                }
+                EntryPayload::Membership(membership) => {
+                    self.host.retain_nodes(|node| membership.get_node(node).is_some());
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    Outcomes::default()
+                }
+            };
+            self.applied = Some(entry.log_id);
+            if let Some(responder) = responder {
+                // Published first, so that whoever gets the reply also reads its effect on this node.
+                self.publish();
+                responder.send(outcomes);
+            }
+        }
+        self.publish();
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
+        Some(self.get_snapshot_builder().await)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
+        let image = Mutex::new(Some(self.host.capture()));
+        SnapshotBuilder { meta, image, store: self.store.clone(), disk: self.disk.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Bytes) -> io::Result<()> {
+        self.adopt(meta, &body)?;
+        // What this node keeps is its own image: a witness leaves the machines' state out.
+        let mut builder = self.get_snapshot_builder().await;
+        builder.build_snapshot().await.map(drop)
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let Some(kept) = self.store.latest().await.map_err(io::Error::other)? else { return Ok(None) };
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let meta: SnapshotMetaRecord = get(kept.meta()).map_err(invalid)?;
+        let meta = meta.try_into().map_err(invalid)?;
+        Ok(Some(Snapshot { meta, snapshot: kept.body().await.map_err(io::Error::other)? }))
+    }
+}
+
+/// A captured state on its way to disk.
+pub(crate) struct SnapshotBuilder {
+    meta: SnapshotMeta,
+    /// Behind a lock only because openraft wants builders to be shareable.
+    image: Mutex<Option<Image>>,
+    store: SnapshotStore,
+    disk: Arc<dyn Disk>,
+}
+
+impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
+    type SnapshotData = Bytes;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let image = self.image.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let image = image.ok_or_else(|| io::Error::other("a snapshot is built once"))?;
+        let (done, encoded) = oneshot::channel();
+        // Encoding may take long: it has no place on the tasks that serve.
+        let encode = async move {
+            // Whoever asked for it may be gone.
+            let _ = done.send(image.encode());
+        };
+        self.disk.run("encode", Box::pin(encode))?;
+        let body = encoded.await.map_err(|_| io::Error::other("the encoding worker has ended"))?;
+        let meta = put(&SnapshotMetaRecord::from(&self.meta));
+        self.store.write(meta, vec![body.clone()]).await.map_err(io::Error::other)?;
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: body })
+    }
+}

@@ -1,0 +1,102 @@
+//! Three whole nodes in one process, over TCP and real files.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use ha_cluster::{Applied, Cluster, Config, Machine, MachineId, Machines, Seams, Seed};
+
+#[derive(Default)]
+struct Register(BTreeSet<u64>);
+
+impl Machine for Register {
+    const ID: MachineId = MachineId(1);
+    const NAME: &'static str = "register";
+    type Command = u64;
+    type Reply = bool;
+
+    fn apply(&mut self, _at: Applied, command: u64) -> bool {
+        self.0.insert(command)
+    }
+
+    fn capture(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send> {
+        let values = self.0.clone();
+        Box::new(move || values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    fn restore(&mut self, image: &[u8]) -> Result<(), String> {
+        self.0 = image.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight bytes"))).collect();
+        Ok(())
+    }
+}
+
+fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    listeners.iter().map(|l| l.local_addr().unwrap()).collect()
+}
+
+fn config(addresses: &[SocketAddr], index: usize, directory: &std::path::Path) -> Config {
+    let mut config = Config::default();
+    config.node_id = Some(format!("node-{index}").parse().unwrap());
+    config.data_dir = directory.join(format!("node-{index}"));
+    config.listen = addresses[index];
+    config.seeds = addresses.iter().map(|a| Seed::Address((*a).into())).collect();
+    config.heartbeat_interval = Duration::from_millis(50);
+    config.node_timeout = Duration::from_millis(500);
+    config.election_timeout = Duration::from_millis(250);
+    config.min_nodes = 3;
+    config.segment_bytes = 1024 * 1024;
+    config
+}
+
+async fn until(cluster: &Cluster, what: &str, ready: impl Fn(&ha_cluster::View) -> bool) {
+    let mut view = cluster.watch();
+    let wait = view.wait_for(|view| ready(view));
+    match tokio::time::timeout(Duration::from_secs(20), wait).await {
+        Ok(seen) => drop(seen.unwrap()),
+        Err(_) => panic!("not in time: {what}; the last view was {:#?}", cluster.watch().borrow()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_form_agree_move_leadership_and_survive_a_restart_of_all() {
+    if std::env::var_os("HA_LOG").is_some() {
+        tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).init();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let addresses = free_addresses(3);
+    let start = async |index| {
+        let machines = Machines::new().with(Register::default());
+        ha_cluster::start(config(&addresses, index, directory.path()), Seams::default(), machines).await.unwrap()
+    };
+    let nodes = [start(0).await, start(1).await, start(2).await];
+    for node in &nodes {
+        until(node, "healthy", |v| v.info().is_healthy && v.members.len() == 3).await;
+    }
+    let ids: BTreeSet<_> = nodes.iter().map(|n| n.watch().borrow().cluster_id).collect();
+    assert_eq!(ids.len(), 1);
+
+    for (index, node) in nodes.iter().enumerate() {
+        let register = node.replicated::<Register>().unwrap();
+        for n in 0..50 {
+            assert!(register.write(&(index as u64 * 1000 + n)).await.unwrap());
+        }
+        assert!(register.read(|r| r.0.len()).await.unwrap() >= 50 * (index + 1));
+    }
+
+    let leader = nodes[0].leader().unwrap().node_id;
+    let moved = nodes[0].transfer_leader(None).await.unwrap();
+    assert_ne!(moved.node_id, leader);
+    until(&nodes[0], "the new leader", |v| v.leader.as_ref() == Some(&moved)).await;
+    assert!(nodes[0].replicated::<Register>().unwrap().write(&5000).await.unwrap());
+
+    for node in &nodes {
+        node.stop().await;
+    }
+    drop(nodes);
+    let nodes = [start(0).await, start(1).await, start(2).await];
+    for node in &nodes {
+        until(node, "healthy again", |v| v.info().is_healthy).await;
+        assert_eq!(node.replicated::<Register>().unwrap().read(|r| r.0.len()).await.unwrap(), 151);
+    }
+}

@@ -1,0 +1,30 @@
+//! Where and for whom HTTP is spoken.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::limits::CONNECTIONS_MAX;
+use crate::{Metrics, Token};
+
+/// Where and for whom HTTP is spoken.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen. Port 0 takes a free one; see [`crate::Server::local_addr`].
+    pub listen: SocketAddr,
+    /// What a caller must know to change something. Without one, only a server on a loopback address allows it.
+    pub token: Option<Token>,
+    /// Connections served at once, at least 1; further ones wait in the listener's queue.
+    pub connections_max: usize,
+    /// What `/metrics` shows beside the node's own gauges.
+    pub metrics: Metrics,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            token: None,
+            connections_max: CONNECTIONS_MAX,
+            metrics: Metrics::new(),
+        }
+    }
+}

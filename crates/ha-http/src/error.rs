@@ -1,0 +1,72 @@
+//! What a caller is told when a request fails.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ha_runtime::{NodeId, TransferError};
+use serde::Serialize;
+
+/// An answer that is not a success: `{"error": {"code", "message", "leader"?}}` with a fitting status.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    body: ErrorBody,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorBody {
+    /// For programs, in snake_case; never changes its meaning.
+    code: &'static str,
+    /// For people: one sentence.
+    message: String,
+    /// Where to ask instead, when that helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<NodeId>,
+}
+
+#[derive(Serialize)]
+struct Envelope {
+    error: ErrorBody,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, body: ErrorBody { code, message: message.into(), leader: None } }
+    }
+
+    pub(crate) fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+    }
+
+    pub(crate) fn with_leader(mut self, leader: Option<NodeId>) -> Self {
+        self.body.leader = leader;
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, Json(Envelope { error: self.body })).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<TransferError> for ApiError {
+    fn from(error: TransferError) -> Self {
+        let (status, code) = match &error {
+            TransferError::NoLeader => (StatusCode::SERVICE_UNAVAILABLE, "no_leader"),
+            TransferError::NotAMember { .. } => (StatusCode::NOT_FOUND, "not_a_member"),
+            TransferError::NotEligible { .. } => (StatusCode::CONFLICT, "not_eligible"),
+            TransferError::NotReady { .. } => (StatusCode::CONFLICT, "not_ready"),
+            TransferError::Failed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "transfer_failed"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "transfer_failed"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}

@@ -1,0 +1,33 @@
+//! Everything that is bounded, and how.
+
+use std::time::Duration;
+
+/// Connections served at once, unless [`crate::Config::connections_max`] says otherwise.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Event streams served at once, so that followers cannot use up the connections that probes need.
+pub const EVENT_STREAMS_MAX: usize = 128;
+
+/// Longest request body: 1 MiB of JSON, and room for what wraps it.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024 + 64 * 1024;
+
+/// Largest request head, in bytes.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// How long the head of a request may take to arrive; an idle kept-alive connection ends after it too.
+pub const HEAD_READ_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a request may take from its head to the head of its answer, its body included.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Silence on an event stream after which a comment is sent, so that both sides notice a dead connection.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long requests that are being answered may still take once the server stops.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Pause after the listener failed to accept, as it does when the process is out of file descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often recorded samples are folded together, so that they do not pile up where nobody reads the metrics.
+pub const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,0 +1,104 @@
+//! The table of routes, and what surrounds every one of them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use ha_runtime::Ha;
+use tokio::sync::{Semaphore, watch};
+
+use crate::Metrics;
+use crate::access::Access;
+use crate::error::ApiError;
+use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
+use crate::routes::{cluster, events, health};
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) ha: Ha,
+    pub(crate) metrics: Metrics,
+    pub(crate) access: Arc<Access>,
+    pub(crate) streams: Streams,
+}
+
+impl FromRef<Shared> for Ha {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.ha.clone()
+    }
+}
+
+/// What event streams share: their number, and the end of all of them.
+#[derive(Clone)]
+pub(crate) struct Streams {
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) end: watch::Receiver<bool>,
+}
+
+impl Streams {
+    pub(crate) fn new(end: watch::Receiver<bool>) -> Self {
+        Self { places: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)), end }
+    }
+}
+
+pub(crate) fn router(shared: Shared) -> Router {
+    let changes = Router::new()
+        .route("/v1/cluster/transfer", post(cluster::transfer))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), allow_change));
+    Router::new()
+        .route("/health", get(health::document))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/health/primary", get(health::primary))
+        .route("/health/replica", get(health::replica))
+        .route("/metrics", get(health::metrics))
+        .route("/v1/cluster", get(cluster::info))
+        .route("/v1/cluster/leader", get(cluster::leader))
+        .route("/v1/cluster/members", get(cluster::members))
+        .route("/v1/events", get(events::follow))
+        .merge(changes)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(within_time))
+        .layer(middleware::from_fn_with_state(shared.clone(), count))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(shared)
+}
+
+/// Stands before every call that changes something.
+async fn allow_change(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    shared.access.allow_change(&headers)?;
+    Ok(next.run(request).await)
+}
+
+async fn within_time(request: Request, next: Next) -> Response {
+    tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
+        let message =
+            format!("no answer within {} seconds; what was asked may still happen", REQUEST_TIME_MAX.as_secs());
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message).into_response()
+    })
+}
+
+async fn count(State(shared): State<Shared>, route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    shared.metrics.count_answer(route.as_ref().map_or("none", MatchedPath::as_str), response.status().as_u16());
+    response
+}
+
+async fn not_found(uri: Uri) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not answer {method}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}

@@ -1,0 +1,5 @@
+//! One file per subject.
+
+pub(crate) mod cluster;
+pub(crate) mod events;
+pub(crate) mod health;

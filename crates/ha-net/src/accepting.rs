@@ -1,0 +1,102 @@
+//! The listening side: greets those who come, a bounded number at a time.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::Lane;
+use crate::connection::Side;
+use crate::limits::{ACCEPT_RETRY_WAIT_MAX, ACCEPT_RETRY_WAIT_MIN, HALF_OPEN_MAX};
+use crate::shared::Shared;
+use crate::sync::lock;
+use crate::wire::{Listener, Socket};
+
+/// The connections that have not passed their greeting yet, oldest first.
+#[derive(Default)]
+struct HalfOpen(Mutex<BTreeMap<u64, AbortHandle>>);
+
+/// Accepts until the node stops.
+pub(crate) async fn accept_all(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
+    let half_open = Arc::new(HalfOpen::default());
+    let mut wait = ACCEPT_RETRY_WAIT_MIN;
+    for number in 0.. {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.stopped.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, from)) => {
+                wait = ACCEPT_RETRY_WAIT_MIN;
+                half_open.greet(&shared, number, socket, from);
+            }
+            Err(error) => {
+                // Such as no file descriptors left: trying again at once would only burn the processor.
+                shared.warn(&shared.local_addr.into(), &format_args!("accepting failed: {error}"));
+                tokio::select! {
+                    biased;
+                    () = shared.stopped.cancelled() => return,
+                    () = sleep(wait) => {}
+                }
+                wait = (wait * 2).min(ACCEPT_RETRY_WAIT_MAX);
+            }
+        }
+    }
+}
+
+impl HalfOpen {
+    /// Greets in a task of its own, which becomes the task of the connection.
+    fn greet(self: &Arc<Self>, shared: &Arc<Shared>, number: u64, socket: Box<dyn Socket>, from: SocketAddr) {
+        let mut table = lock(&self.0);
+        if table.len() >= HALF_OPEN_MAX
+            && let Some((_, oldest)) = table.pop_first()
+        {
+            oldest.abort();
+            shared.warn(&from.into(), &format_args!("more than {HALF_OPEN_MAX} connections have not said hello"));
+        }
+        let (half_open, task_shared) = (Arc::clone(self), Arc::clone(shared));
+        let task = shared.tasks.spawn(async move {
+            if let Some(driver) = admit(&task_shared, socket, from, || lock(&half_open.0).remove(&number)).await {
+                driver.run().await;
+            }
+        });
+        // The lock is held until here, so that the task cannot leave the table before it is in it.
+        table.insert(number, task.abort_handle());
+    }
+}
+
+async fn admit<T>(
+    shared: &Arc<Shared>,
+    socket: Box<dyn Socket>,
+    from: SocketAddr,
+    leave_table: impl FnOnce() -> T,
+) -> Option<crate::connection::driver::Driver> {
+    let greeter = shared.greeter();
+    let greeting = timeout(shared.config.connect_timeout, greeter.accept(socket, || shared.registry.has_room()));
+    let greeted = tokio::select! {
+        biased;
+        () = shared.stopped.cancelled() => return None,
+        greeted = greeting => greeted,
+    };
+    leave_table();
+    let greeted = match greeted {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(error)) => {
+            shared.report(&from.into(), &error);
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!(%from, "no hello within the time for it");
+            return None;
+        }
+    };
+    let (connection, driver) = shared.admit(greeted, Side::Accepted).ok()?;
+    if connection.lane == Lane::Control {
+        // Whoever dials us is alive, so that waiting any longer to dial it back gains nothing.
+        shared.peers.seen(&connection.peer.node_id);
+    }
+    Some(driver)
+}

@@ -1,0 +1,75 @@
+//! The only place that knows how values become bytes: bincode 2 in serde mode, `standard()` (little endian, variable
+//! length integers), with a size limit. Golden-byte tests hold the format still, so that another crate of the same
+//! format can take over.
+
+pub(crate) mod frame;
+pub(crate) mod hello;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::limits::{BULK_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
+
+/// Turns a value into bytes.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    let config = bincode::config::standard().with_limit::<BULK_FRAME_BYTES_MAX>();
+    let bytes = bincode::serde::encode_to_vec(value, config).map_err(|error| CodecError(error.to_string()))?;
+    if bytes.len() > BULK_FRAME_BYTES_MAX {
+        return Err(CodecError(format!("{} bytes are more than fit in a frame", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+/// Turns bytes into a value. All bytes must belong to it.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    whole(decode_prefix::<BULK_FRAME_BYTES_MAX, T>(bytes)?)
+}
+
+/// As [`decode`], for bytes of a peer that has not been admitted: nothing above the limit is allocated for it.
+pub(crate) fn decode_stranger<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    whole(decode_prefix::<HELLO_FRAME_BYTES_MAX, T>(bytes)?)
+}
+
+fn whole<T>((value, rest): (T, &[u8])) -> Result<T, CodecError> {
+    if rest.is_empty() { Ok(value) } else { Err(CodecError(format!("{} bytes too many", rest.len()))) }
+}
+
+/// Turns the first bytes into a value and returns the others, which a newer version may have added.
+pub(crate) fn decode_prefix<const LIMIT: usize, T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
+    let config = bincode::config::standard().with_limit::<LIMIT>();
+    let (value, used) =
+        bincode::serde::decode_from_slice(bytes, config).map_err(|error| CodecError(error.to_string()))?;
+    Ok((value, bytes.get(used..).unwrap_or_default()))
+}
+
+/// The value cannot be written, or the bytes are not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not in the agreed format: {0}")]
+pub struct CodecError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_input_must_belong_to_the_value() {
+        let mut bytes = encode(&(7u16, "seven")).unwrap();
+        assert_eq!(decode::<(u16, String)>(&bytes).unwrap(), (7, "seven".to_owned()));
+        bytes.push(0);
+        assert!(decode::<(u16, String)>(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_length_that_the_bytes_do_not_hold_is_an_error_before_it_is_allocated() {
+        // A text of 2^60 bytes.
+        let bytes = [253, 0, 0, 0, 0, 0, 0, 0, 16];
+        assert!(decode::<String>(&bytes).is_err());
+        assert!(decode::<Vec<u64>>(&bytes).is_err());
+    }
+
+    #[test]
+    fn the_format_stays() {
+        let value = (1u8, 300u32, Some("a"), vec![1u64, 2]);
+        assert_eq!(encode(&value).unwrap(), [1, 251, 44, 1, 1, 1, b'a', 2, 1, 2]);
+    }
+}

@@ -1,0 +1,146 @@
+//! The cluster's place in a node, also when the cluster is off.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use ha_cluster::{Cluster, ClusterInfo, Event, Member, Node, NodeId, TransferError, View};
+use ha_net::Traffic;
+use tokio::sync::{broadcast, watch};
+
+/// What a node can see and ask of its cluster. The seam between the outside of a node (HTTP, the program) and the
+/// cluster: [`Cluster`] implements it, and tests do.
+pub trait ClusterSeat: Send + Sync + 'static {
+    /// Everything this node knows, to follow.
+    fn watch(&self) -> watch::Receiver<Arc<View>>;
+
+    /// What happens from now on.
+    fn events(&self) -> broadcast::Receiver<Event>;
+
+    /// What has gone between this node and others, where it is counted.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
+
+    /// See [`Cluster::transfer_leader`].
+    fn transfer_leader(&self, to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>>;
+
+    /// See [`Cluster::stop`].
+    fn stop(&self) -> BoxFuture<'_, ()>;
+}
+
+impl ClusterSeat for Cluster {
+    fn watch(&self) -> watch::Receiver<Arc<View>> {
+        Cluster::watch(self)
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        Cluster::events(self)
+    }
+
+    fn transfer_leader(&self, to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>> {
+        Box::pin(Cluster::transfer_leader(self, to))
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Cluster::stop(self))
+    }
+}
+
+/// The cluster as this node sees it. Cheap to clone.
+///
+/// With the cluster off (`CLUSTER_ENABLED=false`) the node is alone, and the handle answers as a node that has found
+/// nobody: no members, no leader, state `forming`, and no event ever. So a program asks the same questions in both
+/// cases, and [`Self::enabled`] tells them apart.
+#[derive(Clone)]
+pub struct ClusterHandle {
+    enabled: bool,
+    view: watch::Receiver<Arc<View>>,
+    seat: Arc<dyn ClusterSeat>,
+}
+
+impl ClusterHandle {
+    /// The handle of a running cluster node.
+    pub fn new(seat: Arc<dyn ClusterSeat>) -> Self {
+        Self { enabled: true, view: seat.watch(), seat }
+    }
+
+    /// The handle of a node whose cluster is off. The view says who it would be, and stays as it is.
+    pub(crate) fn off(view: View) -> Self {
+        let seat = Arc::new(Alone { view: watch::Sender::new(Arc::new(view)), events: broadcast::Sender::new(1) });
+        Self { enabled: false, view: seat.watch(), seat }
+    }
+
+    /// False when the cluster is off.
+    pub fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The cluster at a glance.
+    pub fn info(&self) -> ClusterInfo {
+        self.view.borrow().info()
+    }
+
+    /// The leader, if one is known.
+    pub fn leader(&self) -> Option<Node> {
+        self.view.borrow().leader.clone()
+    }
+
+    /// All members, by id.
+    pub fn members(&self) -> Vec<Member> {
+        self.view.borrow().members.clone()
+    }
+
+    /// Everything this node knows at this moment.
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// Everything this node knows, to follow.
+    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// What happens from now on. A reader that falls too far behind is told how many it missed.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.seat.events()
+    }
+
+    /// What has gone between this node and others, counted from its start; `None` where nobody counts.
+    pub fn traffic(&self) -> Option<Traffic> {
+        self.seat.traffic()
+    }
+
+    /// Hands leadership to a node, or to the best candidate; returns once it leads. Any node may be asked. Cancel-safe
+    /// in that dropping the future only gives up waiting: leadership may still move.
+    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<Node, TransferError> {
+        self.seat.transfer_leader(to).await
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.seat.stop().await;
+    }
+}
+
+/// A node whose cluster is off. It holds the sending ends, so that those who follow wait instead of being told of an end.
+struct Alone {
+    view: watch::Sender<Arc<View>>,
+    events: broadcast::Sender<Event>,
+}
+
+impl ClusterSeat for Alone {
+    fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    fn transfer_leader(&self, _to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>> {
+        Box::pin(std::future::ready(Err(TransferError::NoLeader)))
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}

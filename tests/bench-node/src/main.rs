@@ -1,0 +1,60 @@
+//! A node of a cluster with clients inside it, for measurements and for chaos: it proposes through the Rust API, as a
+//! program does that embeds `ha-cluster`. It is configured by the same environment as `ha run` and serves the same
+//! HTTP; what its clients do is told on standard input, a line of JSON each. It ends when its input does.
+
+mod acknowledged;
+mod ledger;
+mod talk;
+mod writers;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ha_cluster::{Cluster, Machines, Seams};
+use ha_config::Config;
+use ha_runtime::{ClusterHandle, Ha, Rooms};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
+
+use crate::acknowledged::Acknowledged;
+use crate::ledger::Ledger;
+use crate::talk::Talk;
+use crate::writers::Bench;
+
+/// As `ha run` has.
+const WORKER_THREADS: usize = 2;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
+    runtime.block_on(node())
+}
+
+async fn node() -> Result<(), Box<dyn Error>> {
+    let config = Config::builder().with_env()?;
+    let listen = SocketAddr::new(config.http.address, config.http.port);
+    let door = ha_http::listen(ha_http::Config { listen, ..ha_http::Config::default() }).await?;
+    let machines = Machines::new().with(Ledger::default());
+    let cluster = ha_cluster::start(ha_runtime::cluster_config(&config)?, Seams::default(), machines).await?;
+    let rooms = Rooms { cluster: true, ..Rooms::default() };
+    let ha = Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster.clone())));
+    let server = door.serve(ha.clone());
+    converse(&cluster).await?;
+    ha.stop().await;
+    server.stop().await;
+    Ok(())
+}
+
+async fn converse(cluster: &Cluster) -> Result<(), Box<dyn Error>> {
+    let node_id = cluster.watch().borrow().node_id.to_string();
+    let log = cluster.replicated::<Ledger>().ok_or("the ledger is not on the log")?;
+    let bench = Bench { node_id, log, acknowledged: Acknowledged::open()?, writers: AtomicU64::new(0) };
+    let mut talk = Talk::new(Arc::new(bench));
+    let mut lines = BufReader::new(stdin()).lines();
+    let mut answers = stdout();
+    while let Some(line) = lines.next_line().await? {
+        answers.write_all(format!("{}\n", talk.answer(&line).await).as_bytes()).await?;
+        answers.flush().await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Commands on standard input, answers on standard output: a line of JSON each.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ha_cluster::clock::{BootClock, Clock};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::acknowledged::Acknowledged;
+use crate::writers::{Background, Bench, propose};
+
+/// What can be asked.
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+enum Request {
+    /// Proposes for a while; answers rate and latencies.
+    Propose { clients: usize, seconds: f64, bytes: usize },
+    /// Lets clients propose from now on.
+    Write { clients: usize, bytes: usize },
+    /// Ends those clients.
+    Rest,
+    /// The longest time without an acknowledgement since an instant of the boot clock.
+    Gap { since_ns: u64 },
+    /// Reads every acknowledged proposal of these files back.
+    Verify { files: Vec<PathBuf> },
+}
+
+/// One conversation.
+pub(crate) struct Talk {
+    bench: Arc<Bench>,
+    background: Background,
+}
+
+impl Talk {
+    pub(crate) fn new(bench: Arc<Bench>) -> Self {
+        Self { bench, background: Background::default() }
+    }
+
+    /// Answers one line.
+    pub(crate) async fn answer(&mut self, line: &str) -> Value {
+        match serde_json::from_str(line) {
+            Ok(request) => self.serve(request).await.unwrap_or_else(|error| json!({"error": error})),
+            Err(error) => json!({"error": error.to_string()}),
+        }
+    }
+
+    async fn serve(&mut self, request: Request) -> Result<Value, String> {
+        match request {
+            Request::Propose { clients, seconds, bytes } => {
+                let load = propose(&self.bench, clients, Duration::from_secs_f64(seconds), bytes).await;
+                let quantile = |share: f64| {
+                    let rank = (share * load.latencies.len() as f64).ceil() as usize;
+                    load.latencies.get(rank.saturating_sub(1)).map(|latency| latency.as_secs_f64() * 1e6)
+                };
+                Ok(json!({
+                    "acknowledged": load.latencies.len(), "failed": load.failed, "seconds": load.took.as_secs_f64(),
+                    "p50_us": quantile(0.5), "p99_us": quantile(0.99), "max_us": quantile(1.0),
+                }))
+            }
+            Request::Write { clients, bytes } => {
+                self.background.rest().await;
+                self.background = Background::start(&self.bench, clients, bytes);
+                Ok(json!({}))
+            }
+            Request::Rest => Ok(json!({"acknowledged": self.background.rest().await})),
+            Request::Gap { since_ns } => {
+                let gap = self.background.gap(Duration::from_nanos(since_ns), BootClock.now());
+                Ok(json!({"gap_ns": u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX)}))
+            }
+            Request::Verify { files } => self.verify(&files).await,
+        }
+    }
+
+    async fn verify(&self, files: &[PathBuf]) -> Result<Value, String> {
+        let mut all = Vec::new();
+        for file in files {
+            all.extend(Acknowledged::read(file).map_err(|error| format!("{}: {error}", file.display()))?);
+        }
+        let judge = |ledger: &crate::ledger::Ledger| {
+            let missing: Vec<_> = all.iter().filter(|(writer, serial)| !ledger.holds(*writer, *serial)).collect();
+            json!({"checked": all.len(), "missing": missing.len(), "first": missing.first(), "twice": ledger.twice()})
+        };
+        self.bench.log.read(judge).await.map_err(|error| error.to_string())
+    }
+}

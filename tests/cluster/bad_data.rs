@@ -1,0 +1,103 @@
+//! Data that is not this node's, or not whole: the node says so and ends, and nothing of the data is touched.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use xtask::local_cluster::{LocalCluster, Settings};
+
+use crate::support::{Digest, Outcome, ends_with_error};
+
+#[tokio::test]
+async fn the_data_of_another_node_is_refused() -> Outcome {
+    let mut cluster = formed_and_killed().await?;
+    let before = Digest::of(&cluster.data_directory(1))?;
+    cluster.node_mut(1).spec.options.insert("CLUSTER_NODE_ID".to_owned(), "node-9".to_owned());
+    ends_with_error(&mut cluster, 1, &["node-1", "node-9"]).await?;
+    assert_eq!(Digest::of(&cluster.data_directory(1))?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_data_of_another_cluster_is_refused() -> Outcome {
+    let mut cluster = formed_and_killed().await?;
+    let before = Digest::of(&cluster.data_directory(1))?;
+    cluster.node_mut(1).spec.options.insert("CLUSTER_NAME".to_owned(), "elsewhere".to_owned());
+    ends_with_error(&mut cluster, 1, &["elsewhere", "default"]).await?;
+    assert_eq!(Digest::of(&cluster.data_directory(1))?, before);
+    Ok(())
+}
+
+/// A folder that holds something else altogether, such as a home directory given by mistake.
+#[tokio::test]
+async fn a_folder_of_something_else_is_refused() -> Outcome {
+    let mut cluster = LocalCluster::prepare(Settings::new(1))?;
+    let folder = cluster.data_directory(1);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("holiday.txt"), "sun")?;
+    let before = Digest::of(&folder)?;
+    ends_with_error(&mut cluster, 1, &[&folder.display().to_string(), "holiday.txt"]).await?;
+    assert_eq!(Digest::of(&folder)?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_directory_in_use_is_refused() -> Outcome {
+    let mut cluster = LocalCluster::start(Settings::new(3)).await?;
+    cluster.wait_formed().await?;
+    let leader = cluster.wait_leader().await?;
+    let follower = leader % 3 + 1;
+    let in_use = cluster.data_directory(follower);
+    let other = (leader + 1) % 3 + 1;
+    cluster.kill9(other).await?;
+    let own = cluster.node(follower).spec.node_id.clone();
+    let options = &mut cluster.node_mut(other).spec.options;
+    options.insert("HA_DATA_DIR".to_owned(), in_use.display().to_string());
+    options.insert("CLUSTER_NODE_ID".to_owned(), own);
+    ends_with_error(&mut cluster, other, &[&in_use.display().to_string(), "in use by process"]).await?;
+    assert!(cluster.node(follower).is_running());
+    assert_eq!(cluster.wait_leader().await?, leader, "the two others go on");
+    Ok(())
+}
+
+/// A bit flips in the log, between records that are whole: the node must not serve from it, nor repair it by cutting
+/// off what it once acknowledged.
+#[tokio::test]
+async fn a_corrupt_log_is_refused() -> Outcome {
+    let mut cluster = formed_and_killed().await?;
+    let data = cluster.data_directory(1);
+    flip_a_bit(&newest_segment_with_content(&data)?)?;
+    let before = Digest::of(&data)?;
+    ends_with_error(&mut cluster, 1, &["damaged", "nothing was changed", &data.display().to_string()]).await?;
+    assert_eq!(Digest::of(&data)?, before);
+    Ok(())
+}
+
+/// Three nodes formed a cluster, and were killed with their data in place.
+async fn formed_and_killed() -> Outcome<LocalCluster> {
+    let mut cluster = LocalCluster::start(Settings::new(3)).await?;
+    cluster.wait_formed().await?;
+    cluster.kill9_all().await?;
+    assert!(!Digest::of(&cluster.data_directory(1))?.is_empty(), "the nodes wrote nothing");
+    Ok(cluster)
+}
+
+/// The last segment of the log that is not all zeroes.
+fn newest_segment_with_content(data: &Path) -> Outcome<PathBuf> {
+    let entries = fs::read_dir(data.join("wal"))?.map(|entry| entry.map(|entry| entry.path()));
+    let mut segments: Vec<PathBuf> = entries.collect::<Result<_, _>>()?;
+    segments.sort();
+    let written = |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.iter().any(|byte| *byte != 0));
+    Ok(segments.into_iter().rfind(written).ok_or("nothing is written in the log")?)
+}
+
+/// Flips one bit among the first half of what is written. A byte that is not zero belongs to a record and is no filling
+/// between two.
+fn flip_a_bit(path: &Path) -> Outcome {
+    let bytes = fs::read(path)?;
+    let written: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place] != 0).collect();
+    let place = written[written.len() / 2];
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(&[bytes[place] ^ 0x10], place as u64)?;
+    Ok(())
+}

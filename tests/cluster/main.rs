@@ -1,0 +1,12 @@
+//! Real processes on loopback: what a simulation cannot show, since it has no process to kill, freeze or start wrongly.
+//!
+//! Each test starts a cluster of its own. Nodes are numbered from 1, as their ids are.
+
+mod bad_data;
+mod bad_start;
+mod formation;
+mod freezing;
+mod killing;
+mod stopping;
+mod strangers;
+mod support;

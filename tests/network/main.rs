@@ -1,0 +1,108 @@
+//! Real processes, each in a network of its own, and wires that lose what is sent over them: no connection is reset, so
+//! nothing but silence tells a node that something is wrong.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use xtask::local_cluster::{LEADER_TIMEOUT, LocalCluster, Settings};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// How long a fault lasts that should change nothing: several of the longest election timeouts of profile `lan`.
+const LONG: Duration = Duration::from_secs(3);
+
+/// T09: the old leader falls silent by itself, and one of the others leads.
+#[tokio::test]
+async fn a_leader_cut_off_in_both_directions_is_succeeded() -> Outcome {
+    let (cluster, old) = formed().await?;
+    cluster.isolate(old)?;
+    succeeded_by_one_of_the_others(&cluster, old).await?;
+    heals(&cluster, |number| cluster.rejoin(number), old).await
+}
+
+/// T10: its heartbeats arrive and no answer does. It must step down rather than hold the others in its spell.
+#[tokio::test]
+async fn a_leader_that_can_send_and_not_receive_is_succeeded() -> Outcome {
+    let (cluster, old) = formed().await?;
+    let (one, other) = others(old);
+    cluster.cut(one, old)?;
+    cluster.cut(other, old)?;
+    succeeded_by_one_of_the_others(&cluster, old).await?;
+    let mend = |_| cluster.mend(one, old).and_then(|()| cluster.mend(other, old));
+    heals(&cluster, mend, old).await
+}
+
+/// T11: it hears everything and nobody hears it.
+#[tokio::test]
+async fn a_leader_that_can_receive_and_not_send_is_succeeded() -> Outcome {
+    let (cluster, old) = formed().await?;
+    let (one, other) = others(old);
+    cluster.cut(old, one)?;
+    cluster.cut(old, other)?;
+    succeeded_by_one_of_the_others(&cluster, old).await?;
+    let mend = |_| cluster.mend(old, one).and_then(|()| cluster.mend(old, other));
+    heals(&cluster, mend, old).await
+}
+
+/// A follower that was away campaigns in vain meanwhile; when it is back, it must not depose a leader that is well.
+#[tokio::test]
+async fn a_follower_that_was_cut_off_moves_nothing() -> Outcome {
+    let (cluster, leader) = formed().await?;
+    let term = cluster.http(leader).health().await?.number("term");
+    let (follower, _) = others(leader);
+    cluster.isolate(follower)?;
+    // The length of the fault is the fault.
+    sleep(LONG).await;
+    cluster.rejoin(follower)?;
+    cluster.wait_formed().await?;
+    assert_eq!(cluster.wait_leader().await?, leader);
+    assert_eq!(cluster.http(leader).health().await?.number("term"), term, "the term moved");
+    Ok(())
+}
+
+/// One wire between two followers is cut: all that matters goes through the leader.
+#[tokio::test]
+async fn a_cut_between_followers_moves_nothing() -> Outcome {
+    let (cluster, leader) = formed().await?;
+    let (one, other) = others(leader);
+    cluster.cut(one, other)?;
+    cluster.cut(other, one)?;
+    sleep(LONG).await;
+    assert_eq!(cluster.http(leader).get("/health/primary").await?.status, 200);
+    cluster.mend(one, other)?;
+    cluster.mend(other, one)?;
+    cluster.wait_formed().await?;
+    assert_eq!(cluster.wait_leader().await?, leader);
+    Ok(())
+}
+
+async fn formed() -> Result<(LocalCluster, usize), Box<dyn std::error::Error>> {
+    let cluster = LocalCluster::start(Settings::new(3).with_networks()).await?;
+    cluster.wait_formed().await?;
+    let leader = cluster.wait_leader().await?;
+    Ok((cluster, leader))
+}
+
+fn others(number: usize) -> (usize, usize) {
+    (number % 3 + 1, (number + 1) % 3 + 1)
+}
+
+async fn succeeded_by_one_of_the_others(cluster: &LocalCluster, old: usize) -> Outcome {
+    let (one, other) = others(old);
+    let new = cluster.wait_leader_among(&[one, other]).await?;
+    assert_eq!(cluster.http(new).get("/health/primary").await?.status, 200);
+    assert_eq!(cluster.http(old).get("/health/primary").await?.status, 503, "two nodes claim to be primary");
+    let alone = cluster.wait_node(old, "the old leader seeing that it is none", LEADER_TIMEOUT, |status| {
+        status.role.as_deref() != Some("leader")
+    });
+    alone.await?;
+    Ok(())
+}
+
+async fn heals(cluster: &LocalCluster, mend: impl FnOnce(usize) -> std::io::Result<()>, old: usize) -> Outcome {
+    let cluster_id = cluster.status().await[old - 1].cluster_id.clone();
+    mend(old)?;
+    assert_eq!(Some(cluster.wait_formed().await?), cluster_id);
+    cluster.wait_leader().await?;
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Who takes part in a scene, and with which settings.
+
+use std::time::Duration;
+
+use ha_cluster::{Config, Role, Seed};
+
+use super::Name;
+use super::invariants::Timers;
+
+/// Raft's heartbeat in scenes that do not set another: that of the profile `lan`.
+const HEARTBEAT: Duration = Duration::from_millis(50);
+/// How often a scene's nodes make a snapshot: often, so that they happen.
+const SNAPSHOT_ENTRIES: u64 = 400;
+/// The smallest segments that the log can have, so that they are changed and recycled often.
+const SEGMENT_BYTES: u64 = 256 * 1024;
+
+/// Changes the settings of one node.
+type Change = Box<dyn Fn(&mut Config)>;
+
+/// The nodes of a scene.
+pub struct Cast {
+    /// How many nodes with data.
+    pub(super) members: u8,
+    pub(super) witness: bool,
+    pub(super) clients: usize,
+    scale: u32,
+    changes: Vec<(Option<Name>, Change)>,
+}
+
+/// So many nodes, named from 1 on, each with all of them as seeds.
+pub fn nodes(members: u8) -> Cast {
+    Cast { members, witness: false, clients: 1, scale: 1, changes: Vec::new() }
+}
+
+impl Cast {
+    /// And a witness, the last one.
+    #[must_use]
+    pub fn and_a_witness(mut self) -> Self {
+        self.witness = true;
+        self
+    }
+
+    /// Changes the settings of every node.
+    #[must_use]
+    pub fn all(mut self, change: impl Fn(&mut Config) + 'static) -> Self {
+        self.changes.push((None, Box::new(change)));
+        self
+    }
+
+    /// Changes the settings of one node.
+    #[must_use]
+    pub fn but(mut self, name: Name, change: impl Fn(&mut Config) + 'static) -> Self {
+        self.changes.push((Some(name), Box::new(change)));
+        self
+    }
+
+    /// Clients per node; one unless told otherwise.
+    #[must_use]
+    pub fn clients(mut self, clients: usize) -> Self {
+        self.clients = clients;
+        self
+    }
+
+    /// All timers this many times longer than those of the profile `lan`.
+    #[must_use]
+    pub fn timers_times(mut self, scale: u32) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    pub(super) fn names(&self) -> Vec<Name> {
+        (1..=self.members + u8::from(self.witness)).map(Name).collect()
+    }
+
+    pub(super) fn timers(&self) -> Timers {
+        let config = self.config(Name(1));
+        Timers {
+            heartbeat: config.heartbeat_interval,
+            election_max: config.election_timeout.mul_f64(1.6),
+            node_timeout: config.node_timeout,
+        }
+    }
+
+    /// The settings of a node, which may be one that joins later.
+    pub(super) fn config(&self, name: Name) -> Config {
+        let mut config = Config::default();
+        config.name = "simulated".to_owned();
+        config.node_id = Some(name.node_id());
+        config.data_dir = "/data".into();
+        config.advertise = Some(name.address());
+        config.seeds = self.names().into_iter().map(|seed| Seed::Address(seed.address())).collect();
+        config.heartbeat_interval = HEARTBEAT * self.scale;
+        config.election_timeout = 5 * HEARTBEAT * self.scale;
+        config.node_timeout = 10 * HEARTBEAT * self.scale;
+        config.takeover_hold = Duration::from_secs(5);
+        config.min_nodes = self.names().len();
+        config.segment_bytes = SEGMENT_BYTES;
+        config.snapshot_entries = SNAPSHOT_ENTRIES;
+        if self.witness && usize::from(name.0) == self.names().len() {
+            config.role = Role::Witness;
+        }
+        for (whose, change) in &self.changes {
+            if whose.is_none_or(|whose| whose == name) {
+                change(&mut config);
+            }
+        }
+        config
+    }
+}

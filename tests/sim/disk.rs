@@ -1,0 +1,213 @@
+//! The disk of one simulated host: the faulty disk in memory, with the time that things take.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ha_cluster::disk::faulty::{FaultyDisk, Survival};
+use ha_cluster::disk::{DirLock, Disk, File, LockError};
+
+use super::Trace;
+
+/// How long a sync takes when nothing is wrong.
+const SYNC_TIME: Duration = Duration::from_millis(1);
+/// How often a stalled operation looks whether the stall has ended.
+const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How a disk lies, for runs that must fail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Honesty {
+    /// A sync makes durable what was written before it.
+    #[default]
+    Honest,
+    /// A sync does nothing and says that it did.
+    IgnoresSyncs,
+    /// The sync after a vote was written does nothing and says that it did.
+    ForgetsVotes,
+}
+
+/// The disk of one life of a host.
+#[derive(Clone)]
+pub struct SimDisk {
+    files: FaultyDisk,
+    simulated: Trace,
+    mood: Arc<Mutex<Mood>>,
+}
+
+#[derive(Default)]
+struct Mood {
+    stalled_until: Duration,
+    honesty: Honesty,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub fn new(simulated: Trace, honesty: Honesty) -> Self {
+        let mood = Mood { honesty, ..Mood::default() };
+        Self { files: FaultyDisk::default(), simulated, mood: Arc::new(Mutex::new(mood)) }
+    }
+
+    fn mood(&self) -> MutexGuard<'_, Mood> {
+        self.mood.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The files, to fail, fill, damage and look at.
+    pub fn files(&self) -> &FaultyDisk {
+        &self.files
+    }
+
+    /// Ends this life; the disk that the next one finds.
+    #[must_use]
+    pub fn crash(&self, survival: Survival) -> Self {
+        Self { files: self.files.crash(survival), ..self.clone() }
+    }
+
+    /// An independent copy of what is on it.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let mood = Mood { honesty: self.mood().honesty, ..Mood::default() };
+        Self { files: self.files.fork(), simulated: self.simulated.clone(), mood: Arc::new(Mutex::new(mood)) }
+    }
+
+    /// Every operation waits until then.
+    pub fn stall_until(&self, simulated_time: Duration) {
+        self.mood().stalled_until = simulated_time;
+    }
+
+    /// Whether operations wait now.
+    pub fn is_stalled(&self) -> bool {
+        self.simulated.now() < self.mood().stalled_until
+    }
+
+    async fn settle(&self) {
+        while self.is_stalled() {
+            tokio::time::sleep(STALL_CHECK_INTERVAL).await;
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn open<'a>(&'a self, path: &'a Path, create: bool) -> BoxFuture<'a, io::Result<Box<dyn File>>> {
+        Box::pin(async move {
+            self.settle().await;
+            let file = self.files.open(path, create).await?;
+            Ok(Box::new(SimFile { file, disk: self.clone(), vote_pending: Mutex::new(false) }) as Box<dyn File>)
+        })
+    }
+
+    fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            self.settle().await;
+            self.files.create_dir_all(path).await
+        })
+    }
+
+    fn list<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, io::Result<Vec<PathBuf>>> {
+        Box::pin(async move {
+            self.settle().await;
+            self.files.list(directory).await
+        })
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            self.settle().await;
+            self.files.rename(from, to).await
+        })
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            self.settle().await;
+            self.files.remove(path).await
+        })
+    }
+
+    fn sync_dir<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            self.settle().await;
+            tokio::time::sleep(SYNC_TIME).await;
+            self.files.sync_dir(directory).await
+        })
+    }
+
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+        self.files.free_bytes(directory)
+    }
+
+    fn lock_dir(&self, directory: &Path) -> Result<DirLock, LockError> {
+        self.files.lock_dir(directory)
+    }
+
+    fn run(&self, _name: &str, worker: BoxFuture<'static, ()>) -> io::Result<()> {
+        tokio::spawn(worker);
+        Ok(())
+    }
+}
+
+struct SimFile {
+    file: Box<dyn File>,
+    disk: SimDisk,
+    /// A vote is among what was written since the last sync.
+    vote_pending: Mutex<bool>,
+}
+
+impl SimFile {
+    fn vote_pending(&self) -> MutexGuard<'_, bool> {
+        self.vote_pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this sync only says that it happened.
+    fn lies(&self) -> bool {
+        let vote_pending = std::mem::take(&mut *self.vote_pending());
+        match self.disk.mood().honesty {
+            Honesty::Honest => false,
+            Honesty::IgnoresSyncs => true,
+            Honesty::ForgetsVotes => vote_pending,
+        }
+    }
+}
+
+/// Where a record of the log says what it is, and the value for the hard state, which holds the vote. Only the run that
+/// must fail depends on this.
+const RECORD_KIND: (usize, u8) = (20, 4);
+
+impl File for SimFile {
+    fn write_at<'a>(&'a self, bytes: &'a [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            self.disk.settle().await;
+            if bytes.get(RECORD_KIND.0) == Some(&RECORD_KIND.1) {
+                *self.vote_pending() = true;
+            }
+            self.file.write_at(bytes, offset).await
+        })
+    }
+
+    fn read_at<'a>(&'a self, buffer: &'a mut [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            self.disk.settle().await;
+            self.file.read_at(buffer, offset).await
+        })
+    }
+
+    fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            self.disk.settle().await;
+            tokio::time::sleep(SYNC_TIME).await;
+            if self.lies() { Ok(()) } else { self.file.sync_data().await }
+        })
+    }
+
+    fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            self.disk.settle().await;
+            self.file.set_len(bytes).await
+        })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}

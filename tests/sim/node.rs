@@ -1,0 +1,214 @@
+//! What runs on a simulated host: one life of a node, and the clients that use it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use ha_cluster::{Cluster, Config, Machines, Replicated, Seams, WriteError};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::mpsc;
+
+use super::history::{Answer, History, Request};
+use super::ledger::{Append, Ledger};
+use super::{Name, Trace};
+
+/// How long a client waits for an answer.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
+/// How often the number of tasks is taken.
+const COUNT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What clients do on every node. Cheap to clone; a change holds for all at once.
+#[derive(Clone, Default)]
+pub struct Load(Arc<Mutex<Option<Pace>>>);
+
+/// How fast clients ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Mean time between two requests of one client.
+    pub interval: Duration,
+    /// The share of reads, 0 to 1.
+    pub reads: f64,
+}
+
+impl Load {
+    /// Sets the pace; `None` for no requests.
+    pub fn set(&self, pace: Option<Pace>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pace;
+    }
+
+    fn pace(&self) -> Option<Pace> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Something to do on a node, as its owner would.
+pub type Order = Box<dyn FnOnce(Handles) -> BoxFuture<'static, ()> + Send>;
+
+/// The handles of a running node.
+#[derive(Clone)]
+pub struct Handles {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The ledger on it; none on a witness.
+    pub ledger: Replicated<Ledger>,
+}
+
+/// What a life needs to begin.
+#[derive(Clone)]
+pub struct Blueprint {
+    /// Whose life.
+    pub name: Name,
+    /// How it behaves.
+    pub config: Config,
+    /// Its network, disk and clock.
+    pub seams: Seams,
+    /// Clients on this node at once.
+    pub clients: usize,
+    /// Seed of the clients of this life.
+    pub seed: u64,
+    /// What the clients do.
+    pub load: Load,
+    /// Where they write down what they were told.
+    pub history: History,
+    /// Where it is written down what happens.
+    pub trace: Trace,
+}
+
+/// What a life shows to the world outside. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Body(Arc<Mutex<Vitals>>);
+
+/// The state of a life.
+#[derive(Default)]
+pub struct Vitals {
+    /// What the next life begins with.
+    pub blueprint: Option<Blueprint>,
+    /// The handles, once the node has started.
+    pub handles: Option<Handles>,
+    /// Why it ended by itself.
+    pub ended: Option<String>,
+    /// Tasks alive on the node's runtime.
+    pub tasks: usize,
+    orders: Option<mpsc::UnboundedSender<Order>>,
+}
+
+impl Body {
+    /// Looks at it.
+    pub fn lock(&self) -> MutexGuard<'_, Vitals> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the life that was, before the next.
+    pub fn clear(&self) {
+        let mut vitals = self.lock();
+        let blueprint = vitals.blueprint.take();
+        *vitals = Vitals { blueprint, ..Vitals::default() };
+    }
+
+    /// Has something done on the node; false when it does not run.
+    pub fn order(&self, order: Order) -> bool {
+        self.lock().orders.as_ref().is_some_and(|orders| orders.send(order).is_ok())
+    }
+
+    /// Lives until the host dies. The world ends the host of a life that has ended by itself.
+    pub async fn live(self) {
+        let Some(blueprint) = self.lock().blueprint.clone() else { return };
+        if let Err(reason) = self.serve(blueprint).await {
+            self.lock().ended = Some(reason);
+        }
+        std::future::pending().await
+    }
+
+    async fn serve(&self, blueprint: Blueprint) -> Result<(), String> {
+        let name = blueprint.name;
+        let machines = Machines::none().with(Ledger::default());
+        let started = ha_cluster::start(blueprint.config.clone(), blueprint.seams.clone(), machines);
+        let cluster = started.await.map_err(|error| format!("cannot start: {error}"))?;
+        let ledger = cluster.replicated::<Ledger>().ok_or("the ledger is missing")?;
+        let handles = Handles { cluster, ledger };
+        let (orders, mut ordered) = mpsc::unbounded_channel();
+        {
+            let mut vitals = self.lock();
+            vitals.handles = Some(handles.clone());
+            vitals.orders = Some(orders);
+        }
+        tokio::spawn(tell_events(name, handles.cluster.clone(), blueprint.trace.clone()));
+        let mut rng = StdRng::seed_from_u64(blueprint.seed);
+        for _ in 0..blueprint.clients {
+            tokio::spawn(client(blueprint.clone(), handles.ledger.clone(), rng.random()));
+        }
+        loop {
+            tokio::select! {
+                order = ordered.recv() => match order {
+                    Some(order) => drop(tokio::spawn(order(handles.clone()))),
+                    None => return Err("the world let go of it".to_owned()),
+                },
+                () = tokio::time::sleep(COUNT_INTERVAL) => {
+                    self.lock().tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+                }
+            }
+        }
+    }
+}
+
+async fn tell_events(name: Name, cluster: Cluster, trace: Trace) {
+    use tokio::sync::broadcast::error::RecvError;
+    let mut events = cluster.events();
+    // The handle must not keep a node alive that everybody else has let go.
+    drop(cluster);
+    loop {
+        match events.recv().await {
+            Ok(event) => trace.line(name, format_args!("{}: {}", event.kind, event.message)),
+            Err(RecvError::Lagged(missed)) => trace.line(name, format_args!("{missed} events were missed")),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Asks, waits for the answer, pauses, and asks again.
+async fn client(blueprint: Blueprint, ledger: Replicated<Ledger>, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    loop {
+        let pace = blueprint.load.pace();
+        let mean = pace.map_or(COUNT_INTERVAL, |pace| pace.interval);
+        tokio::time::sleep(mean.mul_f64(rng.random_range(0.5..1.5))).await;
+        let Some(pace) = blueprint.load.pace() else { continue };
+        if rng.random_bool(pace.reads) {
+            ask(&blueprint, Request::Read, read(&ledger)).await;
+        } else {
+            ask(&blueprint, Request::Write, |number| write(&ledger, number).boxed()).await;
+        }
+    }
+}
+
+async fn ask<'a>(blueprint: &Blueprint, request: Request, ask: impl FnOnce(u64) -> BoxFuture<'a, Answer>) {
+    let now = || blueprint.trace.now();
+    let number = blueprint.history.lock().ask(blueprint.name, request, now());
+    let answer = ask(number).await;
+    blueprint.history.lock().answer(number, answer, now());
+    blueprint.trace.line(blueprint.name, format_args!("{request:?} {number}: {answer:?}"));
+}
+
+async fn write(ledger: &Replicated<Ledger>, number: u64) -> Answer {
+    match ledger.write_within(&Append { entry: number }, CLIENT_PATIENCE).await {
+        Ok(appended) => Answer::Written { position: appended.position, epoch: appended.epoch },
+        Err(WriteError::NotApplied { .. } | WriteError::TooLarge { .. }) => Answer::NotApplied,
+        Err(_) => Answer::Unknown,
+    }
+}
+
+fn read<'a>(ledger: &'a Replicated<Ledger>) -> impl FnOnce(u64) -> BoxFuture<'a, Answer> {
+    move |_| {
+        async move {
+            let seen = ledger.read(|ledger| (ledger.entries().len() as u64, ledger.entries().last().copied()));
+            match tokio::time::timeout(CLIENT_PATIENCE, seen).await {
+                Ok(Ok((length, last))) => Answer::Read { length, last },
+                // A read changes nothing, so it certainly did not happen.
+                Ok(Err(_)) | Err(_) => Answer::NotApplied,
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,44 @@
+//! `bench`: figures of this machine, each beside what was asked for. Every run prints the machine and its floor.
+
+mod cluster;
+mod figures;
+mod gaps;
+mod idle;
+mod machine;
+mod proposals;
+mod start;
+
+use clap::{Subcommand, ValueEnum};
+
+use super::Outcome;
+
+/// What to measure.
+#[derive(Subcommand)]
+pub(crate) enum Arguments {
+    /// Elections, hand-overs, durable proposals and idle cost of a cluster of real processes
+    Cluster(cluster::Arguments),
+}
+
+/// One group of figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// From the start of warm processes to an agreed leader
+    Start,
+    /// Durable proposals per second
+    Proposals,
+    /// Unavailability after the leader was killed
+    Kill,
+    /// Unavailability after the leader fell silent
+    Silence,
+    /// Write gap of a planned hand-over
+    Transfer,
+    /// Memory, processor and traffic of a cluster that does nothing
+    Idle,
+}
+
+/// Runs it.
+pub(crate) async fn run(arguments: &Arguments) -> Outcome {
+    match arguments {
+        Arguments::Cluster(arguments) => cluster::run(arguments).await,
+    }
+}
