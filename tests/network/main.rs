@@ -92,8 +92,8 @@ async fn succeeded_by_one_of_the_others(cluster: &LocalCluster, old: usize) -> O
     let new = cluster.wait_leader_among(&[one, other]).await?;
     assert_eq!(cluster.http(new).get("/health/primary").await?.status, 200);
     assert_eq!(cluster.http(old).get("/health/primary").await?.status, 503, "two nodes claim to be primary");
-    let alone = cluster.wait_node(old, "the old leader seeing that it is none", LEADER_TIMEOUT, |status| {
-        status.role.as_deref() != Some("leader")
+    let alone = cluster.wait_node(old, "the old leader seeing that it has no quorum", LEADER_TIMEOUT, |status| {
+        status.cluster.as_ref().is_some_and(|info| info.state == "no_quorum")
     });
     alone.await?;
     Ok(())

@@ -97,14 +97,15 @@ impl Lab {
         Ok(())
     }
 
-    /// Removes what there is; what is not there cannot be removed, and that is no error.
+    /// Removes what there is; what is not there cannot be removed, and that is no error. Wires go first: the system
+    /// takes a namespace down in its own time, and would leave its wire in the way of the next lab meanwhile.
     fn tear_down(&self) {
-        let prefix = format!("ha-lab{}-", self.number);
-        let listed = Command::new("ip").args(["netns", "list"]).output();
-        let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        for namespace in
-            listed.lines().filter_map(|line| line.split(' ').next()).filter(|name| name.starts_with(&prefix))
-        {
+        let wires = format!("{}-", self.bridge());
+        for wire in names(fs::read_dir("/sys/class/net")).iter().filter(|name| name.starts_with(&wires)) {
+            let _ = ip(&["link", "delete", wire]);
+        }
+        let namespaces = format!("ha-lab{}-", self.number);
+        for namespace in names(fs::read_dir("/run/netns")).iter().filter(|name| name.starts_with(&namespaces)) {
             let _ = ip(&["netns", "delete", namespace]);
         }
         let _ = ip(&["link", "delete", &self.bridge()]);
@@ -127,6 +128,11 @@ impl Drop for Lab {
     fn drop(&mut self) {
         self.tear_down();
     }
+}
+
+fn names(entries: io::Result<fs::ReadDir>) -> Vec<String> {
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn ip(arguments: &[&str]) -> io::Result<()> {
