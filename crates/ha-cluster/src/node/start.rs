@@ -90,7 +90,18 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     let identity = Identity::open(seams.disk.clone(), config.data_dir.clone(), expected).await?;
     let seed = seed ^ identity.incarnation().0.rotate_left(32);
     let wal_config = wal::Config { segment_bytes: config.segment_bytes, ..wal::Config::default() };
-    let (wal, _recovered) = Wal::open(seams.disk.clone(), identity.wal_directory(), wal_config).await?;
+    let (wal, recovered) = Wal::open(seams.disk.clone(), identity.wal_directory(), wal_config).await?;
+    if let Some(cluster_id) = identity.cluster_id().filter(|_| recovered.created) {
+        let wal = identity.wal_directory();
+        return Err(StartError::State {
+            reason: format!(
+                "the log {} is gone, although this node belongs to cluster {cluster_id}: it would forget what it \
+                 voted and acknowledged. Restore the log; if it is lost, empty the data directory and start with \
+                 another CLUSTER_NODE_ID",
+                wal.display()
+            ),
+        });
+    }
     let snapshots = SnapshotStore::open(seams.disk.clone(), identity.snapshot_directory()).await;
     let snapshots = snapshots.map_err(|e| StartError::State { reason: e.to_string() })?;
 
