@@ -1,9 +1,10 @@
 //! What a scene can expect of the world. Every expectation has a time within which it must come true.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ha_cluster::{Cluster, LeaveError, NodeId, TransferError};
-use std::sync::{Arc, Mutex, PoisonError};
+use rand::RngExt as _;
 
 use super::history::Answer;
 use super::{Name, Who, World};
@@ -15,12 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const HEALING: Duration = Duration::from_secs(60);
 
 /// Whole and broken seconds, for scenes.
-pub fn secs(seconds: u64) -> Duration {
+pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// Milliseconds, for scenes.
-pub fn ms(millis: u64) -> Duration {
+pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -42,6 +43,12 @@ impl World {
         while self.now() < until {
             self.step();
         }
+    }
+
+    /// Lets some time pass, by chance, at most this long.
+    pub fn run_up_to(&mut self, longest: Duration) {
+        let share = self.rng.random_range(0.0..=1.0);
+        self.run(longest.mul_f64(share));
     }
 
     /// Lets time pass until something is so; how long it took.
@@ -123,7 +130,9 @@ impl World {
     /// When it does not become so.
     pub fn expect_voters(&mut self, who: impl Who) {
         let voters = who.among(self).into_iter().collect();
-        let sees = |world: &Self| world.seen.values().all(|seen| !seen.up || seen.stopped || seen.voters == voters);
+        let sees = |world: &Self| {
+            world.names().iter().map(|name| world.seen(*name)).all(|seen| !seen.up || seen.stopped || seen.voters == voters)
+        };
         self.expect(&format!("the voters are {voters:?}"), HEALING, sees);
     }
 
@@ -137,6 +146,49 @@ impl World {
             !counts || (seen.leader == Some(leader) && seen.term == term && seen.live)
         };
         self.names().iter().all(follows).then_some(leader)
+    }
+
+    /// A leader, and a node with data that follows it.
+    ///
+    /// # Panics
+    ///
+    /// When there are none in time.
+    pub fn expect_leader_and_follower(&mut self) -> (Name, Name) {
+        let leader = self.expect_leader();
+        let follower = super::AFollower.among(self)[0];
+        (leader, follower)
+    }
+
+    /// No other member sees this node among the voters any more.
+    ///
+    /// # Panics
+    ///
+    /// When it stays.
+    pub fn expect_removed(&mut self, gone: Name) {
+        self.expect(&format!("{gone} is no voter any more"), HEALING, |world| {
+            let others = world.names().into_iter().filter(|name| *name != gone);
+            others.map(|name| world.seen(name)).all(|seen| !seen.up || !seen.voters.contains(&gone))
+        });
+    }
+
+    /// Has nodes that do not take part any more, or do not run, started by whoever runs them.
+    pub fn revive(&mut self, who: impl Who) {
+        for name in who.among(self) {
+            if self.seen(name).stopped {
+                self.kill(name);
+            }
+            self.restart(name);
+        }
+    }
+
+    /// The highest term of any node that runs.
+    pub fn highest_term(&self) -> u64 {
+        self.highest_term_among(&self.names())
+    }
+
+    /// The highest term of some nodes that run.
+    pub fn highest_term_among(&self, names: &[Name]) -> u64 {
+        names.iter().map(|name| self.seen(*name)).filter(|seen| seen.up).map(|seen| seen.term).max().unwrap_or(0)
     }
 
     fn highest_term_led(&self) -> u64 {
@@ -254,14 +306,11 @@ impl World {
         self.set_latency(Duration::from_millis(5));
         for name in all.clone() {
             self.hosts[&name].disk.stall_until(Duration::ZERO);
-            self.hosts[&name].disk.files().set_capacity(None);
             self.hosts[&name].clock.set_drift(0);
+            self.set_disk_full(name, false);
             if self.seen(name).stopped {
                 // A node that has stopped for a fault of its disk is restarted by whoever runs it.
                 self.kill(name);
-            }
-            if let Some(host) = self.hosts.get_mut(&name) {
-                host.disk_fault = false;
             }
         }
         self.restart(all);
@@ -306,7 +355,8 @@ impl World {
 
     fn is_converged(&self) -> bool {
         let counts = |seen: &&super::invariants::Seen| seen.up && !seen.stopped && seen.cluster.is_some();
-        let mut states = self.seen.values().filter(counts);
+        let names = self.names();
+        let mut states = names.iter().map(|name| self.seen(*name)).filter(counts);
         let Some(first) = states.next() else { return false };
         let same = |seen: &super::invariants::Seen| {
             seen.epoch == first.epoch && (seen.witness || first.witness || seen.entries == first.entries)

@@ -66,6 +66,17 @@ impl World {
         }
     }
 
+    /// Kills nodes for good: they belong to the cluster no more.
+    pub fn dismiss(&mut self, who: impl Who) {
+        let names = who.among(self);
+        self.kill(names.clone());
+        for name in names {
+            if let Some(host) = self.hosts.get_mut(&name) {
+                host.dismissed = true;
+            }
+        }
+    }
+
     /// Starts nodes that do not run, with the data they had.
     pub fn restart(&mut self, who: impl Who) {
         for name in who.among(self) {
@@ -196,7 +207,10 @@ impl World {
     pub fn fail_next_sync(&mut self, who: impl Who) {
         for name in who.among(self) {
             self.act(format_args!("the next sync of {name} fails"));
-            self.change_disk(name, true, |disk| disk.files().fail(Operation::Sync, 1, ErrorKind::Other));
+            if let Some(host) = self.hosts.get_mut(&name) {
+                host.disk.files().fail(Operation::Sync, 1, ErrorKind::Other);
+                host.sync_fails = true;
+            }
         }
     }
 
@@ -204,7 +218,7 @@ impl World {
     pub fn fill_disk(&mut self, who: impl Who) {
         for name in who.among(self) {
             self.act(format_args!("the disk of {name} is full"));
-            self.change_disk(name, true, |disk| disk.files().set_capacity(Some(0)));
+            self.set_disk_full(name, true);
         }
     }
 
@@ -212,14 +226,14 @@ impl World {
     pub fn empty_disk(&mut self, who: impl Who) {
         for name in who.among(self) {
             self.act(format_args!("the disk of {name} has space again"));
-            self.change_disk(name, false, |disk| disk.files().set_capacity(None));
+            self.set_disk_full(name, false);
         }
     }
 
-    fn change_disk(&mut self, name: Name, fault: bool, change: impl FnOnce(&SimDisk)) {
+    pub(super) fn set_disk_full(&mut self, name: Name, full: bool) {
         if let Some(host) = self.hosts.get_mut(&name) {
-            change(&host.disk);
-            host.disk_fault = fault;
+            host.disk.files().set_capacity(full.then_some(0));
+            host.disk_is_full = full;
         }
     }
 

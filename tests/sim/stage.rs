@@ -44,15 +44,13 @@ pub fn play(scene: &Scene, settings: Settings) -> Report {
         text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
     });
     let (gap, at) = world.history.lock().longest_write_gap(Duration::ZERO, world.now());
+    let requests = world.history.lock().all().len();
+    let writes = world.acknowledged_writes();
     Report {
         failure,
         simulated: world.now(),
         fingerprint: world.trace.fingerprint(),
         last_lines: world.trace.last_lines(),
-        load: format!(
-            "{} requests, {} writes acknowledged, longest gap {gap:?} from {at:?}",
-            world.history.lock().all().len(),
-            world.acknowledged_writes()
-        ),
+        load: format!("{requests} requests, {writes} writes acknowledged, longest gap {gap:?} from {at:?}"),
     }
 }

@@ -72,8 +72,11 @@ pub(super) struct Host {
     pub(super) disk: SimDisk,
     pub(super) clock: SimClock,
     pub(super) machine: Machine,
-    /// A fault of the disk that may keep the node from taking part.
-    pub(super) disk_fault: bool,
+    /// A sync of this life was made to fail.
+    pub(super) sync_fails: bool,
+    pub(super) disk_is_full: bool,
+    /// It belongs to the cluster no more: nothing is expected of it, and it is not started again.
+    pub(super) dismissed: bool,
     /// What was last shown, and what it was read from.
     shown: Option<Arc<View>>,
     line: String,
@@ -156,7 +159,9 @@ impl World {
             disk: SimDisk::new(self.trace.clone(), Mutant::honesty(self.settings.mutant)),
             clock: SimClock::new(self.trace.clone()),
             machine: Machine::Up,
-            disk_fault: false,
+            sync_fails: false,
+            disk_is_full: false,
+            dismissed: false,
             shown: None,
             line: String::new(),
         };
@@ -196,6 +201,7 @@ impl World {
             trace: self.trace.clone(),
         });
         host.machine = Machine::Up;
+        host.sync_fails = false;
         host.shown = None;
         self.network.set_machine(name, Machine::Up);
         if let Some(seen) = self.seen.get_mut(&name) {
@@ -217,9 +223,9 @@ impl World {
         self.sim.elapsed()
     }
 
-    /// Every node that was ever started.
+    /// Every node that was ever started, and was not dismissed.
     pub fn names(&self) -> Vec<Name> {
-        self.hosts.keys().copied().collect()
+        self.hosts.iter().filter(|(_, host)| !host.dismissed).map(|(name, _)| *name).collect()
     }
 
     /// What a node shows.
@@ -241,6 +247,11 @@ impl World {
     pub fn leader(&self) -> Option<Name> {
         let leading = self.seen.iter().filter(|(_, seen)| seen.up && seen.leads && seen.live);
         leading.max_by_key(|(_, seen)| seen.term).map(|(name, _)| *name)
+    }
+
+    /// A number below a bound, by chance.
+    pub fn rng_below(&mut self, bound: usize) -> usize {
+        self.rng.random_range(0..bound.max(1))
     }
 
     /// The timers of the cast.
@@ -299,7 +310,7 @@ impl World {
             let Some(seen) = self.seen.get_mut(name) else { continue };
             let vitals = host.body.lock();
             seen.up = host.machine == Machine::Up && vitals.handles.is_some();
-            seen.hampered = host.disk_fault || host.disk.is_stalled();
+            seen.hampered = host.sync_fails || host.disk_is_full || host.disk.is_stalled();
             seen.tasks = vitals.tasks;
             let Some(handles) = &vitals.handles else { continue };
             handles.ledger.read_local(|ledger| {
@@ -324,7 +335,7 @@ impl World {
 
     /// Ends the hosts of nodes that ended by themselves, as the end of a process does.
     fn bury(&mut self) {
-        for name in self.names() {
+        for name in self.hosts.keys().copied().collect::<Vec<_>>() {
             let ended = self.hosts[&name].body.lock().ended.take();
             if let Some(reason) = ended {
                 self.act(format_args!("{name} ended by itself: {reason}"));

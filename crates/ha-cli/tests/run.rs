@@ -37,6 +37,71 @@ fn it_says_who_it_is_answers_and_ends_in_order() {
     }
 }
 
+/// A node that is its own cluster.
+fn single(data: &tempfile::TempDir) -> std::process::Command {
+    let mut command = ha(&["run", "--preset", "development", "--profile", "lan"]);
+    for setting in ["HTTP_PORT=0", "CLUSTER_PORT=0", "CLUSTER_ADDRESS=127.0.0.1", "CLUSTER_NODE_ID=node-1"] {
+        command.args(["--set", setting]);
+    }
+    command.env("HA_DATA_DIR", data.path());
+    command
+}
+
+/// Most memory that an idle node may hold, code aside: an unoptimized build has far more code than a user's.
+const IDLE_MEMORY_KIB_MAX: u64 = 10 * 1024;
+
+#[test]
+fn a_node_that_is_its_own_cluster_leads_takes_little_memory_and_comes_back() {
+    let data = tempfile::tempdir().unwrap();
+    for life in 1..=2 {
+        let mut node = Running::start(single(&data));
+        let url = node.url();
+        node.wait_for("node-1 leads in term");
+        node.wait_for("holds its node lease");
+        let ended = end(ha(&["status", "--url", &url, "--json"]));
+        let status: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!(
+            (&status["state"], &status["leader_node"], &status["incarnation"]),
+            (&"healthy".into(), &"node-1".into(), &life.into()),
+            "{status}"
+        );
+        assert_eq!(end(ha(&["leader", "--url", &url])).out.split(' ').next(), Some("node-1"));
+        assert!(node.memory_kib() < IDLE_MEMORY_KIB_MAX, "{} KiB", node.memory_kib());
+        node.signal(Signal::TERM);
+        assert_eq!(node.end().code, Some(0));
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_its_option() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = Running::start(single(&data));
+    node.url();
+    let (_listener, port) = taken_port();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let foreign = tempfile::tempdir().unwrap();
+    std::fs::write(foreign.path().join("holiday.txt"), "sun").unwrap();
+    for (directory, setting, named) in [
+        (&data, "CLUSTER_PORT=0", "stop that one first, or choose another directory (HA_DATA_DIR)".to_owned()),
+        (&elsewhere, &format!("CLUSTER_PORT={port}"), format!("127.0.0.1:{port}")),
+        (&elsewhere, &format!("CLUSTER_PORT={port}"), "stop it, or set CLUSTER_PORT".to_owned()),
+        (&foreign, "CLUSTER_PORT=0", "holiday.txt. Choose an empty directory (HA_DATA_DIR)".to_owned()),
+    ] {
+        let mut command = single(directory);
+        command.args(["--set", setting]);
+        let ended = end(command);
+        assert_eq!(ended.code, Some(1), "{}", ended.err);
+        let last = ended.err.lines().last().unwrap();
+        assert!(last.starts_with("ha: ") && last.contains(&named), "{named:?} is not in {last:?}");
+    }
+    node.signal(Signal::TERM);
+    assert_eq!(node.end().code, Some(0));
+    let mut command = single(&data);
+    command.args(["--set", "CLUSTER_NODE_ID=node-2"]);
+    let ended = end(command);
+    assert!(ended.code == Some(1) && ended.err.ends_with("(CLUSTER_NODE_ID, HA_DATA_DIR)\n"), "{}", ended.err);
+}
+
 #[test]
 fn an_http_port_in_use_is_named_and_nothing_is_written() {
     let (_listener, port) = taken_port();

@@ -39,6 +39,18 @@ async fn each_view_has_its_status_codes() {
 }
 
 #[tokio::test]
+async fn a_leader_without_its_lease_claims_nothing() {
+    let stage = stage(healthy()).await;
+    stage.puppet.lease.send_replace(false);
+    assert_eq!(codes(&stage).await, [503, 200, 503, 503, 503]);
+    assert_eq!(stage.caller.get("/v1/cluster/leader").await.status, 503);
+    assert_eq!(stage.caller.get("/v1/cluster").await.json()["state"], "no_quorum");
+    // To follow takes no lease.
+    stage.puppet.show(follower());
+    assert_eq!(codes(&stage).await, [200, 200, 200, 503, 200]);
+}
+
+#[tokio::test]
 async fn the_document_says_why() {
     let stage = stage(healthy()).await;
     for (view, expected) in [

@@ -1,6 +1,7 @@
 //! What a request costs: `ask` over loopback TCP, beside a ping-pong of the same bytes over a bare tokio socket.
 //!
-//! Client and server have a runtime each, as two processes would. The median of all round trips is printed too.
+//! Client and server have a runtime each, as two processes would. The median of all round trips is printed too. Then
+//! the same with many askers at once, and the time of one MiB in a stream of frames.
 
 #![allow(missing_docs, reason = "criterion makes the entry point")]
 
@@ -54,8 +55,11 @@ impl Handler for Echo {
         Box::pin(async { Ok(body) })
     }
 
-    fn opened(&self, _from: &Peer, _service: Service, _frames: FrameStream) -> BoxFuture<'static, ()> {
-        Box::pin(async {})
+    fn opened(&self, _from: &Peer, _service: Service, mut frames: FrameStream) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            while frames.receiver.recv().await.is_some() {}
+            let _ = frames.sender.send(Bytes::from_static(b"done")).await;
+        })
     }
 }
 
@@ -153,6 +157,37 @@ fn round_trip(criterion: &mut Criterion) {
         });
     });
     report("ask", trips);
+
+    group.bench_function("ask_by_64_at_once", |bencher| {
+        bencher.iter_custom(|count| {
+            let (near, to) = (near.clone(), to.clone());
+            let began = Instant::now();
+            client.block_on(async {
+                let askers = (0..64).map(|_| {
+                    let (near, to) = (near.clone(), to.clone());
+                    client.spawn(async move { ask_all(&near, &to, &mut Vec::new(), count.div_ceil(64)).await })
+                });
+                futures::future::join_all(askers).await
+            });
+            began.elapsed()
+        });
+    });
+    group.bench_function("stream_one_mib", |bencher| {
+        bencher.iter_custom(|count| {
+            let (near, to) = (near.clone(), to.clone());
+            client.block_on(async {
+                let mut stream = near.open(&to, Lane::Bulk(0), Service(2)).await.expect("a stream");
+                let frame = Bytes::from(vec![7; 64 * 1024]);
+                let began = Instant::now();
+                for _ in 0..count * 16 {
+                    stream.sender.send(frame.clone()).await.expect("an open stream");
+                }
+                drop(stream.sender);
+                assert_eq!(stream.receiver.recv().await.as_deref(), Some(&b"done"[..]));
+                began.elapsed()
+            })
+        });
+    });
     group.finish();
 }
 

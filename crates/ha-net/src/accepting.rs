@@ -1,6 +1,7 @@
 //! The listening side: greets those who come, a bounded number at a time.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +9,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::Lane;
-use crate::connection::Side;
+use crate::connection::driver::Driver;
+use crate::connection::{Connection, Side};
 use crate::limits::{ACCEPT_RETRY_WAIT_MAX, ACCEPT_RETRY_WAIT_MIN, HALF_OPEN_MAX};
 use crate::shared::Shared;
 use crate::sync::lock;
@@ -33,6 +35,8 @@ pub(crate) async fn accept_all(shared: Arc<Shared>, mut listener: Box<dyn Listen
                 wait = ACCEPT_RETRY_WAIT_MIN;
                 half_open.greet(&shared, number, socket, from);
             }
+            // That one connection was gone before it could be taken.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
                 // Such as no file descriptors left: trying again at once would only burn the processor.
                 shared.warn(&shared.local_addr.into(), &format_args!("accepting failed: {error}"));
@@ -68,12 +72,23 @@ impl HalfOpen {
     }
 }
 
+/// A peer that dials us is alive: waiting any longer to dial it back gains nothing, and whatever its former life left
+/// behind is over, even where no reset has told.
+fn seen(shared: &Shared, connection: &Connection) {
+    let node_id = &connection.peer.node_id;
+    let newest = connection.peer.incarnation;
+    for older in shared.registry.of(node_id) {
+        older.compare(newest);
+    }
+    shared.peers.seen(node_id);
+}
+
 async fn admit<T>(
     shared: &Arc<Shared>,
     socket: Box<dyn Socket>,
     from: SocketAddr,
     leave_table: impl FnOnce() -> T,
-) -> Option<crate::connection::driver::Driver> {
+) -> Option<Driver> {
     let greeter = shared.greeter();
     let greeting = timeout(shared.config.connect_timeout, greeter.accept(socket, || shared.registry.has_room()));
     let greeted = tokio::select! {
@@ -95,8 +110,7 @@ async fn admit<T>(
     };
     let (connection, driver) = shared.admit(greeted, Side::Accepted).ok()?;
     if connection.lane == Lane::Control {
-        // Whoever dials us is alive, so that waiting any longer to dial it back gains nothing.
-        shared.peers.seen(&connection.peer.node_id);
+        seen(shared, &connection);
     }
     Some(driver)
 }

@@ -108,3 +108,37 @@ pub enum AddressError {
         text: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn hosts_names_and_brackets() {
+        for text in ["node-1:7946", "10.0.0.1:1", "[::1]:65535", "[fe80::1%eth0]:7"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        assert_eq!("[::1]:7".parse::<Address>().unwrap(), Address::new("::1", 7).unwrap());
+        assert_eq!(Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 9))).to_string(), "127.0.0.1:9");
+    }
+
+    #[test]
+    fn what_cannot_be_dialled_is_an_error() {
+        for text in ["", "host", "host:", "host:65536", "host:-1", ":7", "[]:7", "a b:7", "a/b:7"] {
+            assert!(text.parse::<Address>().is_err(), "{text:?}");
+        }
+        assert!(matches!("::1:7".parse::<Address>(), Err(AddressError::Brackets { .. })));
+        assert!(Address::new("x".repeat(256), 7).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_address_that_comes_back_or_an_error(text in ".{0,40}") {
+            if let Ok(address) = text.parse::<Address>() {
+                prop_assert_eq!(address.to_string().parse::<Address>(), Ok(address));
+            }
+        }
+    }
+}

@@ -17,7 +17,7 @@ use futures::task::AtomicWaker;
 use tokio::sync::watch;
 
 use crate::codec::frame::{Header, Kind, Outgoing};
-use crate::{AskError, FrameStream, Introduction, Lane, Peer, Service};
+use crate::{AskError, FrameStream, Incarnation, Introduction, Lane, Peer, Service};
 
 use outbox::Outbox;
 use requests::Requests;
@@ -42,8 +42,10 @@ pub(crate) struct Connection {
     served: Served,
     streams: Streams,
     ids: AtomicU64,
-    /// Somebody wants this connection to end in good order, for this reason.
+    /// Somebody wants this connection to end in good order.
     leaving: AtomicBool,
+    /// A newer life of the peer has been seen, so that nobody is at the other end any more.
+    outlived: AtomicBool,
     task: AtomicWaker,
     ended: watch::Sender<Option<Ended>>,
 }
@@ -66,6 +68,9 @@ pub(crate) enum Ended {
     /// The stream of bytes ended inside a frame: the peer died while it wrote, or something damaged the stream.
     #[error("the connection was cut inside a frame")]
     Truncated,
+    /// The peer has been started again since.
+    #[error("the peer has been started again")]
+    Outlived,
     /// Nothing came, or nothing could be sent, for too long.
     #[error("the peer was silent for too long")]
     Silent,
@@ -75,9 +80,9 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// The end of a process looks like this from here.
+    /// The end of a process looks like this from here, so that dialling again at once tells more.
     pub(crate) fn is_abrupt(&self) -> bool {
-        matches!(self, Self::Closed | Self::Failed { .. } | Self::Truncated)
+        matches!(self, Self::Closed | Self::Failed { .. } | Self::Truncated | Self::Outlived)
     }
 
     fn failed(error: &io::Error) -> Self {
@@ -103,6 +108,7 @@ impl Connection {
             streams: Streams::default(),
             ids: AtomicU64::new(1),
             leaving: AtomicBool::new(false),
+            outlived: AtomicBool::new(false),
             task: AtomicWaker::new(),
             ended: watch::Sender::new(None),
         })
@@ -135,6 +141,14 @@ impl Connection {
     pub(crate) fn leave(&self) {
         if !self.leaving.swap(true, Ordering::AcqRel) {
             self.outbox.close_with(Outgoing::bare(Header::plain(Kind::Goodbye)));
+            self.task.wake();
+        }
+    }
+
+    /// Ends this connection at once if a newer life of its peer than the one that made it has been seen.
+    pub(crate) fn compare(&self, newest: Incarnation) {
+        if self.peer.incarnation < newest {
+            self.outlived.store(true, Ordering::Release);
             self.task.wake();
         }
     }

@@ -56,6 +56,7 @@ pub(crate) async fn keep(target: Arc<Target>, number: usize, shared: Arc<Shared>
         target: &target,
         link,
         shared: &shared,
+        short_lives: 0,
         lost: None,
     };
     tokio::select! {
@@ -77,6 +78,8 @@ struct Keeper<'a> {
     link: &'a Link,
     shared: &'a Arc<Shared>,
     backoff: Backoff,
+    /// Connections in a row that ended soon after they began.
+    short_lives: u32,
     lost: Option<Lost>,
 }
 
@@ -136,8 +139,10 @@ impl Keeper<'_> {
         self.report(PeerEvent::Up(connection.peer.clone()));
         let ended = self.until_ended(connection).await;
         self.link.set_down();
-        // A peer that takes connections only to drop them is dialled ever more slowly.
-        if began.elapsed() >= REDIAL_WAIT_MAX {
+        // The first loss is answered at once, but a peer that takes connections only to drop them is dialled ever more
+        // slowly.
+        self.short_lives = if began.elapsed() < REDIAL_WAIT_MAX { self.short_lives.saturating_add(1) } else { 0 };
+        if self.short_lives <= 1 {
             self.backoff.reset();
         }
         let peer = connection.peer.clone();

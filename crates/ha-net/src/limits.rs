@@ -93,6 +93,9 @@ pub(crate) const GOODBYE_WAIT_MAX: Duration = Duration::from_millis(500);
 pub(crate) const ACCEPT_RETRY_WAIT_MIN: Duration = Duration::from_millis(10);
 /// Longest wait after a failed accept.
 pub(crate) const ACCEPT_RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Names looked up at once in this process. The system's resolver may block for many seconds, and the threads that
+/// wait for it are those that disk operations need too.
+pub(crate) const LOOKUPS_MAX: usize = 16;
 /// How long a dial waits for one address of a host before it tries the next one beside it.
 pub(crate) const NEXT_ADDRESS_WAIT: Duration = Duration::from_millis(200);
 /// Warnings about misbehaving peers per second; more are counted, not written.

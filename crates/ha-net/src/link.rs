@@ -145,3 +145,23 @@ impl Waiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Side;
+    use crate::greeting::tests::offer_of;
+
+    #[tokio::test]
+    async fn an_offer_of_the_same_life_is_no_reason_to_change() {
+        let link = Link::new(Lane::Control);
+        let connection = Connection::new(offer_of(1).await.introduction().clone(), Lane::Control, Side::Dialled);
+        assert!(!link.has_better_offer(&connection));
+        link.offer(offer_of(1).await);
+        assert!(!link.has_better_offer(&connection));
+        assert!(link.take_offer().is_none());
+        link.offer(offer_of(2).await);
+        assert!(link.has_better_offer(&connection));
+        assert!(link.take_offer().is_some());
+    }
+}

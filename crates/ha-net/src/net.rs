@@ -214,7 +214,7 @@ impl Net {
     /// Forgets a node and closes its connections, those that it dialled too.
     pub fn forget(&self, node: &NodeId) {
         self.shared().peers.forget(node);
-        for connection in self.shared().registry.accepted_from(node) {
+        for connection in self.shared().registry.of(node) {
             connection.leave();
         }
     }

@@ -48,6 +48,14 @@ impl TryFrom<String> for NodeId {
     }
 }
 
+/// Numbered nodes, for suites that know nodes by number.
+#[cfg(any(test, feature = "testing"))]
+impl From<u64> for NodeId {
+    fn from(number: u64) -> Self {
+        Self(format!("node-{number}").into())
+    }
+}
+
 impl From<NodeId> for String {
     fn from(id: NodeId) -> Self {
         id.0.as_ref().to_owned()
@@ -85,4 +93,28 @@ pub enum NodeIdError {
         /// The first one found.
         found: char,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_are_ids() {
+        for text in ["a", "node-1.eu_west", &"x".repeat(NODE_ID_BYTES_MAX)] {
+            assert_eq!(text.parse::<NodeId>().unwrap().as_str(), text);
+        }
+        assert_eq!("".parse::<NodeId>(), Err(NodeIdError::Empty));
+        assert_eq!("a b".parse::<NodeId>(), Err(NodeIdError::Character { found: ' ' }));
+        assert_eq!("ä".parse::<NodeId>(), Err(NodeIdError::Character { found: 'ä' }));
+        let long = "x".repeat(NODE_ID_BYTES_MAX + 1);
+        assert_eq!(long.parse::<NodeId>(), Err(NodeIdError::TooLong { bytes: NODE_ID_BYTES_MAX + 1 }));
+    }
+
+    #[test]
+    fn ids_are_ordered_as_text() {
+        let id = |text: &str| text.parse::<NodeId>().unwrap();
+        assert!(id("a") < id("b") && id("a-10") < id("a-9"));
+        assert_eq!(format!("{:>4}|{:?}", id("n1"), id("n1")), "  n1|n1");
+    }
 }

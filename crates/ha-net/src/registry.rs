@@ -64,9 +64,9 @@ impl Registry {
         }
     }
 
-    /// The connections that one node has dialled to this one.
-    pub(crate) fn accepted_from(&self, node_id: &NodeId) -> Vec<Arc<Connection>> {
-        let from = (node_id.clone(), true, Lane::Control);
+    /// The connections to and from one node.
+    pub(crate) fn of(&self, node_id: &NodeId) -> Vec<Arc<Connection>> {
+        let from = (node_id.clone(), false, Lane::Control);
         let to = (node_id.clone(), true, Lane::Bulk(u8::MAX));
         lock(&self.0).connections.range(from..=to).map(|(_, connection)| Arc::clone(connection)).collect()
     }

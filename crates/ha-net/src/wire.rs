@@ -20,8 +20,8 @@ pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Socket for T {}
 
-/// Dials and listens. Implemented by TCP, by memory, and by the simulator; [`conformance`](crate::wire) is what all of
-/// them have in common.
+/// Dials and listens. Implemented by TCP, by memory, and by the simulator; the module `conformance` (feature
+/// `testing`) is what all of them have in common.
 pub trait Wire: Send + Sync + 'static {
     /// Connects to the first address of that host that answers. Without a deadline of its own. When nobody listens
     /// there, the error is of kind `ConnectionRefused`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use ha_cluster::{Cluster, ClusterInfo, Event, Member, Node, NodeId, TransferError, View};
+use ha_cluster::{Cluster, ClusterInfo, Event, Member, MemberRole, Node, NodeId, TransferError, View};
 use ha_net::Traffic;
 use tokio::sync::{broadcast, watch};
 
@@ -16,10 +16,12 @@ pub trait ClusterSeat: Send + Sync + 'static {
     /// What happens from now on.
     fn events(&self) -> broadcast::Receiver<Event>;
 
-    /// What has gone between this node and others, where it is counted.
-    fn traffic(&self) -> Option<Traffic> {
-        None
-    }
+    /// Whether this node holds its lease at this instant, whatever the view says: asked of the clock, so that a process
+    /// that was frozen answers rightly before it has caught up.
+    fn holds_lease(&self) -> bool;
+
+    /// What has gone between this node and others; `None` where there is no network.
+    fn traffic(&self) -> Option<Traffic>;
 
     /// See [`Cluster::transfer_leader`].
     fn transfer_leader(&self, to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>>;
@@ -35,6 +37,14 @@ impl ClusterSeat for Cluster {
 
     fn events(&self) -> broadcast::Receiver<Event> {
         Cluster::events(self)
+    }
+
+    fn holds_lease(&self) -> bool {
+        self.lease().is_held()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(Cluster::traffic(self))
     }
 
     fn transfer_leader(&self, to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>> {
@@ -77,7 +87,7 @@ impl ClusterHandle {
 
     /// The cluster at a glance.
     pub fn info(&self) -> ClusterInfo {
-        self.view.borrow().info()
+        self.view().info()
     }
 
     /// The leader, if one is known.
@@ -91,8 +101,15 @@ impl ClusterHandle {
     }
 
     /// Everything this node knows at this moment.
+    ///
+    /// A leader without its node lease does not call itself live here: the view that is followed is as old as the last
+    /// thing that happened, and a leader that was frozen must not claim in its first instant what it has lost.
     pub fn view(&self) -> Arc<View> {
-        self.view.borrow().clone()
+        let view = self.view.borrow().clone();
+        if view.role != Some(MemberRole::Leader) || !view.leader_is_live || self.seat.holds_lease() {
+            return view;
+        }
+        Arc::new(View { leader_is_live: false, ..(*view).clone() })
     }
 
     /// Everything this node knows, to follow.
@@ -105,7 +122,7 @@ impl ClusterHandle {
         self.seat.events()
     }
 
-    /// What has gone between this node and others, counted from its start; `None` where nobody counts.
+    /// What has gone between this node and others, counted from its start; `None` with the cluster off.
     pub fn traffic(&self) -> Option<Traffic> {
         self.seat.traffic()
     }
@@ -134,6 +151,14 @@ impl ClusterSeat for Alone {
 
     fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    fn holds_lease(&self) -> bool {
+        false
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        None
     }
 
     fn transfer_leader(&self, _to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>> {

@@ -32,7 +32,6 @@ mod cluster;
 pub mod document;
 mod node;
 mod rooms;
-mod seams;
 mod settings;
 mod start;
 #[cfg(any(test, feature = "testing"))]

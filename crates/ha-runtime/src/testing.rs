@@ -18,6 +18,8 @@ pub const EVENTS_KEPT: usize = 4;
 pub struct Puppet {
     /// What it shows.
     pub view: watch::Sender<Arc<View>>,
+    /// Whether it holds its node lease.
+    pub lease: watch::Sender<bool>,
     /// What happens.
     pub events: broadcast::Sender<Event>,
     /// How many have begun to follow what happens.
@@ -35,6 +37,7 @@ impl Puppet {
     pub fn new(view: View) -> Arc<Self> {
         Arc::new(Self {
             view: watch::Sender::new(Arc::new(view)),
+            lease: watch::Sender::new(true),
             events: broadcast::Sender::new(EVENTS_KEPT),
             followers: watch::Sender::new(0),
             transfers: Mutex::default(),
@@ -68,6 +71,10 @@ impl ClusterSeat for Puppet {
         let events = self.events.subscribe();
         self.followers.send_modify(|count| *count += 1);
         events
+    }
+
+    fn holds_lease(&self) -> bool {
+        *self.lease.borrow()
     }
 
     fn traffic(&self) -> Option<Traffic> {

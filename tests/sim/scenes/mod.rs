@@ -1,12 +1,53 @@
 //! The plays, by the scenario that each one plays.
 
+mod chaos;
 mod crash;
+mod disks;
+mod formation;
+mod identity;
+mod members;
+mod partition;
+mod strangers;
+mod transfer;
+mod weather;
 
-use super::Scene;
+use super::{Scene, World};
+
+const fn scene(name: &'static str, summary: &'static str, play: fn(&mut World)) -> Scene {
+    Scene { name, summary, play }
+}
 
 /// All of them.
-pub const ALL: &[Scene] = &[Scene {
-    name: "T01",
-    summary: "the leader is killed under load, at any point of its lease, again and again",
-    play: crash::leader_killed_under_load,
-}];
+pub const ALL: &[Scene] = &[
+    scene("T01", "the leader is killed under load, at any point of its lease", crash::leader_killed),
+    scene("T02", "every node is killed at once and restarts in any order", crash::all_killed),
+    scene("T08", "symmetric splits, the leader on either side, with and without a witness", partition::splits),
+    scene("T09", "the leader is isolated from all", partition::leader_isolated),
+    scene("T10", "the leader can send and not receive", partition::leader_deaf),
+    scene("T11", "the leader can receive and not send", partition::leader_mute),
+    scene("T12", "one node is the only bridge between the old leader and the others", partition::bridge),
+    scene("T13", "five nodes in a ring: each hears another majority", partition::ring),
+    scene("T14", "a split in three, healed one link after another", partition::three_way_split),
+    scene("T20", "1 %, 10 % and 30 % of packets are lost", weather::packets_lost),
+    scene("T21", "everything that was sent is sent again, a minute later, by somebody else", strangers::replay),
+    scene("T27", "the disk fills up on a follower, on the leader, on all", disks::full),
+    scene("T28", "a sync fails once", disks::sync_fails),
+    scene("T29", "the disk of the leader stalls for 30 seconds", disks::leader_stalls),
+    scene("T30", "power is lost, and with it what was not synced", disks::power_lost),
+    scene("T31", "power is lost in the middle of a write", disks::torn_writes),
+    scene("T32", "bits flip in the files of a node", disks::bits_flip),
+    scene("T33", "a node comes back with an older copy of its disk", disks::older_copy),
+    scene("T35", "a node comes back with its id and an empty disk", identity::empty_disk),
+    scene("T36", "a removed node comes back and campaigns", identity::removed_node),
+    scene("T39", "leadership is handed to a node that lags, dies or falls silent", transfer::to_the_unfit),
+    scene("T40", "leadership is handed to a node that may not lead", transfer::to_the_ineligible),
+    scene("T43", "members are added and removed amid crashes and cuts", members::replaced_under_fire),
+    scene("T44", "two nodes join at once, and one never catches up", members::learner_left_behind),
+    scene("T49", "seeds are down, wrong, or the node itself", formation::bad_seeds),
+    scene("T50", "all nodes start at the same instant, in bad weather", formation::all_at_once),
+    scene("T53", "random, oversized and truncated frames", strangers::garbage),
+    scene("chaos-3", "every kind of fault at random, three nodes", chaos::three),
+    scene("chaos-5", "every kind of fault at random, five nodes", chaos::five),
+    scene("chaos-w", "every kind of fault at random, two nodes and a witness", chaos::witnessed),
+    scene("deaths", "processes die and machines lose power, one after another", chaos::deaths),
+];

@@ -12,9 +12,9 @@ use tracing_subscriber::prelude::*;
 use crate::failure::Failure;
 use queue::Queue;
 
-/// What is logged when nothing else is asked for: every crate of ha begins with these two letters, and what other
-/// crates tell at `info` matters to their authors.
-const DEFAULT_FILTER: &str = "warn,ha=info";
+/// What is logged when nothing else is asked for: every crate of ha begins with these two letters. What an engine below
+/// warns of, such as a heartbeat that did not arrive, is daily life; ha says what follows from it.
+const DEFAULT_FILTER: &str = "error,ha=info";
 
 /// What to log.
 #[derive(Clone, Debug, clap::Args)]

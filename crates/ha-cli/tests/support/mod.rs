@@ -66,8 +66,11 @@ impl Running {
         Self { child, said: String::new(), lines }
     }
 
-    /// Waits for a line with a text, and returns the line.
+    /// Waits for a line with a text, unless it was said already, and returns the line.
     pub fn wait_for(&mut self, text: &str) -> String {
+        if let Some(line) = self.said.lines().find(|line| line.contains(text)) {
+            return line.to_owned();
+        }
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
                 panic!("{text:?} was not said, but:\n{}", self.said);
@@ -87,6 +90,13 @@ impl Running {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// The anonymous memory that it holds.
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Closes the reading end of its standard error.

@@ -139,6 +139,8 @@ pub(super) struct Driver {
     pub(super) wal: Wal,
     pub(super) wal_failure: watch::Receiver<Option<Arc<str>>>,
     pub(super) stopping: Option<Stopping>,
+    /// How well this node is, in percent, as it tells the others.
+    pub(super) health: u8,
     /// Why this node takes part no more.
     pub(super) failed: Option<String>,
 }
@@ -155,6 +157,7 @@ impl Driver {
             self.meet_on_time().await;
             self.leases_on_time();
             self.campaign_on_time();
+            self.transfer_on_time();
             self.look();
             if self.may_end() {
                 return self.end().await;
@@ -265,6 +268,7 @@ impl Driver {
         self.look_at = now + self.cx.config.heartbeat_interval.min(LOOK_EVERY_MAX);
         let before = std::mem::replace(&mut self.cx.status, self.cx.engine.status());
         self.notice(&before);
+        self.look_at_the_disk();
         self.lead();
         if let Some(due) = self.leading.controller_due().filter(|_| self.cx.status.is_leader()) {
             self.look_at = self.look_at.min(due);

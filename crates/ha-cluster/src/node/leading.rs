@@ -3,42 +3,38 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
-use ha_net::{Fault, Lane, NodeId, Service};
+use ha_net::NodeId;
 use tokio::sync::oneshot;
 
 use super::driver::{Context, Done, Driver};
 use crate::cluster::{LeaveError, TransferError};
 use crate::controller::transfer::{self, Patience, Transfer};
-use crate::controller::{Action, Controller, Facts, Opinion, Seat, Settings, TransferRefusal};
-use crate::gossip::Suffrage;
+use crate::controller::{Action, Controller, Facts, Opinion, Seat, Settings};
 use crate::raft::{ChangeError, PeerRecord, RaftStatus};
 use crate::view::Node;
-use crate::{Config, MemberState, Role, codec, service};
+use crate::{Config, MemberState, Role};
 
 /// Health in percent from which on a node may lead.
 const HEALTHY_PERCENT: u8 = 50;
-/// How long another node may take to carry out what it was asked.
-const ERRAND_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a target may take to catch up before it is asked to lead.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(5);
 /// Removals that wait to be carried out.
-const LEAVING_MAX: usize = 64;
+pub(super) const LEAVING_MAX: usize = 64;
 
-type TransferAnswer = oneshot::Sender<Result<Node, TransferError>>;
-type LeaveAnswer = oneshot::Sender<Result<(), LeaveError>>;
+pub(super) type TransferAnswer = oneshot::Sender<Result<Node, TransferError>>;
+pub(super) type LeaveAnswer = oneshot::Sender<Result<(), LeaveError>>;
 
 pub(super) struct Leading {
-    controller: Controller,
+    pub(super) controller: Controller,
     /// Since when this node leads, in the time of the cores.
     leader_since: Duration,
     /// What is on its way, for the log.
     changing: Option<String>,
-    transfer: Option<(Transfer, Option<TransferAnswer>)>,
-    leaving: BTreeMap<NodeId, Option<LeaveAnswer>>,
+    pub(super) transfer: Option<(Transfer, Option<TransferAnswer>)>,
+    pub(super) leaving: BTreeMap<NodeId, Option<LeaveAnswer>>,
     /// The last reason to do nothing, so that it is said once.
     said: String,
-    patience: Patience,
+    pub(super) patience: Patience,
     /// Whether any leader was known in this life.
     pub(super) had_leader: bool,
 }
@@ -81,7 +77,7 @@ impl Leading {
 
 impl Driver {
     /// Everything that the leader, or the next one, is decided by.
-    fn facts(&self) -> Facts {
+    pub(super) fn facts(&self) -> Facts {
         let cx = &self.cx;
         let status = &cx.status;
         let seat = |node: &NodeId, record: &PeerRecord| Seat {
@@ -192,25 +188,7 @@ impl Driver {
         for node in status.nodes.keys().filter(|n| !before.nodes.contains_key(*n)) {
             self.cx.events.happened("member_added", format!("{node} is a member"));
         }
-        let suffrage =
-            match (status.nodes.contains_key(&self.cx.me.node_id), status.voters.contains(&self.cx.me.node_id)) {
-                (_, true) => Suffrage::Voter,
-                (true, false) => Suffrage::Learner,
-                (false, false) => Suffrage::None,
-            };
-        let traits = crate::gossip::Traits { suffrage, ..self.traits() };
-        self.gossip(crate::gossip::Input::Update(traits));
-    }
-
-    /// What this node tells others about itself.
-    pub(super) fn traits(&self) -> crate::gossip::Traits {
-        crate::gossip::Traits {
-            priority: self.cx.config.priority,
-            role: self.cx.config.role,
-            version: crate::gossip::ProgramVersion::new(env!("CARGO_PKG_VERSION")),
-            suffrage: Suffrage::None,
-            health: 100,
-        }
+        self.tell_traits();
     }
 
     /// Decides what a leader should do now, and begins it.
@@ -347,171 +325,5 @@ impl Driver {
             let what = format!("{node} is at {} now, with priority {}", record.address, record.priority);
             self.change(what, async move { engine.set_record(node, record).await });
         }
-    }
-
-    /// Hands leadership over, here or by asking the leader.
-    pub(super) fn transfer(&mut self, to: Option<NodeId>, answer: TransferAnswer) {
-        if self.cx.status.is_leader() {
-            return self.begin_transfer(to, Some(answer));
-        }
-        self.errand(service::TRANSFER, codec::record(&to), answer, TransferError::NoLeader);
-    }
-
-    /// Removes a member, here or by asking the leader.
-    pub(super) fn remove(&mut self, node: NodeId, answer: LeaveAnswer) {
-        let refuse = |reason: &str| LeaveError::Refused { reason: reason.to_owned() };
-        if !self.cx.status.is_leader() {
-            return self.errand(service::REMOVE, codec::record(&node), answer, refuse("there is no leader now"));
-        }
-        let refusal = if !self.cx.status.nodes.contains_key(&node) {
-            Some(format!("{node} is not a member of this cluster"))
-        } else if let Err(reason) = self.leading.controller.check_removal(&self.facts(), &node) {
-            Some(reason)
-        } else if self.leading.leaving.len() >= LEAVING_MAX {
-            Some("too many removals are on their way".to_owned())
-        } else {
-            None
-        };
-        match refusal {
-            // Whoever asked may have given up.
-            Some(reason) => drop(answer.send(Err(LeaveError::Refused { reason }))),
-            None => drop(self.leading.leaving.insert(node, Some(answer))),
-        }
-        self.look_soon();
-    }
-
-    /// Asks the leader to do something, and passes its answer on.
-    fn errand<T, E>(&self, service: Service, body: Bytes, answer: oneshot::Sender<Result<T, E>>, nobody: E)
-    where
-        T: serde::de::DeserializeOwned + Send + 'static,
-        E: serde::de::DeserializeOwned + Send + 'static,
-    {
-        let Some(leader) = self.cx.status.leader.clone() else {
-            let _ = answer.send(Err(nobody));
-            return;
-        };
-        let net = self.cx.net.clone();
-        self.cx.begin(async move {
-            let told = net.ask(&leader, Lane::Control, service, body, ERRAND_TIMEOUT).await;
-            let result = told.ok().and_then(|told| codec::decode::<Result<T, E>>(&told).ok());
-            let _ = answer.send(result.unwrap_or(Err(nobody)));
-            Done::Nothing
-        });
-    }
-
-    /// Another node asks this one to do something.
-    pub(super) fn asked(
-        &mut self,
-        from: NodeId,
-        service: Service,
-        body: Bytes,
-        answer: oneshot::Sender<Result<Bytes, Fault>>,
-    ) {
-        let fault = |message: String| Err(Fault { message });
-        match service {
-            service::LEASE => return self.renew(from, &body, answer),
-            service::TRANSFER | service::REMOVE if !self.cx.status.is_leader() => {
-                let _ = answer.send(fault("this node does not lead".to_owned()));
-            }
-            service::TRANSFER => match codec::decode::<Option<NodeId>>(&body) {
-                Ok(to) => self.begin_transfer(to, Some(relay(&self.cx, answer))),
-                Err(error) => drop(answer.send(fault(error.to_string()))),
-            },
-            service::REMOVE => match codec::decode::<NodeId>(&body) {
-                Ok(node) => {
-                    let answer = relay(&self.cx, answer);
-                    self.remove(node, answer);
-                }
-                Err(error) => drop(answer.send(fault(error.to_string()))),
-            },
-            other => drop(answer.send(fault(format!("this version has no service {}", other.0)))),
-        }
-    }
-
-    /// Begins a hand-over. Without an answer, it is this node's own decision.
-    pub(super) fn begin_transfer(&mut self, to: Option<NodeId>, answer: Option<TransferAnswer>) {
-        self.cx.status = self.cx.engine.status();
-        let facts = self.facts();
-        match Transfer::new(&facts, to.as_ref(), self.leading.patience) {
-            Ok(transfer) => {
-                self.leading.transfer = Some((transfer, answer));
-                self.step_transfer(transfer::Input::Look);
-            }
-            Err(refusal) => {
-                tracing::info!("leadership stays: {refusal}");
-                if let Some(answer) = answer {
-                    let _ = answer.send(Err(refused(refusal)));
-                }
-            }
-        }
-    }
-
-    /// Moves the hand-over on that is on its way.
-    fn step_transfer(&mut self, input: transfer::Input) {
-        if self.leading.transfer.is_none() {
-            return;
-        }
-        self.cx.status = self.cx.engine.status();
-        let facts = self.facts();
-        let mut out = Vec::new();
-        if let Some((transfer, _)) = &mut self.leading.transfer {
-            transfer.step(&facts, input, &mut out);
-        }
-        for output in out {
-            match output {
-                transfer::Output::Trigger { to, sentence } => {
-                    self.cx.events.happened("leadership_transfer", sentence);
-                    let engine = self.cx.engine.clone();
-                    self.cx.begin(async move {
-                        engine.transfer_to(&to).await;
-                        Done::Nothing
-                    });
-                }
-                transfer::Output::Report(result) => self.report_transfer(result),
-                transfer::Output::Over => self.leading.transfer = None,
-            }
-        }
-    }
-
-    fn report_transfer(&mut self, result: Result<NodeId, String>) {
-        let nodes = &self.cx.status.nodes;
-        let Some((_, answer)) = &mut self.leading.transfer else { return };
-        let result = result.map_err(|reason| TransferError::Failed { reason }).and_then(|node| {
-            let gone = TransferError::NotAMember { node: node.clone() };
-            nodes.get(&node).map(|record| Node::new(node, &record.address)).ok_or(gone)
-        });
-        if let Err(error) = &result {
-            tracing::warn!("{error}");
-        }
-        if let Some(answer) = answer.take() {
-            // Whoever asked may have given up.
-            let _ = answer.send(result);
-        }
-    }
-}
-
-/// Passes a typed answer on as bytes.
-fn relay<T: serde::Serialize + Send + 'static>(
-    cx: &Context,
-    to: oneshot::Sender<Result<Bytes, Fault>>,
-) -> oneshot::Sender<T> {
-    let (answer, answered) = oneshot::channel::<T>();
-    cx.begin(async move {
-        let result = match answered.await {
-            Ok(value) => Ok(codec::record(&value)),
-            Err(_) => Err(Fault { message: "the node is stopping".to_owned() }),
-        };
-        let _ = to.send(result);
-        Done::Nothing
-    });
-    answer
-}
-
-fn refused(refusal: TransferRefusal) -> TransferError {
-    match refusal {
-        TransferRefusal::NotAMember { node } => TransferError::NotAMember { node },
-        TransferRefusal::NotEligible { node, reason } => TransferError::NotEligible { node, reason },
-        TransferRefusal::NotReady { node, reason } => TransferError::NotReady { node, reason },
-        other => TransferError::Failed { reason: other.to_string() },
     }
 }

@@ -5,6 +5,7 @@
 
 mod driver;
 mod electing;
+mod errands;
 mod gate;
 mod inbox;
 mod leading;
@@ -13,6 +14,7 @@ mod meeting;
 mod parting;
 mod start;
 mod view;
+mod vitals;
 
 use ha_net::{Address, Incarnation, NodeId};
 

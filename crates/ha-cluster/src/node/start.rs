@@ -17,12 +17,13 @@ use super::leading::Leading;
 use super::leases::Leases;
 use super::meeting::Meeting;
 use super::view::{self, Facts};
+use super::vitals::{WELL, own_traits};
 use super::{DISK_ID, LEDGER, Me};
 use crate::campaign::{Campaign, Pace, Reluctant};
 use crate::cluster::{ASKS_MAX, Asks, Seams};
 use crate::discovery::{self, Discovery};
 use crate::formation::{self, Formation, Profile, SeedList};
-use crate::gossip::{self, Gossip, ProgramVersion, Suffrage, Traits};
+use crate::gossip::{self, Gossip};
 use crate::identity::{self, Identity, IdentityError};
 use crate::machine::{Host, Machines, OpenSession, Submitter};
 use crate::raft::{Engine, EngineParts};
@@ -188,6 +189,7 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         wal_failure: log.failure(),
         wal: log,
         stopping: None,
+        health: WELL,
         failed: None,
     };
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
@@ -231,13 +233,7 @@ async fn meeting(config: &Config, me: &Me, identity: &Identity, seed: u64) -> Re
         node_id: me.node_id.clone(),
         incarnation: me.incarnation,
         address: me.address.clone(),
-        traits: Traits {
-            priority: config.priority,
-            role: config.role,
-            version: ProgramVersion::new(env!("CARGO_PKG_VERSION")),
-            suffrage: Suffrage::None,
-            health: 100,
-        },
+        traits: own_traits(config),
     };
     let gossip = Gossip::new(gossip::Config::from(config), gossiper, std::time::Duration::ZERO, seed);
     let pace = discovery::Config::from(config);

@@ -2,10 +2,14 @@
 
 mod codec;
 mod config;
+#[cfg(test)]
+mod conformance_tests;
 mod engine;
 mod guard;
 mod log_store;
 mod network;
+#[cfg(test)]
+mod network_tests;
 mod propose;
 mod read;
 mod server;

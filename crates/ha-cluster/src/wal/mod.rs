@@ -97,7 +97,8 @@ pub struct Recovered {
     pub torn: bool,
 }
 
-/// Called once: with `Ok` when everything up to here is durable, else with the reason.
+/// Called once: with `Ok` when everything up to here is durable, else with the reason. It runs between two syncs, so it
+/// should only pass the word on; when it panics, the log fails.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// A log on disk. Cheap to clone; the last clone that is dropped lets the workers finish what is queued, and end.

@@ -21,6 +21,9 @@ use super::{Done, Record, State};
 /// Most bytes that may wait for the disk. More means that it has stalled, and memory must not pay for that.
 pub const QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// About how many bytes go into one sync. Without a limit, the first of a long queue would wait for the last.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
 /// Something to be written.
 pub(super) enum Operation {
     Append(Vec<Record>),
@@ -33,6 +36,10 @@ pub(super) enum Operation {
 }
 
 impl Operation {
+    fn has_ticket(&self) -> bool {
+        !matches!(self, Self::Barrier)
+    }
+
     /// Whether segments may not be needed any more after it.
     pub(super) fn frees(&self) -> bool {
         matches!(self, Self::Cut(_) | Self::Purge(..))
@@ -323,12 +330,25 @@ impl Inner {
 
     fn take(&mut self) -> Batch {
         let committed = mem::take(&mut self.committed_is_new).then(|| self.view.committed.clone()).flatten();
-        Batch {
+        let mut batch = Batch {
             operations: mem::take(&mut self.queue),
             done: mem::take(&mut self.done),
             committed,
             ticket: self.ticket,
+        };
+        if self.queue_bytes > BATCH_BYTES {
+            let mut bytes = 0;
+            let fit = batch.operations.iter().take_while(|operation| {
+                let fits = bytes < BATCH_BYTES;
+                bytes += operation.bytes();
+                fits
+            });
+            let count = fit.count();
+            self.queue = batch.operations.split_off(count);
+            self.done = batch.done.split_off(count);
+            batch.ticket -= self.queue.iter().filter(|operation| operation.has_ticket()).count() as u64;
         }
+        batch
     }
 
     fn state(&self) -> State {

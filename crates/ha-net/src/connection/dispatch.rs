@@ -14,6 +14,7 @@ impl Driver {
         let (header, body) = open(frame).map_err(Ended::violated)?;
         let connection = &self.connection;
         let id = header.id;
+        self.stirred += usize::from(matches!(header.kind, Kind::Ask | Kind::Answer));
         match (header.kind, connection.side) {
             (Kind::Ask, Side::Accepted) => {
                 if connection.serve(&self.shared.handler, header, body).is_err() {

@@ -128,6 +128,11 @@ impl Outbox {
         Poll::Ready(())
     }
 
+    /// How many frames wait.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.state).frames.len()
+    }
+
     /// Takes a last frame and refuses all others from now on.
     pub(crate) fn close_with(&self, last: Outgoing) {
         self.insist(last);

@@ -6,14 +6,18 @@ use std::net::{IpAddr, SocketAddr};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::{Listener, Socket, Wire};
 use crate::Address;
-use crate::limits::NEXT_ADDRESS_WAIT;
+use crate::limits::{LOOKUPS_MAX, NEXT_ADDRESS_WAIT};
 
 /// Connections that the kernel keeps ready to be accepted.
 const BACKLOG: u32 = 1024;
+
+/// One for the process, as the resolver is.
+static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_MAX);
 
 /// TCP of tokio. Names are looked up on tokio's blocking threads, so that a slow resolver delays nothing else.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,7 +54,8 @@ impl Listener for TcpDoor {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Socket>, SocketAddr)>> {
         Box::pin(async move {
             let (stream, from) = self.0.accept().await?;
-            stream.set_nodelay(true)?;
+            // It fails only when the connection is gone already, which reading will tell.
+            let _ = stream.set_nodelay(true);
             Ok((Box::new(stream) as Box<dyn Socket>, from))
         })
     }
@@ -64,7 +69,15 @@ async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    let permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+    let name = host.to_owned();
+    // In a task of its own: whoever gives up does not free the thread that waits for the resolver.
+    let looking = tokio::spawn(async move {
+        let found = tokio::net::lookup_host((name, port)).await.map(Iterator::collect);
+        drop(permit);
+        found
+    });
+    let found: Vec<SocketAddr> = looking.await.map_err(io::Error::other)??;
     if found.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("no address is known for {host}")));
     }

@@ -74,6 +74,20 @@ async fn a_crash_tells_what_left_from_what_did_not() {
 }
 
 #[tokio::test]
+async fn a_process_that_dies_socket_by_socket_has_crashed_too() {
+    let network = MemoryNetwork::new();
+    let mut a = on_memory(&network, "a").start().await;
+    let b = on_memory(&network, "b").start().await;
+    let meddler = Meddler::start(&network, &b.address).await;
+    a.net.learn(&id("b"), &meddler.address);
+    assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
+    assert!(matches!(a.event().await, PeerEvent::Up(_)));
+    // The dial that follows is taken, then cut short; only the one after that is refused.
+    network.crash("b");
+    assert!(matches!(a.event().await, PeerEvent::Crashed(_)));
+}
+
+#[tokio::test]
 async fn a_restarted_peer_is_found_again_with_its_new_life() {
     let network = MemoryNetwork::new();
     let (mut a, b) = pair(&network).await;
@@ -96,6 +110,21 @@ async fn a_reset_alone_is_down_and_up_again() {
     assert!(matches!(a.event().await, PeerEvent::Down(_)));
     assert!(matches!(a.event().await, PeerEvent::Up(_)));
     assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_drops_each_connection_is_not_dialled_in_a_hurry() {
+    let network = MemoryNetwork::new();
+    let (mut a, _b) = pair(&network).await;
+    let began = Instant::now();
+    let mut dials = 0;
+    while began.elapsed() < Duration::from_secs(20) {
+        network.reset("a", "b");
+        while !matches!(a.event().await, PeerEvent::Up(_)) {}
+        dials += 1;
+        assert!(dials < 60, "{dials} dials in {:?}", began.elapsed());
+    }
+    assert!(dials > 15, "{dials} dials in twenty seconds");
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,6 +188,41 @@ async fn a_peer_that_moved_is_reached_at_its_new_place() {
     assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
     a.net.learn(&id("b"), &moved.address);
     assert!(a.events.try_recv().is_err(), "learning what is known changes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_dials_anew_has_lost_its_old_connection() {
+    let network = MemoryNetwork::new();
+    let (_a, b) = pair(&network).await;
+    // Its host is gone without a word, and it is started again elsewhere.
+    network.cut("a", "b");
+    let mut again = Script::new("a", Arc::new(network.host("a2")), "a2");
+    again.incarnation = 2;
+    let again = again.start().await;
+    again.greet(&b).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(b.net.traffic().connections, 1);
+    assert_eq!(again.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_was_started_again_in_silence_is_noticed_when_it_dials() {
+    let network = MemoryNetwork::new();
+    let mut a = on_memory(&network, "a").start().await;
+    let b = on_memory(&network, "b").start().await;
+    let meddler = Meddler::start(&network, &b.address).await;
+    a.net.learn(&id("b"), &meddler.address);
+    assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
+    assert!(matches!(a.event().await, PeerEvent::Up(_)));
+    // Its machine lost power, so that nothing ends the old connection.
+    network.cut("middle", "b");
+    let mut again = Script::new("b", Arc::new(network.host("b2")), "b2");
+    again.incarnation = 2;
+    let again = again.start().await;
+    let began = Instant::now();
+    again.greet(&a).await;
+    assert!(matches!(a.event().await, PeerEvent::Down(peer) if peer.incarnation == Incarnation(1)));
+    assert!(began.elapsed() <= Duration::from_millis(100), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

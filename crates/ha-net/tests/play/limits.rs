@@ -11,6 +11,7 @@ use ha_net::{AskError, Lane, PeerEvent, Service, StreamEnded};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cast::{DEADLINE, HANDED, HELD, MIRROR, MUTE, Node, Script, id, soon};
+use crate::counting::Counting;
 
 const MIB: usize = 1024 * 1024;
 
@@ -34,11 +35,30 @@ async fn a_deadline_ends_both_the_wait_and_the_work() {
     assert!(began.elapsed() < Duration::from_millis(75), "{:?}", began.elapsed());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn the_work_ends_at_the_deadline_also_when_the_asker_cannot_say_so() {
+    let (network, a, mut b) = pair().await;
+    let began = Instant::now();
+    let to = id("b");
+    let asking = a.net.ask(&to, Lane::Control, MUTE, Bytes::new(), Duration::from_millis(70));
+    let cutting = async {
+        while b.asked.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        network.cut("a", "b");
+        soon("the end of the work", b.dropped.recv()).await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(75), "{:?}", began.elapsed());
+    };
+    let (answer, ()) = tokio::join!(asking, cutting);
+    assert!(matches!(answer, Err(AskError::Unknown { .. })), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_is_given_up_ends_the_work() {
+    const LONG: Duration = Duration::from_secs(3600);
     let (_network, a, mut b) = pair().await;
     let (net, asked) = (a.net.clone(), Arc::clone(&b.asked));
-    let asking = tokio::spawn(async move { net.ask(&id("b"), Lane::Bulk(0), MUTE, Bytes::new(), DEADLINE).await });
+    let asking = tokio::spawn(async move { net.ask(&id("b"), Lane::Bulk(0), MUTE, Bytes::new(), LONG).await });
     while asked.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
@@ -179,8 +199,12 @@ async fn a_request_that_still_waits_at_its_deadline_is_taken_back() {
 
 #[tokio::test]
 async fn many_small_messages_share_their_writes() {
-    let (_network, a, mut b) = pair().await;
-    let before = a.net.traffic();
+    let network = MemoryNetwork::new();
+    let (wire_a, wire_b) = (Counting::new(network.host("a")), Counting::new(network.host("b")));
+    let a = Script::new("a", Arc::new(wire_a.clone()), "a").start().await;
+    let mut b = Script::new("b", Arc::new(wire_b.clone()), "b").start().await;
+    a.greet(&b).await;
+    let (before, writes) = (a.net.traffic(), wire_a.writes());
     for _ in 0..500 {
         assert!(a.net.tell(&id("b"), Lane::Control, Service(9), Bytes::from_static(b"0123456789")));
     }
@@ -192,4 +216,28 @@ async fn many_small_messages_share_their_writes() {
     assert_eq!(after.sent_bytes - before.sent_bytes, 500 * 32);
     assert_eq!(b.net.traffic().received_frames, after.sent_frames);
     assert_eq!(b.net.traffic().received_bytes, after.sent_bytes);
+    assert!(wire_a.writes() - writes <= 3, "{} writes", wire_a.writes() - writes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn many_requests_at_once_share_their_writes() {
+    const ASKERS: usize = 64;
+    const ROUNDS: usize = 20;
+    let network = MemoryNetwork::new();
+    let (wire_a, wire_b) = (Counting::new(network.host("a")), Counting::new(network.host("b")));
+    let a = Script::new("a", Arc::new(wire_a.clone()), "a").start().await;
+    let b = Script::new("b", Arc::new(wire_b.clone()), "b").start().await;
+    a.greet(&b).await;
+    let askers = (0..ASKERS).map(|_| {
+        let net = a.net.clone();
+        tokio::spawn(async move {
+            for _ in 0..ROUNDS {
+                net.ask(&id("b"), Lane::Control, MIRROR, Bytes::from_static(b"ab"), DEADLINE).await.unwrap();
+            }
+        })
+    });
+    assert!(futures::future::join_all(askers).await.iter().all(Result::is_ok));
+    let (writes_a, writes_b) = (wire_a.writes(), wire_b.writes());
+    let writes_max = ASKERS * ROUNDS / 4;
+    assert!(writes_a < writes_max && writes_b < writes_max, "{writes_a} writes of requests, {writes_b} of answers");
 }

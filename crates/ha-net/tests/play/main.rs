@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "everything in here is a test")]
 
 mod cast;
+mod counting;
 mod faults;
 mod greetings;
 mod limits;

@@ -13,14 +13,17 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 type Adding = mpsc::UnboundedSender<Vec<u8>>;
+/// Last bytes for the dialling side, and what to do when they are out and the connection is closed.
+type Closing = mpsc::UnboundedSender<(Vec<u8>, Box<dyn FnOnce() + Send>)>;
 
-/// Listens on the host `middle`, and dials the target for each connection that comes.
+/// Listens on the host `middle`, and dials the target for each connection that comes. When that fails, it drops the
+/// connection and listens no more.
 pub struct Meddler {
     pub address: Address,
     /// Bytes that still pass from the dialling side; then the connection is closed.
     pub passes: Arc<AtomicUsize>,
     /// How to add bytes to the newest connection: towards the target, and towards the dialling side.
-    adding: Arc<Mutex<Option<(Adding, Adding)>>>,
+    adding: Arc<Mutex<Option<(Adding, Adding, Closing)>>>,
 }
 
 impl Meddler {
@@ -39,11 +42,24 @@ impl Meddler {
         let target = target.clone();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = wire.dial(&target).await else { continue };
+                let Ok(far) = wire.dial(&target).await else { return };
                 let (to_target, forward) = mpsc::unbounded_channel();
                 let (to_dialler, back) = mpsc::unbounded_channel();
-                *adding.lock().unwrap() = Some((to_target, to_dialler));
-                tokio::spawn(meddle(near, far, Arc::clone(&passes), pause, forward, back));
+                let (closing, mut closed) = mpsc::unbounded_channel();
+                *adding.lock().unwrap() = Some((to_target, to_dialler, closing));
+                let passes = Arc::clone(&passes);
+                tokio::spawn(async move {
+                    let mut near = near;
+                    let last = tokio::select! {
+                        () = meddle(&mut near, far, passes, pause, forward, back) => None,
+                        last = closed.recv() => last,
+                    };
+                    if let Some((bytes, then)) = last {
+                        near.write_all(&bytes).await.unwrap();
+                        drop(near);
+                        then();
+                    }
+                });
             }
         });
         this
@@ -53,13 +69,25 @@ impl Meddler {
         self.adding.lock().unwrap().as_ref().unwrap().0.send(bytes).unwrap();
     }
 
+    /// Sends last bytes to the dialling side and closes the connection, all before that side can run.
+    pub fn close_with(&self, bytes: Vec<u8>, then: impl FnOnce() + Send + 'static) {
+        self.adding
+            .lock()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .2
+            .send((bytes, Box::new(then)))
+            .unwrap_or_else(|_| panic!("closed"));
+    }
+
     pub fn add_to_dialler(&self, bytes: Vec<u8>) {
         self.adding.lock().unwrap().as_ref().unwrap().1.send(bytes).unwrap();
     }
 }
 
 async fn meddle(
-    mut near: Box<dyn Socket>,
+    near: &mut Box<dyn Socket>,
     mut far: Box<dyn Socket>,
     passes: Arc<AtomicUsize>,
     pause: Duration,

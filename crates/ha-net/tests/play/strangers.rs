@@ -1,9 +1,10 @@
 //! Bytes that are not ours: they cost their connection, one line in the log, and nothing else.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,16 +15,20 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
-use crate::cast::{DEADLINE, MIRROR, Node, Script, id, soon};
+use crate::cast::{DEADLINE, MIRROR, MUTE, Node, Script, id, soon};
 use crate::meddler::Meddler;
 
-/// Collects the log of this thread.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What has been logged on this thread.
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
-impl Write for Lines {
+/// Writes to the lines of its thread.
+struct ToThread;
+
+impl Write for ToThread {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LINES.with_borrow_mut(|lines| lines.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -32,20 +37,29 @@ impl Write for Lines {
     }
 }
 
-impl Lines {
-    fn collect(&self) -> tracing::subscriber::DefaultGuard {
-        let lines = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::WARN)
-            .with_ansi(false)
-            .without_time()
-            .with_writer(move || lines.clone())
-            .finish();
-        tracing::subscriber::set_default(subscriber)
+/// The log of this thread, on which all nodes of a test with one run. One subscriber serves all threads, since those
+/// that come and go with tests in parallel lose lines to one another.
+struct Log;
+
+impl Log {
+    fn of_this_thread() -> Self {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::WARN)
+                .with_ansi(false)
+                .without_time()
+                .with_writer(|| ToThread)
+                .finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+        let log = Self;
+        log.take();
+        log
     }
 
     fn take(&self) -> Vec<String> {
-        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        let bytes = LINES.with_borrow_mut(std::mem::take);
         String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
     }
 }
@@ -68,8 +82,7 @@ async fn rest(socket: &mut Box<dyn Socket>) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_first_frame_that_is_no_hello_costs_its_connection_and_one_line() {
-    let lines = Lines::default();
-    let _guard = lines.collect();
+    let log = Log::of_this_thread();
     let network = MemoryNetwork::new();
     let mut b = node(&network, "b").await;
     let too_long = (HELLO_FRAME_BYTES_MAX as u32 + 1).to_be_bytes().to_vec();
@@ -80,7 +93,7 @@ async fn a_first_frame_that_is_no_hello_costs_its_connection_and_one_line() {
         let mut socket = dial(&network, &b.address).await;
         socket.write_all(&first).await.unwrap();
         assert_eq!(rest(&mut socket).await, []);
-        let lines = lines.take();
+        let lines = log.take();
         assert!(lines.len() == 1 && lines[0].contains("WARN"), "{first:?}: {lines:?}");
     }
     assert!(b.events.try_recv().is_err());
@@ -89,8 +102,7 @@ async fn a_first_frame_that_is_no_hello_costs_its_connection_and_one_line() {
 
 #[tokio::test]
 async fn a_flood_of_strangers_writes_few_lines() {
-    let lines = Lines::default();
-    let _guard = lines.collect();
+    let log = Log::of_this_thread();
     let network = MemoryNetwork::new();
     let b = node(&network, "b").await;
     for _ in 0..200 {
@@ -98,7 +110,7 @@ async fn a_flood_of_strangers_writes_few_lines() {
         socket.write_all(&[0; 4]).await.unwrap();
         rest(&mut socket).await;
     }
-    assert!(lines.take().len() <= 50, "rate-limited, also when this takes some seconds");
+    assert!(log.take().len() <= 50, "rate-limited, also when this takes some seconds");
 }
 
 proptest! {
@@ -152,8 +164,7 @@ fn frame(kind: u8, id: u64, body: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_bad_frame_of_an_admitted_peer_costs_its_connection_and_one_line() {
-    let lines = Lines::default();
-    let _guard = lines.collect();
+    let log = Log::of_this_thread();
     let network = MemoryNetwork::new();
     let (mut a, b) = (node(&network, "a").await, node(&network, "b").await);
     let meddler = Meddler::start(&network, &b.address).await;
@@ -174,7 +185,7 @@ async fn a_bad_frame_of_an_admitted_peer_costs_its_connection_and_one_line() {
             meddler.add_to_dialler(bytes)
         }
         assert!(matches!(a.event().await, PeerEvent::Down(_)), "{described}");
-        let lines = lines.take();
+        let lines = log.take();
         assert!(lines.len() == 1 && lines[0].contains("WARN"), "{described}: {lines:?}");
     }
     assert!(matches!(a.event().await, PeerEvent::Up(_)));
@@ -197,6 +208,30 @@ async fn a_frame_about_something_unknown_is_ignored() {
     }
     assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
     assert_eq!(a.net.traffic().connections, 1);
+}
+
+#[tokio::test]
+async fn a_goodbye_is_heard_even_when_writing_fails_before_it_is_read() {
+    let network = MemoryNetwork::new();
+    let (mut a, b) = (node(&network, "a").await, node(&network, "b").await);
+    let meddler = Meddler::start(&network, &b.address).await;
+    a.net.learn(&id("b"), &meddler.address);
+    assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
+    assert!(matches!(a.event().await, PeerEvent::Up(_)));
+    let to = id("b");
+    let asking = a.net.ask(&to, Lane::Control, MUTE, Bytes::new(), DEADLINE);
+    let closing = async {
+        while b.asked.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        let net = a.net.clone();
+        meddler.close_with(frame(12, 0, b""), move || {
+            assert!(net.tell(&id("b"), Lane::Control, Service(9), Bytes::new()));
+        });
+    };
+    let (answer, ()) = tokio::join!(asking, closing);
+    let Err(AskError::Unknown { reason }) = answer else { panic!("{answer:?}") };
+    assert!(reason.contains("goodbye"), "{reason}");
 }
 
 #[tokio::test]
@@ -253,7 +288,10 @@ async fn a_connection_that_is_cut_at_any_byte_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn hundreds_of_silent_connections_keep_nobody_out() {
-    let b = Script::new("b", Arc::new(TcpWire), "127.0.0.1").start().await;
+    let mut script = Script::new("b", Arc::new(TcpWire), "127.0.0.1");
+    // So that it is not the time for a hello that ends them.
+    script.config.connect_timeout = Duration::from_secs(3600);
+    let b = script.start().await;
     let a = Script::new("a", Arc::new(TcpWire), "127.0.0.1").start().await;
     let mut silent = Vec::new();
     for _ in 0..400 {

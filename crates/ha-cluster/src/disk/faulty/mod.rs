@@ -57,6 +57,17 @@ impl FaultyDisk {
         Ok(state)
     }
 
+    /// Ends this life by itself, as [`Self::crash`] does, after so many operations more.
+    pub fn crash_after(&self, operations: u64, survival: Survival) {
+        self.lock().power_cut = Some((operations, survival));
+    }
+
+    /// The disk in its present life, if that of this handle may have ended.
+    #[must_use]
+    pub fn reborn(&self) -> Self {
+        Self { state: self.state.clone(), life: self.lock().life }
+    }
+
     /// Ends this life and returns the disk as the next one finds it.
     #[must_use]
     pub fn crash(&self, survival: Survival) -> Self {

@@ -33,7 +33,7 @@ pub enum Operation {
 /// What is left of the unsynced changes after a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Survival {
-    /// All of them: the process died, the machine did not.
+    /// All of them, and they are still unsynced: the process died, the machine did not.
     All,
     /// None.
     Nothing,
@@ -104,6 +104,8 @@ pub(super) struct State {
     names_unsynced: Vec<NameChange>,
     directories: BTreeSet<PathBuf>,
     faults: Vec<Fault>,
+    /// After so many operations more, this life ends.
+    pub(super) power_cut: Option<(u64, Survival)>,
     counts: BTreeMap<Operation, u64>,
 }
 
@@ -127,6 +129,15 @@ impl State {
     }
 
     pub(super) fn count(&mut self, operation: Operation) -> io::Result<()> {
+        match &mut self.power_cut {
+            Some((0, survival)) => {
+                let survival = *survival;
+                self.crash(survival);
+                return self.check_life(self.life - 1);
+            }
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
         let count = self.counts.entry(operation).or_default();
         *count += 1;
         let at = *count;
@@ -145,6 +156,16 @@ impl State {
     }
 
     pub(super) fn crash(&mut self, survival: Survival) {
+        self.locks.clear();
+        self.faults.clear();
+        self.power_cut = None;
+        self.life += 1;
+        if survival != Survival::All {
+            self.lose_power(survival);
+        }
+    }
+
+    fn lose_power(&mut self, survival: Survival) {
         let mut rng = StdRng::seed_from_u64(if let Survival::Scattered(seed) = survival { seed } else { 0 });
         let names_kept = match survival {
             Survival::Nothing => 0,
@@ -160,9 +181,6 @@ impl State {
         }
         let linked: BTreeSet<u64> = self.names.values().copied().collect();
         self.inodes.retain(|inode, _| linked.contains(inode));
-        self.locks.clear();
-        self.faults.clear();
-        self.life += 1;
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {

@@ -154,3 +154,28 @@ async fn a_closed_log_refuses_and_says_so() {
     assert!(clone.save_hard_state("vote".into()).await.is_err());
     assert_eq!(all(&open(&disk).await).await, [record(1, 1, 10)]);
 }
+
+#[tokio::test]
+async fn a_long_queue_is_synced_in_parts() {
+    let disk = FaultyDisk::default();
+    let wal = open(&disk).await;
+    let payload = Bytes::from(vec![7; 1024 * 1024]);
+    let (sender, mut durable) = futures::channel::mpsc::unbounded();
+    for index in 1..=20 {
+        let (log, sender) = (wal.clone(), sender.clone());
+        let record = Record { index, term: 1, payload: payload.clone() };
+        wal.append(
+            vec![record],
+            Box::new(move |outcome| {
+                outcome.unwrap();
+                sender.unbounded_send(log.state().durable_index).unwrap();
+            }),
+        );
+    }
+    wal.save_hard_state("after all".into()).await.unwrap();
+    let seen: Vec<_> = (0..20).map(|_| durable.try_recv().unwrap().unwrap()).collect();
+    assert_eq!(seen[..8], [8; 8], "the first ones did not wait for the last");
+    assert_eq!(seen[16..], [20; 4]);
+    let wal = open(&disk.crash(Survival::Nothing)).await;
+    assert_eq!(wal.state().last, Some((20, 1)));
+}

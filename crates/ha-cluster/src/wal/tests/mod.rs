@@ -1,9 +1,11 @@
 //! What the log promises, tried on a disk that loses, tears and refuses.
 
 mod basics;
+mod crashes;
 mod faults;
 mod flips;
 mod model;
+mod real;
 mod torn;
 
 use std::path::{Path, PathBuf};

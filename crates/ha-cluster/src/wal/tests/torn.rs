@@ -143,8 +143,7 @@ async fn every_set_of_blocks() {
         assert!((3..10).contains(&blocks.len()), "{blocks:?}");
         for set in 0..1usize << blocks.len() {
             let mut left = torn.old.clone();
-            for (bit, block) in blocks.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1) {
-                let _ = bit;
+            for (_, block) in blocks.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1) {
                 let block = block * BLOCK..((block + 1) * BLOCK).min(left.len());
                 left[block.clone()].copy_from_slice(&torn.new[block]);
             }

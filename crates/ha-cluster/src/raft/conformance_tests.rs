@@ -1,0 +1,42 @@
+//! Openraft's own suite for logs and state machines, on ours; and what its defaults would do to us.
+
+use std::sync::Arc;
+
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
+
+use super::log_store::LogStore;
+use super::state_machine::StateMachine;
+use super::types::{PeerRecord, Types};
+use crate::disk::{Disk, RealDisk};
+use crate::machine::{Host, Machines};
+use crate::snapshot::SnapshotStore;
+use crate::wal::{self, Wal};
+
+impl Default for PeerRecord {
+    fn default() -> Self {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into();
+        Self { address, priority: 100, role: crate::Role::Member, disk: 1 }
+    }
+}
+
+struct Stores;
+
+impl StoreBuilder<Types, LogStore, StateMachine, TempDir> for Stores {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<Types>> {
+        let directory = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        // Small segments, so that the suite crosses from one to the next.
+        let config = wal::Config { segment_bytes: 64 * 1024, ..wal::Config::default() };
+        let (wal, _) = Wal::open(disk.clone(), directory.path().join("log"), config).await.unwrap();
+        let store = SnapshotStore::open(disk.clone(), directory.path().join("snapshots")).await.unwrap();
+        let machine = StateMachine::open(Host::new(Machines::new(), false), store, disk).await.unwrap();
+        Ok((directory, LogStore::new(wal), machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_log_and_state_machine_pass_openrafts_suite() {
+    Suite::test_all(Stores).await.unwrap();
+}
