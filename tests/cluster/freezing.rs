@@ -17,7 +17,7 @@ async fn a_leader_frozen_for_one_lease_ends_in_one_agreed_leader() -> Outcome {
     let mut cluster = LocalCluster::start(Settings::new(3)).await?;
     cluster.wait_formed().await?;
     let leader = cluster.wait_leader().await?;
-    cluster.pause(leader)?;
+    cluster.pause(leader).await?;
     // The length of the freeze is the fault itself: there is nothing to wait for instead.
     sleep(LEASE).await;
     cluster.resume(leader)?;
@@ -43,7 +43,7 @@ async fn a_follower_that_wakes_does_not_depose_the_leader() -> Outcome {
     let leader = cluster.wait_leader().await?;
     let term = cluster.http(leader).health().await?.number("term");
     let follower = leader % 3 + 1;
-    cluster.pause(follower)?;
+    cluster.pause(follower).await?;
     sleep(10 * LEASE).await;
     cluster.resume(follower)?;
     cluster.wait_formed().await?;
@@ -57,7 +57,7 @@ async fn wakes_as_nobody(freeze: Duration) -> Outcome {
     cluster.wait_formed().await?;
     let old = cluster.wait_leader().await?;
     assert_eq!(cluster.http(old).get("/health/primary").await?.status, 200);
-    cluster.pause(old)?;
+    cluster.pause(old).await?;
     sleep(freeze).await;
     let new = cluster.wait_leader_among(&[old % 3 + 1, (old + 1) % 3 + 1]).await?;
 

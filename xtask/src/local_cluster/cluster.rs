@@ -24,6 +24,8 @@ pub const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 pub const LEADER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a node may take to hand over and leave.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a process that was told to stand still is looked at: it does when it is next scheduled.
+const STOP_POLL: Duration = Duration::from_micros(200);
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(15);
 
@@ -164,9 +166,14 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// SIGSTOP.
-    pub fn pause(&mut self, number: usize) -> Result<(), NodeError> {
-        self.node(number).signal(Signal::STOP)
+    /// SIGSTOP; returns once the process stands still.
+    pub async fn pause(&mut self, number: usize) -> Result<(), NodeError> {
+        let node = self.node(number);
+        node.signal(Signal::STOP)?;
+        while node.state() == ProcessState::Running {
+            sleep(STOP_POLL).await;
+        }
+        Ok(())
     }
 
     /// SIGCONT.

@@ -48,7 +48,7 @@ pub(crate) async fn silence(bench: &Bench, report: &mut Report) -> Done {
     for round in 0..bench.rounds {
         let leader = rounds.steady(round).await?;
         let since = now_nanoseconds();
-        rounds.writers.cluster.pause(leader)?;
+        rounds.writers.cluster.pause(leader).await?;
         let gap = rounds.gap_without(leader, since).await;
         rounds.writers.cluster.resume(leader)?;
         sample.add(gap?);

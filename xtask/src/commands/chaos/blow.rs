@@ -39,7 +39,7 @@ impl Blows {
         match self.random.index(4) {
             0 => self.hand_over(writers, victim).await,
             1 => {
-                writers.cluster.pause(victim)?;
+                writers.cluster.pause(victim).await?;
                 self.frozen.insert(victim);
                 Ok(format!("node-{victim} is frozen"))
             }

@@ -1,8 +1,12 @@
 //! What must hold at every look, whatever happens.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use xtask::local_cluster::{LocalCluster, ProcessState};
+
+/// How long a look waits for an answer.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Remembers what nodes said, and what of it cannot be.
 #[derive(Default)]
@@ -19,7 +23,7 @@ impl Watcher {
     pub(crate) async fn look(&mut self, cluster: &LocalCluster) {
         for node in cluster.nodes().iter().filter(|node| node.state() == ProcessState::Running) {
             // A node that is starting or just woken may not answer: silence breaks nothing.
-            let Ok(health) = node.http().health().await else { continue };
+            let Ok(health) = node.http().with_timeout(LOOK_TIMEOUT).health().await else { continue };
             let id = &node.spec.node_id;
             self.one_cluster(id, health.cluster_id());
             if let Some(term) = health.number("term") {
