@@ -131,7 +131,11 @@ impl World {
     pub fn expect_voters(&mut self, who: impl Who) {
         let voters = who.among(self).into_iter().collect();
         let sees = |world: &Self| {
-            world.names().iter().map(|name| world.seen(*name)).all(|seen| !seen.up || seen.stopped || seen.voters == voters)
+            world
+                .names()
+                .iter()
+                .map(|name| world.seen(*name))
+                .all(|seen| !seen.up || seen.stopped || seen.voters == voters)
         };
         self.expect(&format!("the voters are {voters:?}"), HEALING, sees);
     }
@@ -231,7 +235,12 @@ impl World {
     /// # Panics
     ///
     /// When the node does not run.
-    pub fn order<T, F>(&mut self, name: Name, what: &str, work: impl FnOnce(Cluster) -> F + Send + 'static) -> Ordered<T>
+    pub fn order<T, F>(
+        &mut self,
+        name: Name,
+        what: &str,
+        work: impl FnOnce(Cluster) -> F + Send + 'static,
+    ) -> Ordered<T>
     where
         T: Send + std::fmt::Debug + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -274,9 +283,11 @@ impl World {
     /// Tells a node to have a member removed.
     pub fn remove(&mut self, asked: impl Who, member: Name) -> Ordered<Result<(), LeaveError>> {
         let asked = asked.among(self)[0];
-        self.order(asked, &format!("remove {member}"), move |cluster| async move {
-            cluster.remove(member.node_id()).await
-        })
+        self.order(
+            asked,
+            &format!("remove {member}"),
+            move |cluster| async move { cluster.remove(member.node_id()).await },
+        )
     }
 
     /// Tells a node to stop in good order; its process ends when it has.
@@ -332,9 +343,9 @@ impl World {
         let judged = self.history.lock().answered_count();
         self.expect(&format!("a write is acknowledged on {name}"), limit, |world| {
             let operations = world.history.lock();
-            operations.answered_since(judged).any(|(_, operation, answer)| {
-                operation.node == name && matches!(answer, Answer::Written { .. })
-            })
+            operations
+                .answered_since(judged)
+                .any(|(_, operation, answer)| operation.node == name && matches!(answer, Answer::Written { .. }))
         });
     }
 

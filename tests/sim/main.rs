@@ -91,7 +91,9 @@ fn watch(scene: &'static str, seed: u64, trace: Trace) {
             let now = trace.now_unless_busy();
             if now.is_some() && now == before {
                 trace.last_lines().iter().for_each(|line| println!("{line}"));
-                println!("FAILED {scene} seed {seed}: a task runs for ever, and simulated time stands still at {now:?}");
+                println!(
+                    "FAILED {scene} seed {seed}: a task runs for ever, and simulated time stands still at {now:?}"
+                );
                 std::process::exit(1);
             }
             before = now.or(before);

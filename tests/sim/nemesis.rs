@@ -75,7 +75,17 @@ impl World {
 fn deeds(chaos: Chaos) -> Vec<Deed> {
     let mut deeds: Vec<Deed> = vec![wait];
     if chaos.deaths {
-        deeds.extend::<[Deed; 9]>([kill, kill_leader, cut_power, cut_power_of_all, restart, restart, restart_all, restart_all, bounce]);
+        deeds.extend::<[Deed; 9]>([
+            kill,
+            kill_leader,
+            cut_power,
+            cut_power_of_all,
+            restart,
+            restart,
+            restart_all,
+            restart_all,
+            bounce,
+        ]);
     }
     if chaos.cuts {
         deeds.extend::<[Deed; 8]>([cut_off, cut_one_way, split, bridge, ring, freeze, heal, heal]);

@@ -29,7 +29,9 @@ impl Agreement {
             match self.entries.get(position) {
                 Some(agreed) if agreed == entry => {}
                 Some(agreed) => {
-                    return Err(format!("{name} applied {entry} at position {position}, where {agreed} was applied before"));
+                    return Err(format!(
+                        "{name} applied {entry} at position {position}, where {agreed} was applied before"
+                    ));
                 }
                 None => self.extend(name, position as u64, *entry, operations)?,
             }
@@ -45,7 +47,9 @@ impl Agreement {
             return Err(format!("{name} applied {entry} at position {position}, which nobody asked for"));
         }
         if self.refused.contains(&entry) {
-            return Err(format!("{name} applied {entry} at position {position}: its client was told that it never will be"));
+            return Err(format!(
+                "{name} applied {entry} at position {position}: its client was told that it never will be"
+            ));
         }
         if let Some(told) = self.awaited.remove(&position)
             && told != entry
@@ -63,7 +67,9 @@ impl Agreement {
                 Answer::Written { position, .. } => match self.entries.get(position as usize) {
                     Some(applied) if *applied == entry => {}
                     Some(applied) => {
-                        return Err(format!("{entry} was acknowledged at position {position}, where {applied} was applied"));
+                        return Err(format!(
+                            "{entry} was acknowledged at position {position}, where {applied} was applied"
+                        ));
                     }
                     None => {
                         if let Some(other) = self.awaited.insert(position, entry) {

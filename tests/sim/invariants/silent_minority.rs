@@ -48,7 +48,10 @@ impl Invariant for SilentMinority {
             }
             let since = *self.alone_since.entry(*name).or_insert(moment.now);
             if moment.now > since + self.bound && seen.leads && seen.live {
-                return Err(format!("{name} has reached no majority since {since:?} and says at {:?} that it leads", moment.now));
+                return Err(format!(
+                    "{name} has reached no majority since {since:?} and says at {:?} that it leads",
+                    moment.now
+                ));
             }
         }
         for (when, operation, answer) in moment.operations.answered_since(self.judged) {
