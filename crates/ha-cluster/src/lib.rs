@@ -48,7 +48,7 @@ pub use cluster::{Cluster, LeaveError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
 pub use ha_net::{Address, ClusterId, Incarnation, NodeId};
 pub use machine::{
-    ASK_TIMEOUT, Applied, COMMAND_BYTES_MAX, Machine, MachineId, Machines, ReadError, Replicated, WriteError,
+    ASK_TIMEOUT, Applied, COMMAND_BYTES_MAX, Capture, Machine, MachineId, Machines, ReadError, Replicated, WriteError,
 };
 pub use node::StartError;
 pub use node_lease::NodeLease;

@@ -31,13 +31,14 @@ impl Machine for Register {
 }
 
 fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|l| l.local_addr().unwrap()).collect()
+    let listeners: Vec<_> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a test port and a valid name")).collect();
+    listeners.iter().map(|l| l.local_addr().expect("a test port and a valid name")).collect()
 }
 
 fn config(addresses: &[SocketAddr], index: usize, directory: &std::path::Path) -> Config {
     let mut config = Config::default();
-    config.node_id = Some(format!("node-{index}").parse().unwrap());
+    config.node_id = Some(format!("node-{index}").parse().expect("a test port and a valid name"));
     config.data_dir = directory.join(format!("node-{index}"));
     config.listen = addresses[index];
     config.seeds = addresses.iter().map(|a| Seed::Address((*a).into())).collect();
@@ -53,7 +54,7 @@ async fn until(cluster: &Cluster, what: &str, ready: impl Fn(&ha_cluster::View) 
     let mut view = cluster.watch();
     let wait = view.wait_for(|view| ready(view));
     match tokio::time::timeout(Duration::from_secs(20), wait).await {
-        Ok(seen) => drop(seen.unwrap()),
+        Ok(seen) => drop(seen.expect("a test port and a valid name")),
         Err(_) => panic!("not in time: {what}; the last view was {:#?}", cluster.watch().borrow()),
     }
 }

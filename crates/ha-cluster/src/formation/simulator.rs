@@ -100,6 +100,7 @@ pub(super) struct Report {
     pub(super) formed: Vec<Charter>,
     /// From the start (without chaos) until the last node knew.
     pub(super) took: Duration,
+    #[expect(dead_code, reason = "printed when a run fails")]
     pub(super) waiting: Vec<Option<String>>,
 }
 

@@ -11,7 +11,7 @@ use ha_net::codec::CodecError;
 use serde::{Deserialize, Serialize};
 
 use super::session::{Admission, OpenSession, Sessions};
-use super::{Applied, Batch, Command, Machine, MachineId, Outcome};
+use super::{Applied, Batch, Capture, Command, Machine, MachineId, Outcome};
 use crate::codec;
 use crate::view::Epoch;
 
@@ -58,7 +58,7 @@ impl Machines {
 trait Hosted: Send + Sync {
     fn name(&self) -> &'static str;
     fn apply(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError>;
-    fn capture(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send>;
+    fn capture(&self) -> Capture;
     fn restore(&self, image: &[u8]) -> Result<(), String>;
     fn durable_index(&self) -> u64;
 }
@@ -76,7 +76,7 @@ impl<M: Machine> Hosted for Slot<M> {
         codec::encode(&reply)
     }
 
-    fn capture(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send> {
+    fn capture(&self) -> Capture {
         self.0.read().unwrap_or_else(PoisonError::into_inner).capture()
     }
 
@@ -120,7 +120,7 @@ pub(crate) enum RestoreError {
 /// The state of all machines at one moment, captured and not yet encoded.
 pub(crate) struct Image {
     core: Core,
-    machines: Vec<(MachineId, Box<dyn FnOnce() -> Vec<u8> + Send>)>,
+    machines: Vec<(MachineId, Capture)>,
 }
 
 /// Layout of an image: its first byte.
@@ -147,8 +147,11 @@ impl Image {
     }
 }
 
+/// The encoded state of each machine.
+type States<'a> = Vec<(MachineId, &'a [u8])>;
+
 /// The parts of an encoded image.
-fn parts(image: &[u8]) -> Result<(Core, Vec<(MachineId, &[u8])>), bytes::TryGetError> {
+fn parts(image: &[u8]) -> Result<(Core, States<'_>), bytes::TryGetError> {
     let mut rest = image;
     let short = |requested| bytes::TryGetError { requested, available: 0 };
     if rest.try_get_u8()? != IMAGE_SCHEMA {

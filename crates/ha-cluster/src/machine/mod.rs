@@ -37,6 +37,9 @@ pub struct Applied {
     pub index: u64,
 }
 
+/// A captured state, to be encoded later and elsewhere.
+pub type Capture = Box<dyn FnOnce() -> Vec<u8> + Send>;
+
 /// A state machine on the cluster's log.
 ///
 /// `apply` must be deterministic: no clock, no randomness, no I/O, no iteration over unordered maps. What needs time
@@ -55,7 +58,7 @@ pub trait Machine: Send + Sync + 'static {
     fn apply(&mut self, at: Applied, command: Self::Command) -> Self::Reply;
 
     /// Captures the state in constant time, or nearly; the returned closure encodes it, later and elsewhere.
-    fn capture(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send>;
+    fn capture(&self) -> Capture;
 
     /// Replaces the state by a captured one.
     fn restore(&mut self, image: &[u8]) -> Result<(), String>;

@@ -78,7 +78,7 @@ impl Driver {
     ) {
         let fault = |message: String| Err(Fault { message });
         match service {
-            service::LEASE => return self.renew(from, &body, answer),
+            service::LEASE => self.renew(from, &body, answer),
             service::TRANSFER | service::REMOVE if !self.cx.status.is_leader() => {
                 let _ = answer.send(fault("this node does not lead".to_owned()));
             }
