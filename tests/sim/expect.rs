@@ -131,7 +131,11 @@ impl World {
     pub fn expect_voters(&mut self, who: impl Who) {
         let voters = who.among(self).into_iter().collect();
         let sees = |world: &Self| {
-            world.names().iter().map(|name| world.seen(*name)).all(|seen| !seen.up || seen.stopped || seen.voters == voters)
+            world
+                .names()
+                .iter()
+                .map(|name| world.seen(*name))
+                .all(|seen| !seen.up || seen.stopped || seen.voters == voters)
         };
         self.expect(&format!("the voters are {voters:?}"), HEALING, sees);
     }

@@ -251,6 +251,9 @@ impl World {
             if let Some(host) = self.hosts.get_mut(&name) {
                 host.disk = disk;
             }
+            if let Some(seen) = self.seen.get_mut(&name) {
+                seen.disk += 1;
+            }
             self.network.set_machine(name, Machine::ProcessGone);
         }
     }

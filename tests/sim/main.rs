@@ -6,15 +6,19 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ha_tests::sim::{Mutant, Settings, scenes};
+use ha_tests::sim::{Mutant, Settings, Trace, scenes};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 const USAGE: &str = "usage: ha-sim --scene NAME [--seed N] [--trace] [--log] [--mutant NAME] | --list";
 
+/// Real time within which simulated time must move. A step takes well under a millisecond.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
 struct Arguments {
     scene: String,
     settings: Settings,
+    trace: bool,
     log: bool,
 }
 
@@ -39,12 +43,14 @@ fn main() -> ExitCode {
     if arguments.log {
         log();
     }
-    let report = ha_tests::sim::play(scene, arguments.settings);
     let seed = arguments.settings.seed;
+    let trace = Trace::new(arguments.trace);
+    watch(scene.name, seed, trace.clone());
+    let report = ha_tests::sim::play(scene, arguments.settings, trace);
     let seconds = report.simulated.as_secs_f64();
     println!("{} seed {seed}: {seconds:.1} s simulated, {}, {}", scene.name, report.load, report.fingerprint);
     let Some(failure) = report.failure else { return ExitCode::SUCCESS };
-    if !arguments.settings.trace {
+    if !arguments.trace {
         report.last_lines.iter().for_each(|line| println!("{line}"));
     }
     println!("FAILED {} seed {seed}: {failure}", scene.name);
@@ -52,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn parse(words: &[String]) -> Result<Arguments, String> {
-    let mut arguments = Arguments { scene: String::new(), settings: Settings::default(), log: false };
+    let mut arguments = Arguments { scene: String::new(), settings: Settings::default(), trace: false, log: false };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -66,12 +72,33 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
                 let text = value()?;
                 arguments.settings.mutant = Some(Mutant::parse(text).ok_or_else(|| format!("{text} is no mutant"))?);
             }
-            "--trace" => arguments.settings.trace = true,
+            "--trace" => arguments.trace = true,
             "--log" => arguments.log = true,
             other => return Err(format!("{other} is not understood")),
         }
     }
     if arguments.scene.is_empty() { Err("which scene?".to_owned()) } else { Ok(arguments) }
+}
+
+/// Ends the process when simulated time stands still: some task runs for ever without waiting for anything. The only
+/// thread besides that of the simulation; it touches nothing of it.
+fn watch(scene: &'static str, seed: u64, trace: Trace) {
+    std::thread::spawn(move || {
+        let mut before = None;
+        loop {
+            #[allow(clippy::disallowed_methods, reason = "real time is what is measured")]
+            std::thread::sleep(STUCK_AFTER);
+            let now = trace.now_unless_busy();
+            if now.is_some() && now == before {
+                trace.last_lines().iter().for_each(|line| println!("{line}"));
+                println!(
+                    "FAILED {scene} seed {seed}: a task runs for ever, and simulated time stands still at {now:?}"
+                );
+                std::process::exit(1);
+            }
+            before = now.or(before);
+        }
+    });
 }
 
 /// Shows what the crates log, on standard error, at simulated time. `RUST_LOG` says what.
@@ -85,6 +112,7 @@ fn log() {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_timer(SimulatedTime)
+        .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
 }

@@ -123,7 +123,7 @@ impl Body {
 
     async fn serve(&self, blueprint: Blueprint) -> Result<(), String> {
         let name = blueprint.name;
-        let machines = Machines::none().with(Ledger::default());
+        let machines = Machines::new().with(Ledger::default());
         let started = ha_cluster::start(blueprint.config.clone(), blueprint.seams.clone(), machines);
         let cluster = started.await.map_err(|error| format!("cannot start: {error}"))?;
         let ledger = cluster.replicated::<Ledger>().ok_or("the ledger is missing")?;

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::{Settings, World};
+use super::{Settings, Trace, World};
 
 /// A play.
 pub struct Scene {
@@ -30,8 +30,8 @@ pub struct Report {
 }
 
 /// Plays a scene to its end, heals the world, and demands that everything is well again.
-pub fn play(scene: &Scene, settings: Settings) -> Report {
-    let mut world = World::new(settings);
+pub fn play(scene: &Scene, settings: Settings, trace: Trace) -> Report {
+    let mut world = World::new(settings, trace);
     // A broken world is only looked at, and dropped: nothing of it is used again.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         (scene.play)(&mut world);

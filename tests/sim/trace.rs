@@ -38,6 +38,11 @@ impl Trace {
         self.lines().now
     }
 
+    /// As [`Self::now`], for somebody on another thread who must not wait; `None` while it is being written to.
+    pub fn now_unless_busy(&self) -> Option<Duration> {
+        self.0.try_lock().ok().map(|lines| lines.now)
+    }
+
     /// Moves the time that stands before each line.
     pub(super) fn set_now(&self, now: Duration) {
         self.lines().now = now;

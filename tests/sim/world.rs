@@ -28,8 +28,6 @@ const TCP_SEGMENTS_MAX: usize = 65_536;
 pub struct Settings {
     /// Everything random comes from it.
     pub seed: u64,
-    /// Whether every line is printed.
-    pub trace: bool,
     /// How the product is broken on purpose.
     pub mutant: Option<Mutant>,
 }
@@ -103,7 +101,7 @@ pub struct World {
 
 impl World {
     /// A world without hosts.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, trace: Trace) -> Self {
         let mut builder = turmoil::Builder::new();
         builder
             .rng_seed(settings.seed)
@@ -122,7 +120,7 @@ impl World {
             sim: builder.build(),
             settings,
             rng,
-            trace: Trace::new(settings.trace),
+            trace,
             network,
             history: History::default(),
             load: Load::default(),
@@ -208,7 +206,8 @@ impl World {
             let life = seen.life + 1;
             let witness = host.config.role == Role::Witness;
             // What it belonged to is kept: the one cluster is the one of its data too.
-            *seen = Seen { life, witness, cluster: seen.cluster, voters: seen.voters.clone(), ..Seen::default() };
+            let (disk, cluster, voters) = (seen.disk, seen.cluster, seen.voters.clone());
+            *seen = Seen { life, disk, witness, cluster, voters, ..Seen::default() };
         }
     }
 

@@ -86,6 +86,8 @@ pub struct Moment<'a> {
 pub struct Seen {
     /// Which life; grows with each start.
     pub life: u64,
+    /// Which disk; grows when it is replaced by another, which knows nothing of what was promised on this one.
+    pub disk: u64,
     /// The process runs and has started.
     pub up: bool,
     /// Something is done to it that may keep it from taking part: its disk stalls, or failed.

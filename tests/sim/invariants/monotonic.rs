@@ -14,6 +14,7 @@ pub struct Monotonic {
 #[derive(Clone, Copy, Default)]
 struct Marks {
     life: u64,
+    disk: u64,
     /// In this life.
     term: u64,
     /// In this life.
@@ -32,6 +33,9 @@ impl Invariant for Monotonic {
     fn check(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         for (name, seen) in moment.nodes.iter().filter(|(_, seen)| seen.up) {
             let marks = self.nodes.entry(*name).or_default();
+            if marks.disk != seen.disk {
+                *marks = Marks { disk: seen.disk, ..Marks::default() };
+            }
             if marks.life != seen.life {
                 *marks = Marks { life: seen.life, term: 0, epoch: 0, ..*marks };
                 if seen.term < marks.led {
@@ -90,6 +94,15 @@ mod tests {
         story.node(1).life = 2;
         story.node(1).term = 4;
         assert!(story.pass(0.1, &mut judge).is_err());
+    }
+
+    #[test]
+    fn another_disk_has_promised_nothing() {
+        let (mut story, mut judge) = (Story::new(3), Monotonic::default());
+        story.leader_is(1, 5);
+        story.pass(0.1, &mut judge).unwrap();
+        *story.node(1) = super::super::Seen { life: 2, disk: 1, up: true, ..Default::default() };
+        story.pass(0.1, &mut judge).unwrap();
     }
 
     #[test]

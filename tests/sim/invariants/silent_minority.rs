@@ -12,17 +12,19 @@ fn bound(timers: Timers) -> Duration {
     timers.election_max + 3 * timers.heartbeat + Duration::from_millis(100)
 }
 
-/// Remembers since when each node has been without a majority.
+/// Remembers since when each node has been without a majority, and since when without anybody who has one: a node may
+/// forward what it is asked.
 pub struct SilentMinority {
     bound: Duration,
     alone_since: BTreeMap<Name, Duration>,
+    unserved_since: BTreeMap<Name, Duration>,
     judged: usize,
 }
 
 impl SilentMinority {
     /// The judge for nodes with these timers.
     pub fn new(timers: Timers) -> Self {
-        Self { bound: bound(timers), alone_since: BTreeMap::new(), judged: 0 }
+        Self { bound: bound(timers), alone_since: BTreeMap::new(), unserved_since: BTreeMap::new(), judged: 0 }
     }
 }
 
@@ -33,8 +35,14 @@ impl Invariant for SilentMinority {
 
     fn check(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         let voters = moment.voters();
+        let able: Vec<Name> = voters.iter().copied().filter(|name| moment.reaches_majority(*name, &voters)).collect();
         for (name, seen) in moment.nodes {
-            if !seen.up || voters.is_empty() || moment.reaches_majority(*name, &voters) {
+            if voters.is_empty() || able.iter().any(|leader| moment.network.is_connected(*name, *leader)) {
+                self.unserved_since.remove(name);
+            } else {
+                self.unserved_since.entry(*name).or_insert(moment.now);
+            }
+            if !seen.up || voters.is_empty() || able.contains(name) {
                 self.alone_since.remove(name);
                 continue;
             }
@@ -47,10 +55,10 @@ impl Invariant for SilentMinority {
             }
         }
         for (when, operation, answer) in moment.operations.answered_since(self.judged) {
-            let Some(since) = self.alone_since.get(&operation.node) else { continue };
+            let Some(since) = self.unserved_since.get(&operation.node) else { continue };
             if answer.is_success() && operation.asked > *since + self.bound {
                 return Err(format!(
-                    "{} has reached no majority since {since:?}; operation {} was asked there at {:?} and answered \
+                    "{} has reached nobody with a majority since {since:?}; operation {} was asked there at {:?} and answered \
                      {answer:?} at {when:?}",
                     operation.node, operation.number, operation.asked
                 ));
@@ -89,6 +97,19 @@ mod tests {
         story.pass(0.4, &mut judge).unwrap();
         story.node(1).live = false;
         story.pass(5.0, &mut judge).unwrap();
+    }
+
+    #[test]
+    fn a_node_that_reaches_only_the_leader_may_pass_on_its_answers() {
+        let mut story = Story::new(5);
+        for other in [2, 3, 4] {
+            story.network.set_cut(Name(5), Name(other), true);
+        }
+        let mut judge = SilentMinority::new(TIMERS);
+        story.pass(3.0, &mut judge).unwrap();
+        let number = story.operations.ask(Name(5), Request::Read, story.now);
+        story.operations.answer(number, Answer::Read { length: 0, last: None }, story.now);
+        story.pass(0.1, &mut judge).unwrap();
     }
 
     #[test]

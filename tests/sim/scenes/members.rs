@@ -36,7 +36,8 @@ pub(super) fn replaced_under_fire(world: &mut World) {
             world.run(secs(2));
             world.restart(leader);
         }
-        let result = if asked == gone || gone == Name(5) { None } else { Some(world.expect_result(&removed, secs(30))) };
+        let result =
+            if asked == gone || gone == Name(5) { None } else { Some(world.expect_result(&removed, secs(30))) };
         assert!(result.is_none_or(|result| result.is_ok()), "{gone} could not be removed");
         world.expect_removed(gone);
         world.dismiss(gone);

@@ -30,7 +30,7 @@ pub(super) fn to_the_unfit(world: &mut World) {
         world.run(secs(2));
         let gap = world.longest_write_gap_since(began);
         assert!(gap < ms(1500), "no write was acknowledged for {gap:?} around a hand-over that failed");
-        world.expect_result(&moved, secs(20));
+        world.expect("the order has a result", secs(20), |_| moved.result().is_some());
         world.heal();
         world.restart(target);
         world.run(secs(5));

@@ -262,7 +262,9 @@ impl Driver {
     /// Makes a new view, and does what a leader owes its cluster, when it is time.
     fn look(&mut self) {
         let now = self.cx.now();
-        if now < self.look_at {
+        // A deadline that has passed and is not acted on would wake this loop at once, for ever.
+        let transfer_is_due = self.leading.deadline().is_some_and(|deadline| deadline <= now);
+        if now < self.look_at && !transfer_is_due {
             return;
         }
         self.look_at = now + self.cx.config.heartbeat_interval.min(LOOK_EVERY_MAX);

@@ -106,6 +106,12 @@ impl Driver {
                 self.leading.transfer = Some((transfer, answer));
                 self.step_transfer(transfer::Input::Look);
             }
+            Err(TransferRefusal::LeadsAlready { node }) => {
+                // What was asked for is so.
+                if let (Some(answer), Some(record)) = (answer, self.cx.status.nodes.get(&node)) {
+                    let _ = answer.send(Ok(Node::new(node, &record.address)));
+                }
+            }
             Err(refusal) => {
                 tracing::info!("leadership stays: {refusal}");
                 if let Some(answer) = answer {

@@ -269,8 +269,13 @@ impl Driver {
 
     fn change(&mut self, what: String, work: impl Future<Output = Result<(), ChangeError>> + Send + 'static) {
         self.leading.changing = Some(what.clone());
+        let pause = self.cx.config.heartbeat_interval;
         self.cx.begin(async move {
             let result = work.await.map_err(|e| e.reason);
+            if result.is_err() {
+                // It may fail at once, and would be tried again at once: the reason needs time to go away.
+                tokio::time::sleep(pause).await;
+            }
             Done::MembershipChanged { what, result }
         });
     }

@@ -22,6 +22,7 @@ use super::{DISK_ID, LEDGER, Me};
 use crate::campaign::{Campaign, Pace, Reluctant};
 use crate::cluster::{ASKS_MAX, Asks, Seams};
 use crate::discovery::{self, Discovery};
+use crate::disk::Disk;
 use crate::formation::{self, Formation, Profile, SeedList};
 use crate::gossip::{self, Gossip};
 use crate::identity::{self, Identity, IdentityError};
@@ -89,8 +90,10 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         identity::Expected { node_id: config.node_id.clone(), cluster_name: config.name.clone(), seed: Some(seed) };
     let identity = Identity::open(seams.disk.clone(), config.data_dir.clone(), expected).await?;
     let seed = seed ^ identity.incarnation().0.rotate_left(32);
-    let wal_config = wal::Config { segment_bytes: config.segment_bytes, ..wal::Config::default() };
-    let (wal, _recovered) = Wal::open(seams.disk.clone(), identity.wal_directory(), wal_config).await?;
+    require_log(&identity, &*seams.disk).await?;
+    let salt = StdRng::seed_from_u64(seed).random();
+    let wal_config = wal::Config { segment_bytes: config.segment_bytes, salt, ..wal::Config::default() };
+    let (wal, _) = Wal::open(seams.disk.clone(), identity.wal_directory(), wal_config).await?;
     let snapshots = SnapshotStore::open(seams.disk.clone(), identity.snapshot_directory()).await;
     let snapshots = snapshots.map_err(|e| StartError::State { reason: e.to_string() })?;
 
@@ -194,6 +197,23 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     };
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
     Ok(Started { net, engine, machines, submitter, lease, view: follow, events, asks })
+}
+
+/// A member without its log would forget what it voted and acknowledged: it must not start, nor begin a new one.
+async fn require_log(identity: &Identity, disk: &dyn Disk) -> Result<(), StartError> {
+    let wal = identity.wal_directory();
+    let Some(cluster_id) = identity.cluster_id() else { return Ok(()) };
+    if disk.list(&wal).await.is_ok_and(|names| !names.is_empty()) {
+        return Ok(());
+    }
+    Err(StartError::State {
+        reason: format!(
+            "the log {} is gone, although this node belongs to cluster {cluster_id}: it would forget what it voted \
+             and acknowledged. Restore the log; if it is lost, empty the data directory and start with another \
+             CLUSTER_NODE_ID",
+            wal.display()
+        ),
+    })
 }
 
 /// The number that tells this data directory from any other one of the same node id: drawn once.
