@@ -81,7 +81,9 @@ enum Kind {
 /// The packages of the workspace: manifest file, name, content.
 fn manifests(tree: &Tree) -> Vec<(&SourceFile, String, Table)> {
     let parse = |file: &'_ SourceFile| toml::from_str::<Table>(&file.text).ok();
-    let files = tree.files.iter().filter(|file| file.path.ends_with("/Cargo.toml"));
+    // What stands in for somebody else's crate is no room of this house.
+    let files =
+        tree.files.iter().filter(|file| file.path.ends_with("/Cargo.toml") && !file.path.starts_with(".cargo/"));
     files
         .filter_map(|file| {
             let manifest = parse(file)?;

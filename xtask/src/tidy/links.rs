@@ -12,7 +12,8 @@ pub(super) fn links(tree: &Tree) -> Vec<Finding> {
             let spoken = names.into_iter().map(|page| (page, page.to_owned()));
             let targets: Vec<(&str, String)> = resolved.chain(spoken).collect();
             for (target, path) in targets {
-                if !exists(tree, &path) {
+                // A crate may keep pages of its own, and name them from where it stands.
+                if !exists(tree, &path) && !exists(tree, &resolve(&file.path, target)) {
                     found.push(Finding {
                         path: file.path.clone(),
                         line: number,

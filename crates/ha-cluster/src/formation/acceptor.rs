@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::charter::{Ballot, Charter};
+use crate::codec;
 
 /// The version of the ledger on disk.
 const SCHEMA: u16 = 1;
@@ -43,9 +44,7 @@ impl Ledger {
 
     /// The bytes to keep on disk: schema, checksum, content.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let body = bincode::serde::encode_to_vec(self, bincode::config::standard());
-        // Plain derived structs without maps or unsized sequences: encoding into a vector has no way to fail.
-        let body = body.expect("a ledger can always be encoded");
+        let body = codec::record(self);
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.extend_from_slice(&SCHEMA.to_le_bytes());
         bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
@@ -60,14 +59,12 @@ impl Ledger {
         if schema != SCHEMA {
             return Err(LedgerError::Schema { schema });
         }
-        if crc32c::crc32c(body) != u32::from_le_bytes([header[2], header[3], header[4], header[5]]) {
+        if body.len() > LEDGER_BYTES_MAX
+            || crc32c::crc32c(body) != u32::from_le_bytes([header[2], header[3], header[4], header[5]])
+        {
             return Err(LedgerError::Damaged);
         }
-        let config = bincode::config::standard().with_limit::<LEDGER_BYTES_MAX>();
-        match bincode::serde::decode_from_slice(body, config) {
-            Ok((ledger, read)) if read == body.len() => Ok(ledger),
-            _ => Err(LedgerError::Damaged),
-        }
+        codec::decode(body).map_err(|_| LedgerError::Damaged)
     }
 }
 

@@ -309,7 +309,7 @@ fn the_largest_message_stays_small() {
         profile: charter.founders[0].profile.clone(),
     };
     let message = Message { schema: 1, seeds: SeedList::default(), body };
-    let bytes = bincode::serde::encode_to_vec(&message, bincode::config::standard()).unwrap();
+    let bytes = crate::codec::record(&message);
     assert!(bytes.len() < 25 * 1024, "{} bytes", bytes.len());
     assert_eq!(bytes[0], 1, "the schema comes first");
     let ledger =
