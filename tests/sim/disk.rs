@@ -22,9 +22,9 @@ pub enum Honesty {
     /// A sync makes durable what was written before it.
     #[default]
     Honest,
-    /// A sync does nothing and says that it did.
+    /// The sync after records of the log were written does nothing and says that it did.
     IgnoresSyncs,
-    /// The sync after a vote was written does nothing and says that it did.
+    /// The sync after a vote was written into the log does nothing and says that it did.
     ForgetsVotes,
 }
 
@@ -93,7 +93,7 @@ impl Disk for SimDisk {
         Box::pin(async move {
             self.settle().await;
             let file = self.files.open(path, create).await?;
-            Ok(Box::new(SimFile { file, disk: self.clone(), vote_pending: Mutex::new(false) }) as Box<dyn File>)
+            Ok(Box::new(SimFile { file, disk: self.clone(), unsynced: Mutex::default() }) as Box<dyn File>)
         })
     }
 
@@ -150,37 +150,53 @@ impl Disk for SimDisk {
 struct SimFile {
     file: Box<dyn File>,
     disk: SimDisk,
-    /// A vote is among what was written since the last sync.
-    vote_pending: Mutex<bool>,
+    unsynced: Mutex<Unsynced>,
 }
 
+/// What was written since the last sync, as far as lies depend on it.
+#[derive(Clone, Copy, Default)]
+struct Unsynced {
+    records: bool,
+    vote: bool,
+}
+
+/// Where a record of the log says what it is, what it can be there, and what it is when it holds the vote. Segments are
+/// prepared with zeros and a header that has something else there. Only the runs that must fail depend on this.
+const RECORD_KIND: usize = 20;
+const RECORD_KINDS: std::ops::RangeInclusive<u8> = 3..=7;
+const VOTE_KIND: u8 = 4;
+const SEGMENT_MAGIC: &[u8] = b"ha-wal";
+
 impl SimFile {
-    fn vote_pending(&self) -> MutexGuard<'_, bool> {
-        self.vote_pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn written(&self, bytes: &[u8]) {
+        let kind = bytes.get(RECORD_KIND).copied().unwrap_or(0);
+        if RECORD_KINDS.contains(&kind) && !bytes.starts_with(SEGMENT_MAGIC) {
+            let mut unsynced = self.unsynced();
+            unsynced.records = true;
+            unsynced.vote |= kind == VOTE_KIND;
+        }
     }
 
     /// Whether this sync only says that it happened.
     fn lies(&self) -> bool {
-        let vote_pending = std::mem::take(&mut *self.vote_pending());
+        let unsynced = std::mem::take(&mut *self.unsynced());
         match self.disk.mood().honesty {
             Honesty::Honest => false,
-            Honesty::IgnoresSyncs => true,
-            Honesty::ForgetsVotes => vote_pending,
+            Honesty::IgnoresSyncs => unsynced.records,
+            Honesty::ForgetsVotes => unsynced.vote,
         }
     }
 }
-
-/// Where a record of the log says what it is, and the value for the hard state, which holds the vote. Only the run that
-/// must fail depends on this.
-const RECORD_KIND: (usize, u8) = (20, 4);
 
 impl File for SimFile {
     fn write_at<'a>(&'a self, bytes: &'a [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             self.disk.settle().await;
-            if bytes.get(RECORD_KIND.0) == Some(&RECORD_KIND.1) {
-                *self.vote_pending() = true;
-            }
+            self.written(bytes);
             self.file.write_at(bytes, offset).await
         })
     }

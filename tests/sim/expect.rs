@@ -312,7 +312,7 @@ impl World {
             self.hosts[&name].disk.stall_until(Duration::ZERO);
             self.hosts[&name].clock.set_drift(0);
             self.set_disk_full(name, false);
-            if self.seen(name).stopped {
+            if self.seen(name).stopped || self.hosts[&name].sync_fails {
                 // A node that has stopped for a fault of its disk is restarted by whoever runs it.
                 self.kill(name);
             }

@@ -1,4 +1,5 @@
-//! Chaos by a seed: a fault every now and then, of every kind, alone or on top of others.
+//! Chaos by a seed: a fault every now and then, of every kind, alone or on top of others. Most faults go away after a
+//! while, so that a run has many moments in which something works and something else does not.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub struct Chaos {
     pub time: Duration,
     /// Mean time between two faults.
     pub interval: Duration,
+    /// How long a fault lasts at most.
+    pub lasting: Duration,
     /// Processes die, machines lose power.
     pub deaths: bool,
     /// Links are cut, in both directions or one.
@@ -27,28 +30,43 @@ pub struct Chaos {
 impl Chaos {
     /// All of them.
     pub fn everything(time: Duration) -> Self {
-        Self { time, interval: ms(1500), deaths: true, cuts: true, disks: true, weather: true }
+        let (interval, lasting) = (ms(1000), ms(3000));
+        Self { time, interval, lasting, deaths: true, cuts: true, disks: true, weather: true }
     }
 
     /// Deaths only, close together: for what must survive a loss of power.
     pub fn deaths(time: Duration) -> Self {
-        Self { time, interval: ms(700), deaths: true, cuts: false, disks: false, weather: false }
+        let (interval, lasting) = (ms(600), ms(800));
+        Self { time, interval, lasting, deaths: true, cuts: false, disks: false, weather: false }
     }
 }
 
-/// One thing that can be done to the world.
-type Deed = fn(&mut World);
+/// What takes a fault away again.
+type Remedy = Box<dyn FnOnce(&mut World)>;
+/// Does something to the world, and says what takes it away.
+type Deed = fn(&mut World) -> Remedy;
 
 impl World {
     /// Lets chaos reign.
     pub fn endure(&mut self, chaos: Chaos) {
         let deeds = deeds(chaos);
-        let until = self.now() + chaos.time;
-        while self.now() < until {
-            let wait = chaos.interval.mul_f64(self.rng.random_range(0.1..2.0));
-            self.run(wait.min(until.saturating_sub(self.now())));
-            if let Some(deed) = deeds.choose(&mut self.rng).copied() {
-                deed(self);
+        let end = self.now() + chaos.time;
+        let mut next = self.now();
+        let mut remedies: Vec<(Duration, Remedy)> = Vec::new();
+        while self.now() < end {
+            let now = self.now();
+            if let Some(due) = remedies.iter().position(|(at, _)| *at <= now) {
+                let (_, remedy) = remedies.remove(due);
+                remedy(self);
+            } else if next <= now {
+                next = now + chaos.interval.mul_f64(self.rng.random_range(0.1..2.0));
+                if let Some(deed) = deeds.choose(&mut self.rng).copied() {
+                    let remedy = deed(self);
+                    let lasting = chaos.lasting.mul_f64(self.rng.random_range(0.0..1.0));
+                    remedies.push((now + lasting, remedy));
+                }
+            } else {
+                self.step();
             }
         }
     }
@@ -56,10 +74,6 @@ impl World {
     fn anybody(&mut self) -> Name {
         let names = self.names();
         *names.choose(&mut self.rng).expect("chaos needs nodes")
-    }
-
-    fn running(&self) -> Vec<Name> {
-        self.names().into_iter().filter(|name| self.runs(*name)).collect()
     }
 
     /// The names in a random order, cut in two groups that are not empty.
@@ -73,99 +87,97 @@ impl World {
 }
 
 fn deeds(chaos: Chaos) -> Vec<Deed> {
-    let mut deeds: Vec<Deed> = vec![wait];
+    let mut deeds: Vec<Deed> = Vec::new();
     if chaos.deaths {
-        deeds.extend::<[Deed; 9]>([
-            kill,
-            kill_leader,
-            cut_power,
-            cut_power_of_all,
-            restart,
-            restart,
-            restart_all,
-            restart_all,
-            bounce,
-        ]);
+        deeds.extend::<[Deed; 5]>([kill, kill_leader, cut_power, cut_power_of_all, bounce]);
     }
     if chaos.cuts {
-        deeds.extend::<[Deed; 8]>([cut_off, cut_one_way, split, bridge, ring, freeze, heal, heal]);
+        deeds.extend::<[Deed; 6]>([cut_off, cut_one_way, split, bridge, ring, freeze]);
     }
     if chaos.disks {
-        deeds.extend::<[Deed; 4]>([stall, fail_sync, fill, replace_full_disks]);
+        deeds.extend::<[Deed; 3]>([stall, fail_sync, fill]);
     }
     if chaos.weather {
-        deeds.extend::<[Deed; 4]>([lose, slow, calm, calm]);
+        deeds.extend::<[Deed; 2]>([lose, slow]);
     }
     deeds
 }
 
-fn wait(_: &mut World) {}
-
-fn kill(world: &mut World) {
+fn kill(world: &mut World) -> Remedy {
     let name = world.anybody();
     world.kill(name);
+    restart(vec![name])
 }
 
-fn kill_leader(world: &mut World) {
-    if let Some(leader) = world.leader() {
-        world.kill(leader);
-    }
+fn kill_leader(world: &mut World) -> Remedy {
+    let victim = match world.leader() {
+        Some(leader) => leader,
+        None => world.anybody(),
+    };
+    world.kill(victim);
+    restart(vec![victim])
 }
 
-fn cut_power(world: &mut World) {
+fn cut_power(world: &mut World) -> Remedy {
     let name = world.anybody();
     world.cut_power(name);
+    restart(vec![name])
 }
 
-fn cut_power_of_all(world: &mut World) {
-    let all = world.running();
-    world.cut_power(all);
+fn cut_power_of_all(world: &mut World) -> Remedy {
+    let mut all = world.names();
+    world.cut_power(all.clone());
+    all.shuffle(&mut world.rng);
+    restart(all)
 }
 
-fn bounce(world: &mut World) {
+fn bounce(world: &mut World) -> Remedy {
     let name = world.anybody();
     world.kill(name);
-    let down = ms(world.rng.random_range(1..300));
-    world.run(down);
+    world.run_up_to(ms(100));
     world.restart(name);
+    restart(vec![name])
 }
 
-fn restart(world: &mut World) {
-    let name = world.anybody();
-    world.restart(name);
+fn restart(names: Vec<Name>) -> Remedy {
+    Box::new(|world| {
+        for name in names {
+            world.run_up_to(ms(20));
+            world.restart(name);
+        }
+    })
 }
 
-fn restart_all(world: &mut World) {
-    let all = world.names();
-    world.restart(all);
-}
-
-fn cut_off(world: &mut World) {
+fn cut_off(world: &mut World) -> Remedy {
     let name = world.anybody();
     world.cut(name, world.names());
+    heal()
 }
 
-fn cut_one_way(world: &mut World) {
+fn cut_one_way(world: &mut World) -> Remedy {
     let (from, to) = world.two_groups();
     world.cut_one_way(from, to);
+    heal()
 }
 
-fn split(world: &mut World) {
+fn split(world: &mut World) -> Remedy {
     let (one, other) = world.two_groups();
     world.cut(one, other);
+    heal()
 }
 
 /// Two groups that meet in one node only.
-fn bridge(world: &mut World) {
+fn bridge(world: &mut World) -> Remedy {
     let (mut one, other) = world.two_groups();
     if one.len() > 1 {
         one.pop();
-        world.cut(one, other);
     }
+    world.cut(one, other);
+    heal()
 }
 
 /// Each node hears its neighbours only.
-fn ring(world: &mut World) {
+fn ring(world: &mut World) -> Remedy {
     let mut names = world.names();
     names.shuffle(&mut world.rng);
     let count = names.len();
@@ -176,49 +188,49 @@ fn ring(world: &mut World) {
             }
         }
     }
+    heal()
 }
 
-fn freeze(world: &mut World) {
+fn freeze(world: &mut World) -> Remedy {
     let (one, other) = world.two_groups();
     world.freeze(one, other);
+    heal()
 }
 
-fn heal(world: &mut World) {
-    world.heal();
+fn heal() -> Remedy {
+    Box::new(World::heal)
 }
 
-fn stall(world: &mut World) {
+fn stall(world: &mut World) -> Remedy {
     let name = world.anybody();
     let time = ms(world.rng.random_range(50..3000));
     world.stall_disk(name, time);
+    Box::new(|_| {})
 }
 
-fn fail_sync(world: &mut World) {
+fn fail_sync(world: &mut World) -> Remedy {
     let name = world.anybody();
     world.fail_next_sync(name);
+    Box::new(move |world| world.revive(name))
 }
 
-fn fill(world: &mut World) {
+fn fill(world: &mut World) -> Remedy {
     let name = world.anybody();
     world.fill_disk(name);
+    Box::new(move |world| {
+        world.empty_disk(name);
+        world.revive(name);
+    })
 }
 
-fn replace_full_disks(world: &mut World) {
-    let all = world.names();
-    world.empty_disk(all);
-}
-
-fn lose(world: &mut World) {
+fn lose(world: &mut World) -> Remedy {
     let share = *[0.01, 0.1, 0.3].choose(&mut world.rng).expect("there are three");
     world.lose_packets(share);
+    Box::new(|world| world.lose_packets(0.0))
 }
 
-fn slow(world: &mut World) {
+fn slow(world: &mut World) -> Remedy {
     let longest = ms(world.rng.random_range(5..150));
     world.set_latency(longest);
-}
-
-fn calm(world: &mut World) {
-    world.lose_packets(0.0);
-    world.set_latency(ms(5));
+    Box::new(|world| world.set_latency(ms(5)))
 }

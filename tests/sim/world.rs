@@ -183,6 +183,7 @@ impl World {
         let Some(host) = self.hosts.get_mut(&name) else { return };
         let mut config = host.config.clone();
         config.seed = Some(node_seed);
+        config.applies_twice = self.settings.mutant == Some(Mutant::AppliedTwice);
         host.body.clear();
         host.body.lock().blueprint = Some(Blueprint {
             name,

@@ -73,6 +73,9 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// Seed of all randomness of this node; from the system when `None`.
     pub seed: Option<u64>,
+    /// Applies a command again when it is asked again: for a test that shows that this would be noticed.
+    #[cfg(feature = "testing")]
+    pub applies_twice: bool,
 }
 
 impl Default for Config {
@@ -97,6 +100,8 @@ impl Default for Config {
             segment_bytes: 16 * 1024 * 1024,
             snapshot_entries: 50_000,
             seed: None,
+            #[cfg(feature = "testing")]
+            applies_twice: false,
         }
     }
 }

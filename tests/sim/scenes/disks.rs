@@ -89,6 +89,21 @@ pub(super) fn power_lost(world: &mut World) {
     }
 }
 
+/// T30, at its most dangerous moment: everybody loses power just after votes were cast.
+pub(super) fn power_lost_after_votes(world: &mut World) {
+    world.start(nodes(3));
+    world.expect_leader();
+    for _ in 0..20 {
+        let term = world.highest_term();
+        world.kill(Leader);
+        world.expect("somebody campaigns", secs(10), |world| world.highest_term() > term);
+        world.run_up_to(ms(12));
+        world.cut_power_and_keep(Everyone, Survival::Nothing);
+        world.restart(Everyone);
+        world.expect_leader();
+    }
+}
+
 /// T31. Every byte and every block of a batch is tried where the log is tested; here, whole nodes meet some of them.
 pub(super) fn torn_writes(world: &mut World) {
     world.start(nodes(3).clients(3));

@@ -34,6 +34,7 @@ pub const ALL: &[Scene] = &[
     scene("T28", "a sync fails once", disks::sync_fails),
     scene("T29", "the disk of the leader stalls for 30 seconds", disks::leader_stalls),
     scene("T30", "power is lost, and with it what was not synced", disks::power_lost),
+    scene("T30-votes", "everybody loses power just after votes were cast", disks::power_lost_after_votes),
     scene("T31", "power is lost in the middle of a write", disks::torn_writes),
     scene("T32", "bits flip in the files of a node", disks::bits_flip),
     scene("T33", "a node comes back with an older copy of its disk", disks::older_copy),

@@ -205,12 +205,27 @@ pub(crate) struct Host {
     /// A witness counts commands and remembers serials, and keeps no application state.
     witness: bool,
     epoch: Arc<tokio::sync::watch::Sender<Epoch>>,
+    #[cfg(feature = "testing")]
+    forgetful: bool,
 }
 
 impl Host {
     pub(crate) fn new(machines: Machines, witness: bool) -> Self {
         let epoch = Arc::new(tokio::sync::watch::Sender::new(Epoch(0)));
-        Self { machines: Arc::new(machines.hosted), core: Arc::default(), witness, epoch }
+        Self {
+            machines: Arc::new(machines.hosted),
+            core: Arc::default(),
+            witness,
+            epoch,
+            #[cfg(feature = "testing")]
+            forgetful: false,
+        }
+    }
+
+    /// Applies again what is asked again, as if there were no sessions.
+    #[cfg(feature = "testing")]
+    pub(crate) fn forgetful(self, forgetful: bool) -> Self {
+        Self { forgetful, ..self }
     }
 
     /// The count of applied commands, to follow.
@@ -230,7 +245,10 @@ impl Host {
         core.sessions.acknowledge(batch.session, batch.acknowledged_below);
         let mut outcomes = Vec::with_capacity(batch.commands.len());
         for command in &batch.commands {
-            let outcome = match core.sessions.admit(batch.session, command.serial) {
+            let admission = core.sessions.admit(batch.session, command.serial);
+            #[cfg(feature = "testing")]
+            let admission = if self.forgetful { Admission::Apply } else { admission };
+            let outcome = match admission {
                 Admission::Apply => {
                     core.epoch += 1;
                     let reply = self.apply_one(&mut core, index, command)?;

@@ -123,6 +123,8 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
 
     let log = wal.clone();
     let host = Host::new(machines.clone(), config.role == Role::Witness);
+    #[cfg(feature = "testing")]
+    let host = host.forgetful(config.applies_twice);
     let parts = EngineParts {
         node_id: me.node_id.clone(),
         net: net.clone(),
