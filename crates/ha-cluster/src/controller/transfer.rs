@@ -128,7 +128,8 @@ impl Transfer {
                 self.end(outputs);
             }
             (State::Triggered { .. }, Input::Leader { node: None, term }) if term > self.term => {
-                self.state = State::Waiting { until: facts.now + self.attempt_length() };
+                // Nothing is frozen here any more, so there is time to learn who leads.
+                self.state = State::Waiting { until: facts.now + self.patience.catch_up };
             }
             (State::CatchingUp { until }, _) => {
                 let until = *until;

@@ -140,7 +140,7 @@ fn a_leadership_that_is_gone_needs_no_more_attempts() {
     let mut late = transfer.clone();
     assert_eq!(leader(&mut transfer, &facts, Some(2), 2), [Output::Report(Ok(id(2))), Output::Over]);
     let unknown = Output::Report(Err("this node leads no more, and no new leader is known yet".to_owned()));
-    assert_eq!(look(&mut late, &mut facts, 100), [unknown, Output::Over]);
+    assert_eq!(look(&mut late, &mut facts, 60_000), [unknown, Output::Over]);
 }
 
 #[test]
