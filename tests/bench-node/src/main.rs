@@ -23,7 +23,7 @@ use crate::talk::Talk;
 use crate::writers::Bench;
 
 /// As `ha run` has.
-const WORKER_THREADS: usize = 2;
+const WORKER_THREADS: usize = 1;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;

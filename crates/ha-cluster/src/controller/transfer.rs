@@ -135,7 +135,7 @@ impl Transfer {
                 let until = *until;
                 self.catch_up(facts, until, outputs);
             }
-            (State::Triggered { at }, _) if *at + self.attempt_length() <= facts.now => {
+            (State::Triggered { at }, _) if *at + self.attempt_length() <= facts.now || self.is_lost(facts) => {
                 self.next_attempt(facts, outputs);
             }
             (State::Waiting { until }, _) if *until <= facts.now => {
@@ -159,6 +159,14 @@ impl Transfer {
             self.report(Err(behind), outputs);
             self.end(outputs);
         }
+    }
+
+    /// Whether the target is gone while somebody else could take over: waiting longer only prolongs the stand-still.
+    fn is_lost(&self, facts: &Facts) -> bool {
+        let could = |node: &&NodeId| {
+            **node != facts.me && !self.tried.contains(*node) && facts.alive(node) && facts.caught_up(node)
+        };
+        !facts.alive(&self.target) && facts.voters().iter().any(could)
     }
 
     fn next_attempt(&mut self, facts: &Facts, outputs: &mut Vec<Output>) {

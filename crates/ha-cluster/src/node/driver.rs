@@ -222,6 +222,7 @@ impl Driver {
             PeerEvent::Crashed(peer) => {
                 self.gossip(gossip::Input::TransportDown(peer.node_id.clone()));
                 self.crashed(&peer.node_id);
+                self.step_transfer(crate::controller::transfer::Input::Look);
             }
             PeerEvent::Refused { address, node_id, refusal, by_peer } => {
                 self.refused(address, node_id, refusal, by_peer);

@@ -11,7 +11,9 @@ impl Driver {
     pub(super) fn crashed(&mut self, node: &NodeId) {
         self.cx.status = self.cx.engine.status();
         let status = &self.cx.status;
-        if status.leader.as_ref() != Some(node) || status.is_leader() {
+        // The one that this node voted for just now may be the one that died: then nobody leads.
+        let led = status.leader.as_ref().or(status.candidate.as_ref()) == Some(node);
+        if !led || status.is_leader() {
             return;
         }
         let hint = Hint { leader: node.clone(), term: status.term, voters: self.voters() };
@@ -34,19 +36,21 @@ impl Driver {
         self.cx.status.voters.iter().filter_map(voter).collect()
     }
 
-    /// Tells the campaign what the consensus knows now.
+    /// Tells the campaign the term, which rises when somebody's election begins here.
     pub(super) fn campaign_notice(&mut self) {
         let term = self.cx.status.term;
         self.campaign(Input::Term(term));
-        if let Some(leader) = self.cx.status.leader.clone()
-            && self.cx.engine.leader_heard().is_some()
-        {
-            self.campaign(Input::LeaderHeard { leader, term });
-        }
     }
 
     /// Everything that is due.
     pub(super) fn campaign_on_time(&mut self) {
+        if let Some(leader) = self.cx.status.leader.clone().filter(|_| self.campaign.deadline().is_some())
+            && (self.cx.status.is_leader() || self.cx.engine.leader_heard().is_some())
+        {
+            // Since the lease was dropped, so it lives.
+            let term = self.cx.status.term;
+            self.campaign(Input::LeaderHeard { leader, term });
+        }
         self.campaign(Input::Tick);
         let leader_heard = self.cx.status.is_leader()
             || self.cx.engine.leader_heard().is_some_and(|at| at.elapsed() < self.cx.engine.election_max());

@@ -52,6 +52,8 @@ impl Timers {
             // We purge by ourselves, to the lowest durable position.
             max_in_snapshot_log_to_keep: u64::MAX,
             max_payload_entries: 64,
+            // Followers sync while the leader does, not after it.
+            broadcast_submitted_on_append: Some(true),
             install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
             backoff: "10ms 20ms ...100ms".to_owned(),
             ..openraft::Config::default()

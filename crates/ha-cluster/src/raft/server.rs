@@ -7,6 +7,7 @@ use futures::{FutureExt, StreamExt};
 use ha_net::{Fault, FrameStream, Service};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::{StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest, VoteRequest};
+use tokio::time::Instant;
 
 use super::codec::{
     AppendAnswer, NotARecord, SnapshotHead, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk, VoteRecord, get,
@@ -56,14 +57,15 @@ impl Engine {
         }
     }
 
-    fn answer(&self, result: StreamAppendResult<Types>) -> AppendAnswer {
+    /// The answer to an append message of a stream, or a heartbeat, that began then.
+    fn answer(&self, began: Instant, result: StreamAppendResult<Types>) -> AppendAnswer {
         match result {
             Ok(last) => {
-                self.guard.arm();
+                self.guard.arm(began);
                 AppendAnswer::Matched(last.as_ref().map(Into::into))
             }
             Err(StreamAppendError::Conflict(at)) => {
-                self.guard.arm();
+                self.guard.arm(began);
                 AppendAnswer::Conflict((&at).into())
             }
             Err(StreamAppendError::HigherVote(vote)) => AppendAnswer::HigherVote((&vote).into()),
@@ -71,16 +73,18 @@ impl Engine {
     }
 
     async fn heartbeat(&self, body: Bytes) -> Result<Bytes, Fault> {
+        let began = Instant::now();
         let request = get_append(body).map_err(fault)?;
         let mut answers = pin!(self.raft.stream_append(futures::stream::iter([request])));
         match answers.next().await {
-            Some(Ok(result)) => Ok(put(&self.answer(result))),
+            Some(Ok(result)) => Ok(put(&self.answer(began, result))),
             Some(Err(fatal)) => Err(fault(fatal)),
             None => Err(fault("the node is stopping")),
         }
     }
 
     async fn appends(&self, frames: FrameStream) {
+        let began = Instant::now();
         let FrameStream { sender, receiver } = frames;
         let requests = futures::stream::unfold(receiver, |mut receiver| async {
             let frame = receiver.recv().await?;
@@ -95,7 +99,7 @@ impl Engine {
         let mut answers = pin!(self.raft.stream_append(requests.boxed()));
         while let Some(Ok(result)) = answers.next().await {
             let last = result.is_err();
-            if sender.send(put(&self.answer(result))).await.is_err() || last {
+            if sender.send(put(&self.answer(began, result))).await.is_err() || last {
                 return;
             }
         }
@@ -150,6 +154,7 @@ impl Engine {
         if head.bytes > SNAPSHOT_BYTES_MAX {
             return Err(fault(format!("{} bytes are more than {SNAPSHOT_BYTES_MAX}", head.bytes)));
         }
+        let began = Instant::now();
         let mut body = BytesMut::new();
         while (body.len() as u64) < head.bytes {
             body.extend_from_slice(&frames.receiver.recv().await.ok_or_else(short)?);
@@ -160,7 +165,7 @@ impl Engine {
         let meta = head.meta.try_into().map_err(|e: NotARecord| fault(e))?;
         let snapshot = Snapshot { meta, snapshot: body.freeze() };
         let answer = self.raft.install_full_snapshot(head.vote.into(), snapshot).await.map_err(fault)?;
-        self.guard.arm();
+        self.guard.arm(began);
         // The leader may have gone meanwhile; it will ask again.
         let _ = frames.sender.send(put(&VoteRecord::from(&answer.vote))).boxed().await;
         Ok(())

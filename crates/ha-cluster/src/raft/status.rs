@@ -27,6 +27,8 @@ pub(crate) struct RaftStatus {
     pub(crate) term: Term,
     pub(crate) role: RaftRole,
     pub(crate) leader: Option<NodeId>,
+    /// For whom this node voted, while that one does not lead yet.
+    pub(crate) candidate: Option<NodeId>,
     pub(crate) last_index: u64,
     pub(crate) committed_index: u64,
     pub(crate) applied_index: u64,
@@ -60,6 +62,7 @@ impl From<&RaftMetrics<Types>> for RaftStatus {
                 ServerState::Shutdown => RaftRole::Stopped,
             },
             leader: metrics.current_leader.clone(),
+            candidate: (!metrics.vote.committed).then(|| metrics.vote.leader_id.voted_for.clone()),
             last_index: metrics.last_log_index.unwrap_or(0),
             committed_index: index(&metrics.local_committed),
             applied_index: index(&metrics.last_applied),

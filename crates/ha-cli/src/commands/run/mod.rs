@@ -16,7 +16,7 @@ use crate::signals::Signals;
 use fate::{Fate, Verdict};
 
 /// Threads that run tasks. A node mostly waits; two keep a busy one from delaying its own heartbeats.
-const WORKER_THREADS: usize = 2;
+const WORKER_THREADS: usize = 1;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
