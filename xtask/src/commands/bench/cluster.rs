@@ -69,6 +69,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
                 Part::Proposals => proposals::measure(&bench, &mut report).await?,
                 Part::Kill => gaps::kill(&bench, &mut report).await?,
                 Part::Silence => gaps::silence(&bench, &mut report).await?,
+                Part::Partition => gaps::partition(&bench, &mut report).await?,
                 Part::Transfer => gaps::transfer(&bench, &mut report).await?,
                 Part::Idle => idle::measure(&bench, &mut report).await?,
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::sleep;
-use xtask::local_cluster::Client;
+use xtask::local_cluster::{Client, Lab, Settings};
 
 use super::cluster::Bench;
 use super::figures::{Report, Sample, milliseconds};
@@ -55,6 +55,31 @@ pub(crate) async fn silence(bench: &Bench, report: &mut Report) -> Done {
         rounds.writers.cluster.wait_formed().await?;
     }
     let name = format!("leader silent, {} times", sample.count());
+    report.at_most(&format!("{name}, median"), sample.median(), Duration::from_millis(800));
+    report.tell(&format!("{name}, worst"), milliseconds(sample.worst()));
+    rounds.verify(report, &name).await
+}
+
+/// The wires of the leader are cut in both directions, without a FIN, while it runs on.
+pub(crate) async fn partition(bench: &Bench, report: &mut Report) -> Done {
+    if let Some(reason) = Lab::lacking() {
+        report.tell("leader partitioned", format!("not measured: {reason}"));
+        return Ok(());
+    }
+    let writers = Writers::start_on(Settings::new(3).with_networks(), &bench.bench_node, &bench.folder).await?;
+    let (mut rounds, mut sample) = (Rounds::with(writers, bench, "partition"), Sample::default());
+    for round in 0..bench.rounds {
+        let leader = rounds.steady(round).await?;
+        let others = rounds.writers.others(leader);
+        let since = now_nanoseconds();
+        rounds.writers.cluster.isolate(leader)?;
+        rounds.writers.cluster.wait_leader_among(&others).await?;
+        sleep(AFTER).await;
+        sample.add(rounds.writers.gap(&others, since).await?);
+        rounds.writers.cluster.rejoin(leader)?;
+        rounds.writers.cluster.wait_formed().await?;
+    }
+    let name = format!("leader partitioned, {} times", sample.count());
     report.at_most(&format!("{name}, median"), sample.median(), Duration::from_millis(800));
     report.tell(&format!("{name}, worst"), milliseconds(sample.worst()));
     rounds.verify(report, &name).await
@@ -112,8 +137,11 @@ struct Rounds {
 
 impl Rounds {
     async fn begin(bench: &Bench, name: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        let writers = Writers::start(3, &bench.bench_node, &bench.folder).await?;
-        Ok(Self { writers, random: Random::new(bench.seed), step: Step::begin(name), total: bench.rounds })
+        Ok(Self::with(Writers::start(3, &bench.bench_node, &bench.folder).await?, bench, name))
+    }
+
+    fn with(writers: Writers, bench: &Bench, name: &str) -> Self {
+        Self { writers, random: Random::new(bench.seed), step: Step::begin(name), total: bench.rounds }
     }
 
     /// Lets a client in every node write for a while; returns the leader.

@@ -30,6 +30,8 @@ pub(crate) enum Part {
     Kill,
     /// Unavailability after the leader fell silent
     Silence,
+    /// Unavailability after the leader was cut off
+    Partition,
     /// Write gap of a planned hand-over
     Transfer,
     /// Memory, processor and traffic of a cluster that does nothing

@@ -26,9 +26,10 @@ impl Watcher {
             let Ok(health) = node.http().with_timeout(LOOK_TIMEOUT).health().await else { continue };
             let id = &node.spec.node_id;
             self.one_cluster(id, health.cluster_id());
-            if let Some(term) = health.number("term") {
+            // Before it has read its log a node has no role, and knows no term.
+            if let (Some(role), Some(term)) = (health.role(), health.number("term")) {
                 self.terms_only_grow(id, term);
-                if health.role() == Some("leader") {
+                if role == "leader" {
                     self.one_leader_per_term(id, term);
                 }
             }

@@ -57,7 +57,16 @@ pub(crate) fn now_nanoseconds() -> u64 {
 impl Writers {
     /// Starts this many nodes of a program below a folder, and waits for one cluster of them.
     pub(crate) async fn start(nodes: usize, program: &Path, folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut settings = Settings::new(nodes);
+        Self::start_on(Settings::new(nodes), program, folder).await
+    }
+
+    /// As [`Self::start`], with settings of the caller's.
+    pub(crate) async fn start_on(
+        mut settings: Settings,
+        program: &Path,
+        folder: &Path,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let nodes = settings.nodes;
         settings.binary = Some(program.to_owned());
         settings.below = Some(folder.to_owned());
         settings.tells_logs = false;
