@@ -53,6 +53,7 @@ impl World {
         host.body.clear();
         self.sim.crash(name.to_string());
         host.disk = host.disk.crash(survival);
+        self.history.lock().abandon(name);
         if let Some(seen) = self.seen.get_mut(&name) {
             let cluster = seen.cluster;
             *seen = Seen { up: false, leads: false, live: false, cluster, ..std::mem::take(seen) };
