@@ -13,6 +13,7 @@ mod cluster_up;
 mod follow;
 mod pick;
 mod random;
+mod sim;
 mod stop;
 mod test;
 mod writers;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     ClusterStart(pick::Arguments),
     /// Run all tests
     Test(test::Arguments),
+    /// Play scenes of the simulation, with one seed or many
+    Sim(sim::Arguments),
     /// Hurt real processes at random under a writing load, then check that nothing was lost
     Chaos(chaos::Arguments),
     /// Measure
@@ -64,6 +67,7 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::ClusterResume(arguments) => cluster_resume::run(&arguments).await,
         Command::ClusterStart(arguments) => cluster_start::run(&arguments).await,
         Command::Test(arguments) => test::run(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments).await,
         Command::Bench(arguments) => bench::run(&arguments).await,
         Command::Check => check::run(),
