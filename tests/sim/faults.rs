@@ -276,6 +276,15 @@ impl World {
         }
     }
 
+    /// Removes every file of a node that the filter chooses.
+    pub fn erase(&mut self, name: Name, chosen: impl Fn(&Path) -> bool) {
+        let files = self.hosts[&name].disk.files().clone();
+        for path in files.paths().into_iter().filter(|path| chosen(path)) {
+            self.act(format_args!("{} of {name} is lost", path.display()));
+            files.erase(&path);
+        }
+    }
+
     /// The lease clock of these nodes jumps ahead.
     pub fn jump_clock(&mut self, who: impl Who, ahead: Duration) {
         for name in who.among(self) {
