@@ -350,11 +350,7 @@ impl World {
     }
 
     fn is_quiet(&self) -> bool {
-        let operations = self.history.lock();
-        let waits = |operation: &super::history::Operation| {
-            operation.answered.is_none() && operation.asked + secs(5) > self.now()
-        };
-        !operations.all().iter().rev().take(100).any(waits)
+        !self.history.lock().is_anybody_waiting()
     }
 
     fn is_converged(&self) -> bool {

@@ -53,6 +53,7 @@ impl World {
         host.body.clear();
         self.sim.crash(name.to_string());
         host.disk = host.disk.crash(survival);
+        self.history.lock().abandon(name);
         if let Some(seen) = self.seen.get_mut(&name) {
             let cluster = seen.cluster;
             *seen = Seen { up: false, leads: false, live: false, cluster, ..std::mem::take(seen) };
@@ -272,6 +273,15 @@ impl World {
                 self.act(format_args!("{} of {name} is damaged", path.display()));
                 files.set_content(&path, content);
             }
+        }
+    }
+
+    /// Removes every file of a node that the filter chooses.
+    pub fn erase(&mut self, name: Name, chosen: impl Fn(&Path) -> bool) {
+        let files = self.hosts[&name].disk.files().clone();
+        for path in files.paths().into_iter().filter(|path| chosen(path)) {
+            self.act(format_args!("{} of {name} is lost", path.display()));
+            files.erase(&path);
         }
     }
 

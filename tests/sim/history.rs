@@ -57,6 +57,8 @@ pub struct Operation {
     pub asked: Duration,
     /// What it was told and when; `None` while it waits, and for ever when the node died under it.
     pub answered: Option<(Duration, Answer)>,
+    /// The node died under it.
+    pub abandoned: bool,
 }
 
 /// All operations of a run.
@@ -71,7 +73,7 @@ impl Operations {
     /// A client asks.
     pub fn ask(&mut self, node: Name, request: Request, now: Duration) -> u64 {
         let number = self.all.len() as u64;
-        self.all.push(Operation { number, node, request, asked: now, answered: None });
+        self.all.push(Operation { number, node, request, asked: now, answered: None, abandoned: false });
         number
     }
 
@@ -82,6 +84,17 @@ impl Operations {
             operation.answered = Some((now, answer));
             self.answered.push(at);
         }
+    }
+
+    /// A node dies, and with it the clients that wait there.
+    pub fn abandon(&mut self, node: Name) {
+        let waiting = self.all.iter_mut().filter(|operation| operation.node == node && operation.answered.is_none());
+        waiting.for_each(|operation| operation.abandoned = true);
+    }
+
+    /// Whether any client waits for an answer.
+    pub fn is_anybody_waiting(&self) -> bool {
+        self.all.iter().any(|operation| operation.answered.is_none() && !operation.abandoned)
     }
 
     /// Every operation, by number.

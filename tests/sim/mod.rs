@@ -9,6 +9,8 @@
 
 pub mod cast;
 pub mod clock;
+#[cfg(test)]
+mod conformance;
 pub mod disk;
 pub mod expect;
 pub mod faults;

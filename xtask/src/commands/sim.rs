@@ -1,158 +1,139 @@
-//! `sim`: plays scenes on a simulated network and disk, one process per seed, and says how to repeat what failed.
+//! `sim`: plays scenes of the simulation: one run to look at, or many seeds to search.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output};
-use std::sync::Mutex;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
 
-use tokio::time::Instant;
 use xtask::local_cluster::binary::{Program, project_root};
 
 use super::Outcome;
-use crate::ui::{self, Table, Tone, build};
+use crate::ui::{self, Step, Tone};
 
-/// The program that plays one scene with one seed.
 const SIMULATOR: Program = Program { package: "ha-tests", name: "ha-sim" };
 
 /// What to play.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only this scene; may be repeated. All of them when absent
+    /// The scene, such as T01 or chaos-5; may be repeated. All scenes when left out
     #[arg(long)]
     scene: Vec<String>,
-    /// The seed, or the first of several
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How many seeds to play, counting up
-    #[arg(long, default_value_t = 1)]
+    /// Play this one seed
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Play so many seeds of each scene, and report only what fails
+    #[arg(long, default_value_t = 10)]
     seeds: u64,
-    /// Print what happens at each step
+    /// The first of them
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Runs at once
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Break the product on purpose: no-sync, forgotten-vote, applied-twice
     #[arg(long)]
+    mutant: Option<String>,
+    /// Print every line of a run
+    #[arg(long, requires = "seed")]
     trace: bool,
-    /// Print what the nodes log, too; `RUST_LOG` says what of it
-    #[arg(long)]
+    /// Print what the crates log at simulated time; RUST_LOG says what
+    #[arg(long, requires = "seed")]
     log: bool,
-    /// Name the scenes, and play none
+    /// List the scenes
     #[arg(long)]
     list: bool,
-    /// Build with optimizations: worth it for many seeds
-    #[arg(long)]
-    release: bool,
 }
 
-/// One scene with one seed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Run {
-    scene: String,
-    seed: u64,
-}
-
-/// Plays them, as many at once as there are cores.
+/// Runs it.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     super::check::warn_about_rustflags();
-    let simulator = build(SIMULATOR, arguments.release)?;
+    let simulator = ui::build(SIMULATOR, false)?;
     if arguments.list {
-        print!("{}", list(&simulator)?);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(exit_code(Command::new(simulator).arg("--list").status()?.success()));
     }
-    let scenes = match arguments.scene.as_slice() {
-        [] => list(&simulator)?.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect(),
-        named => named.to_vec(),
-    };
-    let last = arguments.seed.saturating_add(arguments.seeds);
-    let runs = (arguments.seed..last).flat_map(|seed| scenes.iter().map(move |scene| (scene.clone(), seed)));
-    let runs: VecDeque<Run> = runs.map(|(scene, seed)| Run { scene, seed }).collect();
-    let results = play(&simulator, runs, arguments)?;
-
-    let mut table = Table::new(&["SCENE", "SEEDS", "FAILED", "LONGEST"]);
-    let mut failed = 0;
-    for scene in &scenes {
-        let of_scene: Vec<_> = results.iter().filter(|(run, ..)| run.scene == *scene).collect();
-        let broken = of_scene.iter().filter(|(_, passed, _)| !passed).count();
-        let longest = of_scene.iter().map(|(.., took)| *took).max().unwrap_or_default();
-        failed += broken;
-        let tone = (broken > 0).then_some(Tone::Bad);
-        table.row(vec![
-            (None, scene.clone()),
-            (None, of_scene.len().to_string()),
-            (tone, broken.to_string()),
-            (None, ui::seconds(longest)),
-        ]);
+    let scenes = if arguments.scene.is_empty() { all_scenes(&simulator)? } else { arguments.scene.clone() };
+    println!("at commit {}", commit());
+    match arguments.seed {
+        Some(seed) => one_seed(&simulator, arguments, &scenes, seed),
+        None => many_seeds(&simulator, arguments, &scenes),
     }
-    println!();
-    table.print();
-    println!("\n{} passed, {failed} failed", results.len() - failed);
-    Ok(if failed == 0 && !results.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn list(simulator: &Path) -> Result<String, Box<dyn std::error::Error>> {
-    Ok(String::from_utf8(Command::new(simulator).arg("--list").output()?.stdout)?)
+fn exit_code(success: bool) -> ExitCode {
+    if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-type Results = Vec<(Run, bool, Duration)>;
-
-fn play(simulator: &Path, runs: VecDeque<Run>, arguments: &Arguments) -> Result<Results, Box<dyn std::error::Error>> {
-    let (queue, results) = (Mutex::new(runs), Mutex::new(Vec::new()));
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        let work = || -> std::io::Result<()> {
-            while let Some(run) = take(&queue) {
-                let began = Instant::now();
-                let output = command(simulator, &run, arguments).output()?;
-                // Printed under the lock, so that two runs do not mix.
-                let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                show(&run, &output);
-                results.push((run, output.status.success(), began.elapsed()));
-            }
-            Ok(())
-        };
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(result) => result,
-            Err(_) => Err(std::io::Error::other("a worker ended early")),
-        })
-    })?;
-    Ok(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+fn all_scenes(simulator: &Path) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let output = Command::new(simulator).arg("--list").output()?;
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
 }
 
-fn take(queue: &Mutex<VecDeque<Run>>) -> Option<Run> {
-    queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front()
+fn commit() -> String {
+    let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(project_root()).output();
+    output.map_or_else(|_| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn command(simulator: &Path, run: &Run, arguments: &Arguments) -> Command {
+/// One run of the simulator.
+fn command(simulator: &Path, arguments: &Arguments, scene: &str, seed: u64) -> Command {
     let mut command = Command::new(simulator);
-    command.args(["--scene", &run.scene, "--seed", &run.seed.to_string()]).current_dir::<PathBuf>(project_root());
-    for (flag, wanted) in [("--trace", arguments.trace), ("--log", arguments.log)] {
-        if wanted {
-            command.arg(flag);
-        }
+    command.args(["--scene", scene, "--seed", &seed.to_string()]);
+    if let Some(mutant) = &arguments.mutant {
+        command.args(["--mutant", mutant]);
     }
     command
 }
 
-fn show(run: &Run, output: &Output) {
-    print!("{}", String::from_utf8_lossy(&output.stdout));
-    eprint!("{}", String::from_utf8_lossy(&output.stderr));
-    if !output.status.success() {
-        // A simulation that panicked, or was killed, says nothing of itself.
-        ui::error(&format!("{} with seed {}: {}", run.scene, run.seed, output.status));
-        println!("{}", replay(run));
+fn one_seed(simulator: &Path, arguments: &Arguments, scenes: &[String], seed: u64) -> Outcome {
+    let mut good = true;
+    for scene in scenes {
+        let mut command = command(simulator, arguments, scene, seed);
+        command.args(arguments.trace.then_some("--trace")).args(arguments.log.then_some("--log"));
+        good &= command.status()?.success();
     }
+    Ok(exit_code(good))
 }
 
-fn replay(run: &Run) -> String {
-    format!("replay: cargo xtask sim --scene {} --seed {} --trace", run.scene, run.seed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_names_the_one_command_that_repeats_it() {
-        let run = Run { scene: "T01".to_owned(), seed: 7 };
-        assert_eq!(replay(&run), "replay: cargo xtask sim --scene T01 --seed 7 --trace");
-    }
+fn many_seeds(simulator: &Path, arguments: &Arguments, scenes: &[String]) -> Outcome {
+    let seeds = arguments.from..arguments.from.saturating_add(arguments.seeds);
+    let queue: VecDeque<(String, u64)> =
+        seeds.flat_map(|seed| scenes.iter().map(move |scene| (scene.clone(), seed))).collect();
+    let total = queue.len();
+    let queue = Mutex::new(queue);
+    let (sender, ended) = mpsc::channel();
+    let mut step = Step::begin("playing");
+    let (mut done, mut failed) = (0, 0);
+    thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            let (queue, sender) = (&queue, sender.clone());
+            scope.spawn(move || {
+                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                while let Some((scene, seed)) = next() {
+                    let output = command(simulator, arguments, &scene, seed).output();
+                    if sender.send((scene, seed, output)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (scene, seed, output) in ended {
+            done += 1;
+            step.update(done, total, &format!("{scene} seed {seed}"));
+            let output = output?;
+            if output.status.success() {
+                continue;
+            }
+            failed += 1;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            println!("{}", ui::paint(Tone::Bad, text.lines().last().unwrap_or("FAILED without a word")));
+            let mutant = arguments.mutant.as_deref().map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default();
+            println!("  cargo xtask sim --scene {scene} --seed {seed}{mutant} --trace");
+        }
+        Ok::<_, std::io::Error>(())
+    })?;
+    step.end("done");
+    println!("{done} runs, {failed} failed");
+    Ok(exit_code(failed == 0))
 }

@@ -41,7 +41,8 @@ pub(super) struct Leading {
 
 impl Leading {
     pub(super) fn new(config: &Config) -> Self {
-        let attempt = (config.election_timeout / 4).clamp(Duration::from_millis(50), Duration::from_millis(500));
+        // A target that dies is noticed at once; this is for one that falls silent.
+        let attempt = (config.election_timeout / 2).clamp(Duration::from_millis(100), Duration::from_millis(500));
         Self {
             controller: Controller::new(Settings::of(config)),
             leader_since: Duration::ZERO,
