@@ -117,6 +117,15 @@ impl Engine {
         (metrics.current_leader.clone(), mine)
     }
 
+    /// Resolves once this node no longer takes `leader` for the leader: what was asked of it may never be answered,
+    /// as when it was frozen or cut off, and another one may know.
+    pub(super) async fn deposed(&self, leader: &NodeId) {
+        let mut changes = self.changes();
+        while self.leader().0.as_ref() == Some(leader) {
+            changes.next().await;
+        }
+    }
+
     /// How many commands were applied here, to follow.
     pub(crate) fn epoch(&self) -> watch::Receiver<Epoch> {
         self.host.epoch()

@@ -94,8 +94,11 @@ impl Engine {
     }
 
     async fn propose_there(&self, leader: &NodeId, batch: Bytes) -> Result<Vec<Outcome>, Miss> {
-        let answer = self.net.ask(leader, service::PROPOSE_LANE, service::PROPOSE, batch, TRY_TIMEOUT).await;
         let again = |maybe: bool, reason: String| Miss { maybe, again: true, reason };
+        let answer = tokio::select! {
+            answer = self.net.ask(leader, service::PROPOSE_LANE, service::PROPOSE, batch, TRY_TIMEOUT) => answer,
+            () = self.deposed(leader) => return Err(again(true, "leadership changed before the answer came".to_owned())),
+        };
         let answer = match answer {
             Ok(answer) => answer,
             Err(error @ AskError::NotSent { .. }) => return Err(again(false, error.to_string())),

@@ -71,7 +71,11 @@ impl Engine {
                 (Some(leader), _) => {
                     let asked =
                         self.net.ask(&leader, Lane::Control, service::READ_INDEX, Default::default(), TRY_TIMEOUT);
-                    asked.await.ok().and_then(|answer| get::<u64>(&answer).ok())
+                    let answer = tokio::select! {
+                        answer = asked => answer.ok(),
+                        () = self.deposed(&leader) => None,
+                    };
+                    answer.and_then(|answer| get::<u64>(&answer).ok())
                 }
                 (None, _) => None,
             };
