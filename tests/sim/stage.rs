@@ -41,7 +41,8 @@ pub fn play(scene: &Scene, settings: Settings, trace: Trace) -> Report {
     }));
     let failure = outcome.err().map(|payload| {
         let text = payload.downcast_ref::<String>().cloned();
-        text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     });
     let (gap, at) = world.history.lock().longest_write_gap(Duration::ZERO, world.now());
     let requests = world.history.lock().all().len();
