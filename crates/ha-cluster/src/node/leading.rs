@@ -155,11 +155,14 @@ impl Driver {
         if status.is_leader() {
             self.leading.leader_since = now;
         } else {
-            // Only a leader carries these out; whoever asked learns it and asks the new one.
+            // Only a leader carries these out: the new one is asked, as soon as it is known.
             self.leading.changing = None;
-            for answer in std::mem::take(&mut self.leading.leaving).into_values().flatten() {
-                let reason = "leadership changed before it was carried out".to_owned();
-                let _ = answer.send(Err(LeaveError::Refused { reason }));
+            if status.leader.is_some() {
+                for (node, answer) in std::mem::take(&mut self.leading.leaving) {
+                    if let Some(answer) = answer {
+                        self.remove(node, answer);
+                    }
+                }
             }
         }
         self.leading.controller.leader_changed(now, status.leader.as_ref());
