@@ -41,6 +41,8 @@ pub enum Mutant {
     ForgottenVote,
     /// A command that is tried again is applied again.
     AppliedTwice,
+    /// Clocks drift far more than leases allow for.
+    WildClocks,
 }
 
 impl Mutant {
@@ -50,6 +52,7 @@ impl Mutant {
             "no-sync" => Some(Self::NoSync),
             "forgotten-vote" => Some(Self::ForgottenVote),
             "applied-twice" => Some(Self::AppliedTwice),
+            "wild-clocks" => Some(Self::WildClocks),
             _ => None,
         }
     }
@@ -58,7 +61,7 @@ impl Mutant {
         match this {
             Some(Self::NoSync) => Honesty::IgnoresSyncs,
             Some(Self::ForgottenVote) => Honesty::ForgetsVotes,
-            Some(Self::AppliedTwice) | None => Honesty::Honest,
+            Some(Self::AppliedTwice | Self::WildClocks) | None => Honesty::Honest,
         }
     }
 }
@@ -308,10 +311,12 @@ impl World {
     fn look(&mut self) {
         for (name, host) in &mut self.hosts {
             let Some(seen) = self.seen.get_mut(name) else { continue };
-            let vitals = host.body.lock();
+            let mut vitals = host.body.lock();
             seen.up = host.machine == Machine::Up && vitals.handles.is_some();
             seen.hampered = host.sync_fails || host.disk_is_full || host.disk.is_stalled();
             seen.tasks = vitals.tasks;
+            seen.called_over = std::mem::take(&mut vitals.called_over);
+            seen.holds_lease = vitals.handles.as_ref().is_some_and(|handles| handles.cluster.lease().is_held());
             let Some(handles) = &vitals.handles else { continue };
             handles.ledger.read_local(|ledger| {
                 let entries = ledger.entries();
