@@ -19,7 +19,7 @@ use super::history::Operations;
 use super::{Name, Network};
 
 pub use agreement::Agreement;
-pub use bounded_resources::{BoundedResources, TASKS_MAX};
+pub use bounded_resources::{BoundedResources, DISK_BYTES_MAX, TASKS_MAX};
 pub use lease_ends_first::LeaseEndsFirst;
 pub use linearizable::Linearizable;
 pub use monotonic::Monotonic;
@@ -121,6 +121,8 @@ pub struct Seen {
     pub entries: Vec<u64>,
     /// Tasks alive.
     pub tasks: usize,
+    /// Bytes of its files, now and then.
+    pub disk_bytes: u64,
 }
 
 impl Moment<'_> {
