@@ -58,6 +58,11 @@ impl SimDisk {
         &self.files
     }
 
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.paths().iter().filter_map(|path| self.files.content(path)).map(|content| content.len() as u64).sum()
+    }
+
     /// Ends this life; the disk that the next one finds.
     #[must_use]
     pub fn crash(&self, survival: Survival) -> Self {

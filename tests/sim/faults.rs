@@ -10,7 +10,10 @@ use rand::RngExt as _;
 use super::invariants::Seen;
 use super::network::Machine;
 use super::node::Pace;
-use super::{Name, SimDisk, Who, World};
+use super::{Mutant, Name, SimDisk, Who, World};
+
+/// How much more clocks drift that are broken on purpose.
+const WILDNESS: i32 = 60;
 
 /// Processes and machines.
 impl World {
@@ -295,6 +298,8 @@ impl World {
 
     /// The lease clock of these nodes gains so many microseconds per second from now on.
     pub fn drift_clock(&mut self, who: impl Who, parts_per_million: i32) {
+        let wild = self.settings.mutant == Some(Mutant::WildClocks);
+        let parts_per_million = if wild { parts_per_million * WILDNESS } else { parts_per_million };
         for name in who.among(self) {
             self.act(format_args!("the clock of {name} drifts by {parts_per_million} ppm"));
             self.hosts[&name].clock.set_drift(parts_per_million);

@@ -23,21 +23,23 @@ pub struct Chaos {
     pub cuts: bool,
     /// Disks stall, fail and fill up.
     pub disks: bool,
-    /// Packets are lost and late.
+    /// Packets are lost and late, clocks drift.
     pub weather: bool,
+    /// Leadership is handed over, by whoever happens to be asked, to whoever happens to be named.
+    pub orders: bool,
 }
 
 impl Chaos {
     /// All of them.
     pub fn everything(time: Duration) -> Self {
         let (interval, lasting) = (ms(1000), ms(3000));
-        Self { time, interval, lasting, deaths: true, cuts: true, disks: true, weather: true }
+        Self { time, interval, lasting, deaths: true, cuts: true, disks: true, weather: true, orders: true }
     }
 
     /// Deaths only, close together: for what must survive a loss of power.
     pub fn deaths(time: Duration) -> Self {
         let (interval, lasting) = (ms(600), ms(800));
-        Self { time, interval, lasting, deaths: true, cuts: false, disks: false, weather: false }
+        Self { time, interval, lasting, deaths: true, cuts: false, disks: false, weather: false, orders: false }
     }
 }
 
@@ -98,7 +100,10 @@ fn deeds(chaos: Chaos) -> Vec<Deed> {
         deeds.extend::<[Deed; 3]>([stall, fail_sync, fill]);
     }
     if chaos.weather {
-        deeds.extend::<[Deed; 2]>([lose, slow]);
+        deeds.extend::<[Deed; 3]>([lose, slow, drift]);
+    }
+    if chaos.orders {
+        deeds.push(hand_over);
     }
     deeds
 }
@@ -233,4 +238,19 @@ fn slow(world: &mut World) -> Remedy {
     let longest = ms(world.rng.random_range(5..150));
     world.set_latency(longest);
     Box::new(|world| world.set_latency(ms(5)))
+}
+
+fn drift(world: &mut World) -> Remedy {
+    let name = world.anybody();
+    let parts_per_million = world.rng.random_range(-5000..5000);
+    world.drift_clock(name, parts_per_million);
+    Box::new(move |world| world.drift_clock(name, 0))
+}
+
+fn hand_over(world: &mut World) -> Remedy {
+    let (asked, target) = (world.anybody(), world.anybody());
+    if world.seen(asked).up {
+        world.transfer(asked, Some(target));
+    }
+    Box::new(|_| {})
 }

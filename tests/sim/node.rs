@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use ha_cluster::{Cluster, Config, Machines, Replicated, Seams, WriteError};
+use ha_cluster::{Cluster, Config, Event, Machines, Replicated, Seams, WriteError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::mpsc;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
 
 use super::history::{Answer, History, Request};
 use super::ledger::{Append, Ledger};
@@ -91,6 +92,8 @@ pub struct Vitals {
     pub ended: Option<String>,
     /// Tasks alive on the node's runtime.
     pub tasks: usize,
+    /// The nodes of which it has said that their lease is over, and nobody has looked yet.
+    pub called_over: Vec<Name>,
     orders: Option<mpsc::UnboundedSender<Order>>,
 }
 
@@ -134,7 +137,7 @@ impl Body {
             vitals.handles = Some(handles.clone());
             vitals.orders = Some(orders);
         }
-        tokio::spawn(tell_events(name, handles.cluster.clone(), blueprint.trace.clone()));
+        tokio::spawn(tell_events(name, handles.cluster.events(), self.clone(), blueprint.trace.clone()));
         let mut rng = StdRng::seed_from_u64(blueprint.seed);
         for _ in 0..blueprint.clients {
             tokio::spawn(client(blueprint.clone(), handles.ledger.clone(), rng.random()));
@@ -153,14 +156,19 @@ impl Body {
     }
 }
 
-async fn tell_events(name: Name, cluster: Cluster, trace: Trace) {
-    use tokio::sync::broadcast::error::RecvError;
-    let mut events = cluster.events();
-    // The handle must not keep a node alive that everybody else has let go.
-    drop(cluster);
+async fn tell_events(name: Name, mut events: broadcast::Receiver<Event>, body: Body, trace: Trace) {
     loop {
         match events.recv().await {
-            Ok(event) => trace.line(name, format_args!("{}: {}", event.kind, event.message)),
+            Ok(event) => {
+                trace.line(name, format_args!("{}: {}", event.kind, event.message));
+                // The sentence begins with the node whose lease it is.
+                let holder = event.message.split([' ', ':']).next().and_then(Name::parse);
+                if event.kind == "lease_expired"
+                    && let Some(holder) = holder
+                {
+                    body.lock().called_over.push(holder);
+                }
+            }
             Err(RecvError::Lagged(missed)) => trace.line(name, format_args!("{missed} events were missed")),
             Err(RecvError::Closed) => return,
         }

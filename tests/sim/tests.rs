@@ -102,6 +102,7 @@ scenes! {
     t14_three_way_split: "T14", 1..=2;
     t20_packets_lost: "T20", 1..=1;
     t21_replay: "T21", 1..=1;
+    t25_drift: "T25", 1..=2;
     t27_disk_full: "T27", 1..=2;
     t28_sync_fails: "T28", 1..=3;
     t29_leader_stalls: "T29", 1..=1;
@@ -171,4 +172,9 @@ fn a_vote_that_is_not_durable_is_noticed() {
 #[test]
 fn commands_without_the_exactly_once_table_are_noticed() {
     expect_noticed("applied-twice", &["T01", "chaos-3"]);
+}
+
+#[test]
+fn clocks_that_drift_beyond_all_bounds_are_noticed() {
+    expect_noticed("wild-clocks", &["T25", "chaos-3"]);
 }

@@ -20,6 +20,8 @@ use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
 pub const STEP: Duration = Duration::from_millis(1);
 /// How long a message takes at least and at most, unless a scene says otherwise.
 const LATENCY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(5));
+/// How often the sizes of files are taken, in steps.
+const MEASURE_EVERY: u128 = 500;
 /// Segments that may be under way on one connection.
 const TCP_SEGMENTS_MAX: usize = 65_536;
 
@@ -41,6 +43,8 @@ pub enum Mutant {
     ForgottenVote,
     /// A command that is tried again is applied again.
     AppliedTwice,
+    /// Clocks drift far more than leases allow for.
+    WildClocks,
 }
 
 impl Mutant {
@@ -50,6 +54,7 @@ impl Mutant {
             "no-sync" => Some(Self::NoSync),
             "forgotten-vote" => Some(Self::ForgottenVote),
             "applied-twice" => Some(Self::AppliedTwice),
+            "wild-clocks" => Some(Self::WildClocks),
             _ => None,
         }
     }
@@ -58,7 +63,7 @@ impl Mutant {
         match this {
             Some(Self::NoSync) => Honesty::IgnoresSyncs,
             Some(Self::ForgottenVote) => Honesty::ForgetsVotes,
-            Some(Self::AppliedTwice) | None => Honesty::Honest,
+            Some(Self::AppliedTwice | Self::WildClocks) | None => Honesty::Honest,
         }
     }
 }
@@ -306,12 +311,18 @@ impl World {
 
     /// Takes in what every node shows.
     fn look(&mut self) {
+        let measure = self.sim.elapsed().as_millis().is_multiple_of(MEASURE_EVERY);
         for (name, host) in &mut self.hosts {
             let Some(seen) = self.seen.get_mut(name) else { continue };
-            let vitals = host.body.lock();
+            let mut vitals = host.body.lock();
             seen.up = host.machine == Machine::Up && vitals.handles.is_some();
             seen.hampered = host.sync_fails || host.disk_is_full || host.disk.is_stalled();
             seen.tasks = vitals.tasks;
+            if measure {
+                seen.disk_bytes = host.disk.bytes();
+            }
+            seen.called_over = std::mem::take(&mut vitals.called_over);
+            seen.holds_lease = vitals.handles.as_ref().is_some_and(|handles| handles.cluster.lease().is_held());
             let Some(handles) = &vitals.handles else { continue };
             handles.ledger.read_local(|ledger| {
                 let entries = ledger.entries();

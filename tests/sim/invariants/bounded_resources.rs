@@ -5,7 +5,10 @@ use super::{Invariant, Moment};
 /// Most tasks of a node and its clients: connections in both directions, streams, requests being served.
 pub const TASKS_MAX: usize = 1000;
 
-/// Looks at what can be seen from outside: the tasks of a node.
+/// Most bytes of all files of a node: the log since the last snapshot but one, segments made ready, and snapshots.
+pub const DISK_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Looks at what can be seen from outside: tasks, and the size of the files.
 pub struct BoundedResources;
 
 impl Invariant for BoundedResources {
@@ -14,10 +17,15 @@ impl Invariant for BoundedResources {
     }
 
     fn check(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        match moment.nodes.iter().find(|(_, seen)| seen.up && seen.tasks > TASKS_MAX) {
-            Some((name, seen)) => Err(format!("{name} has {} tasks, more than {TASKS_MAX}", seen.tasks)),
-            None => Ok(()),
+        for (name, seen) in moment.nodes.iter().filter(|(_, seen)| seen.up) {
+            if seen.tasks > TASKS_MAX {
+                return Err(format!("{name} has {} tasks, more than {TASKS_MAX}", seen.tasks));
+            }
+            if seen.disk_bytes > DISK_BYTES_MAX {
+                return Err(format!("{name} has {} bytes on disk, more than {DISK_BYTES_MAX}", seen.disk_bytes));
+            }
         }
+        Ok(())
     }
 }
 
@@ -25,6 +33,13 @@ impl Invariant for BoundedResources {
 mod tests {
     use super::super::testing::Story;
     use super::*;
+
+    #[test]
+    fn a_log_that_is_never_cut_is_noticed() {
+        let mut story = Story::new(1);
+        story.node(1).disk_bytes = DISK_BYTES_MAX + 1;
+        assert!(story.pass(0.1, &mut BoundedResources).is_err());
+    }
 
     #[test]
     fn a_node_that_grows_is_noticed() {

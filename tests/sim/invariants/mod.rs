@@ -3,6 +3,7 @@
 
 mod agreement;
 mod bounded_resources;
+mod lease_ends_first;
 mod linearizable;
 mod monotonic;
 mod needless_move;
@@ -18,7 +19,8 @@ use super::history::Operations;
 use super::{Name, Network};
 
 pub use agreement::Agreement;
-pub use bounded_resources::{BoundedResources, TASKS_MAX};
+pub use bounded_resources::{BoundedResources, DISK_BYTES_MAX, TASKS_MAX};
+pub use lease_ends_first::LeaseEndsFirst;
 pub use linearizable::Linearizable;
 pub use monotonic::Monotonic;
 pub use needless_move::NeedlessMove;
@@ -49,6 +51,7 @@ pub fn all(timers: Timers) -> Vec<Box<dyn Invariant>> {
         Box::new(Monotonic::default()),
         Box::new(Agreement::default()),
         Box::new(Linearizable::default()),
+        Box::new(LeaseEndsFirst),
         Box::new(SilentMinority::new(timers)),
         Box::new(Progress::new(timers)),
         Box::new(NeedlessMove::new(timers)),
@@ -110,10 +113,16 @@ pub struct Seen {
     pub stopped: bool,
     /// It keeps no application data.
     pub witness: bool,
+    /// It believes that it holds its node lease.
+    pub holds_lease: bool,
+    /// The nodes of which it has said, since the last step, that their lease is over.
+    pub called_over: Vec<Name>,
     /// What the ledger holds there.
     pub entries: Vec<u64>,
     /// Tasks alive.
     pub tasks: usize,
+    /// Bytes of its files, now and then.
+    pub disk_bytes: u64,
 }
 
 impl Moment<'_> {

@@ -1,6 +1,7 @@
 //! The plays, by the scenario that each one plays.
 
 mod chaos;
+mod clocks;
 mod crash;
 mod disks;
 mod formation;
@@ -30,6 +31,7 @@ pub const ALL: &[Scene] = &[
     scene("T14", "a split in three, healed one link after another", partition::three_way_split),
     scene("T20", "1 %, 10 % and 30 % of packets are lost", weather::packets_lost),
     scene("T21", "everything that was sent is sent again, a minute later, by somebody else", strangers::replay),
+    scene("T25", "the clocks of leases drift, and a machine sleeps", clocks::drift),
     scene("T27", "the disk fills up on a follower, on the leader, on all", disks::full),
     scene("T28", "a sync fails once", disks::sync_fails),
     scene("T29", "the disk of the leader stalls for 30 seconds", disks::leader_stalls),

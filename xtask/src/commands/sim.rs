@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// Runs at once
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Break the product on purpose: no-sync, forgotten-vote, applied-twice
+    /// Break the product on purpose: no-sync, forgotten-vote, applied-twice, wild-clocks
     #[arg(long)]
     mutant: Option<String>,
     /// Print every line of a run
