@@ -84,6 +84,8 @@ impl Driver {
             return;
         }
         let engine = self.cx.engine.clone();
+        // At once, not in the task: the next look at the clock would take what the dead leader said for a sign of life.
+        engine.forget_heard();
         self.cx.begin(async move {
             engine.drop_lease(&naming).await;
             Done::Nothing

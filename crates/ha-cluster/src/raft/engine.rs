@@ -148,6 +148,11 @@ impl Engine {
         confirmed.map(|(read, _)| read.index()).map_err(|e| e.to_string())
     }
 
+    /// What was heard of a leader so far counts no more, from this call on: its process is gone.
+    pub(crate) fn forget_heard(&self) {
+        self.guard.drop_lease();
+    }
+
     /// Drops this voter's own refusal to vote for another: its leader is known dead.
     pub(crate) async fn drop_lease(&self, other: &NodeId) {
         self.guard.drop_lease();
