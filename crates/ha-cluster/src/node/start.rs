@@ -203,6 +203,7 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         stopping: None,
         health: WELL,
         failed: None,
+        removed: false,
     };
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
     Ok(Started { net, engine, machines, submitter, lease, view: follow, events, asks })
