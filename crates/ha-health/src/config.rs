@@ -6,7 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// How often a component is checked, counted from the end of one check to the beginning of the next.
+    /// How often a component is checked, from the beginning of one check to that of the next; one that takes longer delays
+    /// the next.
     pub interval: Duration,
     /// A check that takes longer is stopped, and has failed.
     pub timeout: Duration,

@@ -93,6 +93,7 @@ enum Phase {
     Waits(Duration),
     Checks {
         number: u64,
+        began: Duration,
         until: Duration,
     },
 }
@@ -135,8 +136,10 @@ impl Component {
         match input {
             Input::Look => {}
             Input::Checked { number, verdict } => {
-                if matches!(self.phase, Phase::Checks { number: running, .. } if running == number) {
-                    self.phase = Phase::Waits(now + self.rules.interval);
+                if let Phase::Checks { number: running, began, .. } = self.phase
+                    && running == number
+                {
+                    self.phase = Phase::Waits(began + self.rules.interval);
                     self.judge(now, verdict, out);
                 }
             }
@@ -157,7 +160,7 @@ impl Component {
             Phase::Waits(at) if at <= now => match self.rules.kind {
                 Kind::Checked => {
                     let number = next(numbers);
-                    self.phase = Phase::Checks { number, until: now + self.rules.timeout };
+                    self.phase = Phase::Checks { number, began: now, until: now + self.rules.timeout };
                     out.push(Output::Check { number });
                 }
                 Kind::Reports { within } => {
@@ -166,9 +169,10 @@ impl Component {
                     self.fail(now, format!("silent for {}", in_words(silent)), out);
                 }
             },
-            Phase::Checks { number, until } if until <= now => {
+            Phase::Checks { number, began, until } if until <= now => {
                 out.push(Output::Stop { number });
-                self.phase = Phase::Waits(now + self.rules.interval);
+                // A check that takes longer than its interval delays the next one.
+                self.phase = Phase::Waits((began + self.rules.interval).max(now));
                 self.heard = Some(now);
                 self.fail(now, format!("no answer within {}", in_words(self.rules.timeout)), out);
             }
