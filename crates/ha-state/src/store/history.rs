@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn a_reader_begins_anywhere_and_misses_nothing_of_a_revision() {
         let mut history = History::default();
-        [2, 5, 5, 5, 9].map(|revision| history.push(delete(revision)));
+        [2, 5, 5, 5, 9].into_iter().for_each(|revision| history.push(delete(revision)));
         assert_eq!(since(&history, 0), [2, 5, 5, 5, 9]);
         assert_eq!(since(&history, 3), [5, 5, 5, 9]);
         assert_eq!(since(&history, 5), [5, 5, 5, 9]);
