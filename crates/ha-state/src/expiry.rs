@@ -17,16 +17,21 @@ pub(crate) const AWAY_MAX: Duration = Duration::from_millis(500);
 /// What happens.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// These changes were applied here.
-    Changed(Vec<LeaseChange>),
-    /// This is everything there is.
-    All(Vec<LeaseChange>),
     /// This node leads from now on, or leads no more.
     Leads(bool),
     /// What was proposed has failed or is done.
     Proposed,
     /// The deadline may have passed.
     Tick,
+}
+
+/// What is known of leases.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// These changes were applied here.
+    Changed(Vec<LeaseChange>),
+    /// This is everything there is.
+    All(Vec<LeaseChange>),
 }
 
 /// What the leader proposes.
@@ -76,11 +81,17 @@ impl Expiry {
         Some(tracked.due.saturating_sub(now).min(tracked.ttl))
     }
 
+    /// Notes what is there, without doing anything about it.
+    pub(crate) fn note(&mut self, now: Duration, news: News) {
+        match news {
+            News::Changed(changes) => changes.into_iter().for_each(|change| self.change(now, change)),
+            News::All(all) => self.begin_with(now, all),
+        }
+    }
+
     /// Takes one input in.
     pub(crate) fn step(&mut self, now: Duration, input: Input, outputs: &mut Vec<Output>) {
         match input {
-            Input::Changed(changes) => changes.into_iter().for_each(|change| self.change(now, change)),
-            Input::All(all) => self.begin_with(now, all),
             Input::Leads(leads) => {
                 self.leads = leads;
                 self.proposing = false;
@@ -203,14 +214,18 @@ mod tests {
         outputs
     }
 
-    fn granted() -> Input {
-        Input::Changed(vec![LeaseChange::Granted { lease: ONE, ttl_ms: terms::millis(TTL), renewals: 0 }])
+    fn note(expiry: &mut Expiry, at: f64, news: News) {
+        expiry.note(secs(at), news);
+    }
+
+    fn granted() -> News {
+        News::Changed(vec![LeaseChange::Granted { lease: ONE, ttl_ms: terms::millis(TTL), renewals: 0 }])
     }
 
     fn leading() -> Expiry {
         let mut expiry = Expiry::default();
         step(&mut expiry, 0.0, Input::Leads(true));
-        step(&mut expiry, 0.0, granted());
+        note(&mut expiry, 0.0, granted());
         expiry
     }
 
@@ -232,7 +247,7 @@ mod tests {
         assert_eq!(first_expiry(&mut expiry, 0.0), 10.6);
         assert_eq!(step(&mut expiry, 10.7, Input::Tick), [], "it is on its way");
         assert_eq!(step(&mut expiry, 10.8, Input::Proposed), [Output::Expire(vec![(ONE, 0)])], "it failed");
-        step(&mut expiry, 10.9, Input::Changed(vec![LeaseChange::Ended { lease: ONE }]));
+        note(&mut expiry, 10.9, News::Changed(vec![LeaseChange::Ended { lease: ONE }]));
         assert_eq!(step(&mut expiry, 11.0, Input::Proposed), []);
     }
 
@@ -242,7 +257,7 @@ mod tests {
         for tenth in 0..80 {
             step(&mut expiry, f64::from(tenth) / 10.0, Input::Tick);
         }
-        step(&mut expiry, 8.0, Input::Changed(vec![LeaseChange::Renewed { lease: ONE, renewals: 1 }]));
+        note(&mut expiry, 8.0, News::Changed(vec![LeaseChange::Renewed { lease: ONE, renewals: 1 }]));
         assert_eq!(expiry.remaining(secs(9.0), ONE), Some(secs(9.6)));
         assert_eq!(first_expiry(&mut expiry, 8.0), 18.6);
         assert_eq!(step(&mut expiry, 18.7, Input::Proposed), [Output::Expire(vec![(ONE, 1)])]);
@@ -251,7 +266,7 @@ mod tests {
     #[test]
     fn a_new_leader_begins_every_lease_at_full_length_and_others_end_none() {
         let mut expiry = Expiry::default();
-        step(&mut expiry, 0.0, granted());
+        note(&mut expiry, 0.0, granted());
         for second in 0..30 {
             assert_eq!(step(&mut expiry, f64::from(second), Input::Tick), [], "it does not lead");
         }
@@ -274,7 +289,7 @@ mod tests {
     fn a_look_through_everything_keeps_what_is_known() {
         let mut expiry = leading();
         let all = |renewals| {
-            Input::All(vec![
+            News::All(vec![
                 LeaseChange::Granted { lease: ONE, ttl_ms: terms::millis(TTL), renewals },
                 LeaseChange::Granted { lease: LeaseId(2), ttl_ms: 1000, renewals: 0 },
             ])
@@ -282,10 +297,10 @@ mod tests {
         for tenth in 0..50 {
             step(&mut expiry, f64::from(tenth) / 10.0, Input::Tick);
         }
-        step(&mut expiry, 5.0, all(0));
+        note(&mut expiry, 5.0, all(0));
         assert_eq!(expiry.remaining(secs(5.0), ONE), Some(secs(5.6)));
         assert_eq!(expiry.remaining(secs(5.0), LeaseId(2)), Some(secs(1.0)));
-        step(&mut expiry, 5.1, all(1));
+        note(&mut expiry, 5.1, all(1));
         assert_eq!(expiry.remaining(secs(5.1), ONE), Some(TTL));
     }
 
@@ -295,10 +310,10 @@ mod tests {
         let (lock, token) = (Key::new("l").unwrap(), FencingToken(7));
         step(&mut expiry, 0.0, Input::Leads(true));
         let began = LeaseChange::DelayBegan { lock: lock.clone(), token, delay_ms: 1000 };
-        step(&mut expiry, 0.0, Input::Changed(vec![began]));
+        note(&mut expiry, 0.0, News::Changed(vec![began]));
         step(&mut expiry, 0.9, Input::Leads(true));
         assert_eq!(first_expiry(&mut expiry, 1.0), 2.0);
-        step(&mut expiry, 2.1, Input::Changed(vec![LeaseChange::DelayEnded { lock }]));
+        note(&mut expiry, 2.1, News::Changed(vec![LeaseChange::DelayEnded { lock }]));
         assert_eq!(step(&mut expiry, 2.2, Input::Proposed), []);
     }
 }

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use ha_cluster::Replicated;
 use ha_cluster::clock::Clock;
 use tokio::sync::Notify;
 
 use crate::LeaseId;
 use crate::command::{Command, Done};
 use crate::keeper::Keeper;
-use crate::store::Store;
+use crate::log::Log;
 use crate::ticket::Ticket;
 
 /// How long one renewal may take. Longer ones are of no use to most leases, and the next is sent anyway.
@@ -29,7 +28,7 @@ pub(crate) struct Keeping {
 
 impl Keeping {
     /// Starts to renew; ends when the last handle is dropped.
-    pub(crate) fn start(log: Replicated<Store>, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn start(log: Log, clock: Arc<dyn Clock>) -> Arc<Self> {
         let keeping = Arc::new(Self { keeper: Mutex::default(), sooner: Notify::new(), clock });
         tokio::spawn(run(Arc::downgrade(&keeping), log));
         keeping
@@ -62,7 +61,7 @@ impl Drop for Keeping {
 /// The longest sleep: after it, the handle is looked for again.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-async fn run(keeping: Weak<Keeping>, log: Replicated<Store>) {
+async fn run(keeping: Weak<Keeping>, log: Log) {
     let mut flights = FuturesUnordered::new();
     loop {
         let Some(here) = keeping.upgrade() else { return };
@@ -91,7 +90,7 @@ struct Landed {
     gone: Option<Vec<LeaseId>>,
 }
 
-async fn renew(log: Replicated<Store>, sent: Duration, leases: Vec<LeaseId>) -> Landed {
+async fn renew(log: Log, sent: Duration, leases: Vec<LeaseId>) -> Landed {
     let command = Command::LeaseRenew { leases: leases.clone() };
     let gone = match log.write_within(&command, RENEWAL_TIME_MAX).await {
         Ok(Ok(Done::Renewed { gone })) => Some(gone),

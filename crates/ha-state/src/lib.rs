@@ -42,6 +42,7 @@ mod key;
 mod leasing;
 pub mod limits;
 mod lock;
+mod log;
 mod state;
 mod store;
 mod terms;

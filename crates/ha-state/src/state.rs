@@ -1,11 +1,11 @@
 //! The handle.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use ha_cluster::clock::Clock;
-use ha_cluster::{Cluster, ReadError, Replicated};
+use ha_cluster::{Cluster, ReadError};
 use tokio::sync::watch;
 
 use crate::command::{Command, Done, Put, Reply, fingerprint};
@@ -13,6 +13,7 @@ use crate::error::{ChangeError, RequestKeyError};
 use crate::hub::Hub;
 use crate::keeping::Keeping;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX, REQUEST_KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::log::Log;
 use crate::store::{Content, Store};
 use crate::txn::{Answer, Txn};
 use crate::warden::{Counted, Warden};
@@ -27,14 +28,12 @@ pub fn start(config: Config, cluster: &Cluster, clock: Arc<dyn Clock>) -> Result
     let (over, told) = watch::channel(());
     let warden = Warden { cluster: cluster.clone(), log: log.clone(), hub: hub.clone(), counted: counted.clone() };
     tokio::spawn(warden.run(told));
-    let keeping = Keeping::start(log.clone(), clock.clone());
     let (node, life) = {
         let view = cluster.watch();
         let view = view.borrow();
         (view.node_id.to_string(), view.incarnation.0)
     };
-    let inner = Inner { config, log, hub, counted, keeping, clock, node, life, leases: AtomicU64::new(0), _over: over };
-    Ok(State { inner: Arc::new(inner) })
+    Ok(State::assemble(config, Log::On(log), counted, clock, (node, life), over))
 }
 
 /// Why the room cannot start.
@@ -57,7 +56,7 @@ pub struct State {
 
 pub(crate) struct Inner {
     pub(crate) config: Config,
-    pub(crate) log: Replicated<Store>,
+    pub(crate) log: Log,
     pub(crate) hub: Arc<Hub>,
     pub(crate) counted: Counted,
     pub(crate) keeping: Arc<Keeping>,
@@ -65,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) node: String,
     life: u64,
     leases: AtomicU64,
+    /// The room that runs behind a closed door.
+    behind: OnceLock<State>,
     /// Its end ends the warden.
     _over: watch::Sender<()>,
 }
@@ -74,6 +75,60 @@ impl Inner {
     pub(crate) fn new_lease(&self) -> LeaseId {
         let number = self.leases.fetch_add(1, Ordering::Relaxed);
         LeaseId::named(&format!("{}/{}/{number}", self.node, self.life))
+    }
+}
+
+/// The clock of a room that is off.
+struct NoClock;
+
+impl Clock for NoClock {
+    fn now(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+}
+
+impl State {
+    /// The handle of a room that is off: it answers that it is not available, for this reason, so that a program asks
+    /// the same questions in both cases. Must be called on a tokio runtime.
+    pub fn off(reason: &str) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(NoClock);
+        let counted = Counted::new(clock.clone());
+        Self::assemble(Config::default(), Log::off(reason), counted, clock, (String::new(), 0), watch::Sender::new(()))
+    }
+
+    /// The handle of a room that is closed to callers, while this node goes on doing its part for the others.
+    pub fn closed(self, reason: &str) -> Self {
+        let closed = Self::off(reason);
+        // Nobody else has it yet.
+        let _ = closed.inner.behind.set(self);
+        closed
+    }
+
+    fn assemble(
+        config: Config,
+        log: Log,
+        counted: Counted,
+        clock: Arc<dyn Clock>,
+        (node, life): (String, u64),
+        over: watch::Sender<()>,
+    ) -> Self {
+        let hub = log.read_local(|store| store.hub().clone());
+        let keeping = Keeping::start(log.clone(), clock.clone());
+        let leases = AtomicU64::new(0);
+        let inner = Inner {
+            config,
+            log,
+            hub,
+            counted,
+            keeping,
+            clock,
+            node,
+            life,
+            leases,
+            behind: OnceLock::new(),
+            _over: over,
+        };
+        Self { inner: Arc::new(inner) }
     }
 }
 

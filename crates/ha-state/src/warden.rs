@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::command::Command;
-use crate::expiry::{Expiry, Input, Output};
+use crate::expiry::{Expiry, Input, News, Output};
 use crate::hub::Hub;
 use crate::limits::{HISTORY_SAMPLE_INTERVAL, HISTORY_TIME};
+use crate::log::Log;
 use crate::store::Store;
 use crate::{LeaseId, Revision};
 
@@ -50,6 +51,18 @@ impl Counted {
     /// How long a lease still lasts, as this node counts: for people.
     pub(crate) fn remaining(&self, lease: LeaseId) -> Option<Duration> {
         self.lock().remaining(self.clock.now(), lease)
+    }
+
+    /// Notes what has changed of leases, up to what is applied.
+    pub(crate) fn catch_up(&self, log: &Log, hub: &Hub) {
+        // Read only when it is not known what changed; nothing is applied between the two.
+        log.read_local(|store| {
+            let news = match hub.take_journal() {
+                Some(changes) => News::Changed(changes),
+                None => News::All(store.content().all_leases()),
+            };
+            self.lock().note(self.clock.now(), news);
+        });
     }
 }
 
@@ -96,7 +109,8 @@ impl Warden {
             match trigger {
                 Trigger::Journal => {
                     tokio::time::sleep(GATHER_TIME).await;
-                    outputs = self.take_journal();
+                    self.catch_up();
+                    outputs = self.counted.step(Input::Tick);
                 }
                 Trigger::View => {
                     let now = led_term(&view.borrow_and_update());
@@ -104,14 +118,14 @@ impl Warden {
                         leads = now;
                         proposal = None;
                         // First what is there, so that all of it begins anew.
-                        self.take_journal();
+                        self.catch_up();
                         outputs = self.counted.step(Input::Leads(leads.is_some()));
                     }
                 }
                 Trigger::Time => outputs = self.counted.step(Input::Tick),
                 Trigger::Proposed => {
                     proposal = None;
-                    self.take_journal();
+                    self.catch_up();
                     outputs = self.counted.step(Input::Proposed);
                 }
                 Trigger::Aged => {
@@ -126,13 +140,8 @@ impl Warden {
         }
     }
 
-    fn take_journal(&self) -> Vec<Output> {
-        // Read only when it is not known what changed; nothing is applied between the two.
-        let input = self.log.read_local(|store| match self.hub.take_journal() {
-            Some(changes) => Input::Changed(changes),
-            None => Input::All(store.content().all_leases()),
-        });
-        self.counted.step(input)
+    fn catch_up(&self) {
+        self.counted.catch_up(&Log::On(self.log.clone()), &self.hub);
     }
 
     async fn forget_old(&self, age: &mut Age, leads: Option<Term>) {

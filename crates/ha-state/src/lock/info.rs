@@ -68,6 +68,7 @@ impl State {
 
     fn with_remaining(&self, mut info: LockInfo) -> LockInfo {
         if let Some(holder) = &mut info.holder {
+            self.inner.counted.catch_up(&self.inner.log, &self.inner.hub);
             holder.remaining = self.inner.counted.remaining(holder.lease);
         }
         info

@@ -1,4 +1,5 @@
 //! Real nodes in one process, on loopback and in a folder that goes away.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -61,7 +62,6 @@ impl One {
     }
 
     /// Stops it; what it kept stays.
-    #[allow(dead_code, reason = "not every test begins a second life")]
     pub(crate) async fn stop(self) -> TempDir {
         self.cluster.stop().await;
         self.folder
@@ -74,7 +74,6 @@ pub(crate) async fn in_time<F: Future>(work: F) -> F::Output {
 }
 
 /// Waits until the store is so: looked at after each change.
-#[allow(dead_code, reason = "not every test waits so")]
 pub(crate) async fn until(one: &One, mut holds: impl FnMut(&State) -> bool) {
     let mut epoch = one.cluster.epoch();
     in_time(async {
