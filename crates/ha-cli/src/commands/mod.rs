@@ -4,8 +4,10 @@ mod config;
 mod events;
 mod health;
 mod leader;
+mod lock;
 mod members;
 mod run;
+mod state;
 mod status;
 mod transfer;
 mod version;
@@ -29,6 +31,11 @@ pub(crate) enum Command {
     Transfer(transfer::Args),
     /// Say how a node is; exits with 1 when it is unhealthy.
     Health(ClientArgs),
+    /// Set, read, remove, list and follow shared keys.
+    #[command(subcommand)]
+    State(state::StateCommand),
+    /// Run a command while holding a lock.
+    Lock(lock::Args),
     /// Follow what happens on a node.
     Events(ClientArgs),
     /// Show, check or time a configuration.
@@ -48,6 +55,8 @@ impl Command {
             Self::Leader(args) => ask(leader::run(args)),
             Self::Transfer(args) => ask(transfer::run(args)),
             Self::Health(args) => ask(health::run(args)),
+            Self::State(command) => ask(command.run()),
+            Self::Lock(args) => lock::run(args),
             Self::Events(args) => ask(events::run(args)),
             Self::Config(command) => command.run(),
             Self::Version(args) => version::run(args),
