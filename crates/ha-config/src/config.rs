@@ -165,7 +165,7 @@ options! {
     /// Shared keys and locks.
     state: State {
         /// Shared keys and locks.
-        "STATE_ENABLED" enabled: bool = false, waits for "shared state";
+        "STATE_ENABLED" enabled: bool = false;
     }
 
     /// Components of the service are checked.

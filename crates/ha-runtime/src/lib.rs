@@ -25,6 +25,7 @@
 //! | `node.rs` | [`Ha`]: the handles, and the orderly stop |
 //! | `rooms.rs` | which rooms are on |
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
+//! | `state.rs` | the place of shared state in a node |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
@@ -34,6 +35,7 @@ mod node;
 mod rooms;
 mod settings;
 mod start;
+mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -49,3 +51,4 @@ pub use ha_cluster::{
     MemberState, Node, NodeId, Term, TransferError, View, Votes,
 };
 pub use ha_net::Traffic;
+pub use ha_state;

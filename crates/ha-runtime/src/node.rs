@@ -1,13 +1,14 @@
 //! One node: its rooms, and their end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ha_cluster::Event;
+use ha_state::State;
 use tokio::sync::{broadcast, watch};
 
 use crate::document::{self, HealthDocument};
-use crate::{ClusterHandle, Rooms};
+use crate::{ClusterHandle, Rooms, state};
 
 /// Longest time that [`Ha::stop`] takes: what has not ended by then is left to end with the process.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(8);
@@ -21,6 +22,8 @@ pub struct Ha {
 struct Inner {
     rooms: Rooms,
     cluster: ClusterHandle,
+    /// Set once, before anybody asks; off until then.
+    state: OnceLock<State>,
     stopping: watch::Sender<bool>,
 }
 
@@ -28,7 +31,15 @@ impl Ha {
     /// A node from rooms that already run. [`crate::start`] is what programs want; this serves those that started a
     /// cluster by themselves, and tests.
     pub fn assemble(rooms: Rooms, cluster: ClusterHandle) -> Self {
-        Self { inner: Arc::new(Inner { rooms, cluster, stopping: watch::Sender::new(false) }) }
+        let (state, stopping) = (OnceLock::new(), watch::Sender::new(false));
+        Self { inner: Arc::new(Inner { rooms, cluster, state, stopping }) }
+    }
+
+    /// The same node, with shared state. Has no effect on a node that has it already.
+    #[must_use]
+    pub fn with_state(self, state: State) -> Self {
+        let _ = self.inner.state.set(state);
+        self
     }
 
     /// Which rooms are on.
@@ -39,6 +50,12 @@ impl Ha {
     /// The cluster as this node sees it.
     pub fn cluster(&self) -> &ClusterHandle {
         &self.inner.cluster
+    }
+
+    /// Shared keys and locks. Where the room is off, the handle says so when it is asked. Must be called on a tokio
+    /// runtime.
+    pub fn state(&self) -> &State {
+        self.inner.state.get_or_init(state::off)
     }
 
     /// How this node is, as one document.

@@ -7,7 +7,7 @@ use ha_cluster::identity::IdentityError;
 use ha_cluster::{Machines, Seams};
 
 use crate::settings::{self, SettingsError};
-use crate::{ClusterHandle, Ha, Rooms};
+use crate::{ClusterHandle, Ha, Rooms, state};
 
 /// Starts a node on this machine. Must be called on a tokio runtime.
 ///
@@ -21,13 +21,15 @@ pub async fn start(config: ha_config::Config) -> Result<Ha, StartError> {
 pub async fn start_on(config: ha_config::Config, seams: Seams) -> Result<Ha, StartError> {
     let rooms = settings::rooms(&config);
     warn(&config, rooms);
-    let cluster = if rooms.cluster {
-        let cluster = ha_cluster::start(settings::cluster(&config)?, seams, Machines::new()).await?;
-        ClusterHandle::new(Arc::new(cluster))
-    } else {
-        ClusterHandle::off(settings::alone(&config)?)
-    };
-    Ok(Ha::assemble(rooms, cluster))
+    if !rooms.cluster {
+        return Ok(Ha::assemble(rooms, ClusterHandle::off(settings::alone(&config)?)));
+    }
+    let settings = settings::cluster(&config)?;
+    let (role, clock) = (settings.role, seams.clock.clone());
+    let machines = state::machines(Machines::new());
+    let cluster = ha_cluster::start(settings, seams, machines).await?;
+    let state = state::start(rooms, role, &cluster, clock)?;
+    Ok(Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster))).with_state(state))
 }
 
 /// Says once what will surprise somebody later.
@@ -38,7 +40,6 @@ fn warn(config: &ha_config::Config, rooms: Rooms) {
     let unbuilt = [
         ("FAILOVER_ENABLED", rooms.failover),
         ("REPLICATION_ENABLED", rooms.replication),
-        ("STATE_ENABLED", rooms.state),
         ("HEALTH_MONITOR_ENABLED", rooms.health_monitor),
     ];
     // What was set by hand is already among the warnings; this is what a preset turned on.
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The configuration cannot work.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The room of shared state cannot start.
+    #[error(transparent)]
+    State(#[from] ha_state::StartError),
     /// The cluster room cannot start.
     #[error("{0}{advice}", advice = advice(.0))]
     Cluster(#[from] ha_cluster::StartError),

@@ -5,9 +5,11 @@ mod events;
 mod guard;
 mod health;
 mod leader;
+mod lock;
 mod members;
 mod remove;
 mod run;
+mod state;
 mod status;
 mod transfer;
 mod version;
@@ -33,6 +35,11 @@ pub(crate) enum Command {
     Remove(remove::Args),
     /// Say how a node is; exits with 1 when it is unhealthy.
     Health(ClientArgs),
+    /// Set, read, remove, list and follow shared keys.
+    #[command(subcommand)]
+    State(state::StateCommand),
+    /// Run a command while holding a lock.
+    Lock(lock::Args),
     /// Follow what happens on a node.
     Events(ClientArgs),
     /// Show, check or time a configuration.
@@ -56,6 +63,8 @@ impl Command {
             Self::Transfer(args) => ask(transfer::run(args)),
             Self::Remove(args) => ask(remove::run(args)),
             Self::Health(args) => ask(health::run(args)),
+            Self::State(command) => ask(command.run()),
+            Self::Lock(args) => lock::run(args),
             Self::Events(args) => ask(events::run(args)),
             Self::Config(command) => command.run(),
             Self::Version(args) => version::run(args),

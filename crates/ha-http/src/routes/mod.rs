@@ -3,3 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod events;
 pub(crate) mod health;
+mod item;
+pub(crate) mod locks;
+pub(crate) mod state;
+pub(crate) mod state_watch;
