@@ -63,6 +63,7 @@ trait Hosted: Send + Sync {
     fn restore(&self, image: &[u8]) -> Result<(), String>;
     fn durable(&self) -> Option<watch::Receiver<u64>>;
     fn has_room(&self) -> bool;
+    fn passed(&self, index: u64);
     fn replied(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError>;
 }
 
@@ -93,6 +94,10 @@ impl<M: Machine> Hosted for Slot<M> {
 
     fn has_room(&self) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).has_room()
+    }
+
+    fn passed(&self, index: u64) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).passed(index);
     }
 
     fn replied(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError> {
@@ -341,8 +346,11 @@ impl Host {
         core.lapsed.retain(|node, _| is_member(node));
     }
 
-    /// Tells followers of the epoch how far it is; called once for each batch of entries.
-    pub(crate) fn publish(&self) {
+    /// Tells stores, and followers of the epoch, how far it is; called once for each batch of entries.
+    pub(crate) fn publish(&self, index: u64) {
+        for machine in self.stores.keys().filter_map(|id| self.machines.get(id)) {
+            machine.passed(index);
+        }
         let epoch = Epoch(self.core.lock().unwrap_or_else(PoisonError::into_inner).epoch);
         self.epoch.send_if_modified(|seen| std::mem::replace(seen, epoch) != epoch);
     }
@@ -369,7 +377,6 @@ impl Host {
             machine.restore(state).map_err(|reason| RestoreError::State { machine: machine.name(), reason })?;
         }
         *self.core.lock().unwrap_or_else(PoisonError::into_inner) = core;
-        self.publish();
         Ok(())
     }
 }

@@ -77,6 +77,11 @@ pub trait Machine: Send + Sync + 'static {
         true
     }
 
+    /// For a machine with a store of its own: everything up to this log entry has been applied, whatever it was.
+    fn passed(&mut self, index: u64) {
+        let _ = index;
+    }
+
     /// The reply of a command whose effect the store kept across a restart, where it follows from the command alone.
     fn replied(&self, at: Applied, command: &Self::Command) -> Option<Self::Reply> {
         let _ = (at, command);

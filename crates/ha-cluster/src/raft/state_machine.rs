@@ -56,8 +56,8 @@ impl StateMachine {
     }
 
     fn publish(&self) {
-        self.host.publish();
         let index = self.applied.as_ref().map_or(0, |id| id.index);
+        self.host.publish(index);
         self.applied_index.send_if_modified(|seen| std::mem::replace(seen, index) != index);
     }
 }
