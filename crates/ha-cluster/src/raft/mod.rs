@@ -8,6 +8,7 @@ mod copies;
 mod engine;
 mod guard;
 mod log_store;
+mod memory;
 mod network;
 #[cfg(test)]
 mod network_tests;
