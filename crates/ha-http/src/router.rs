@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use ha_runtime::Ha;
 use tokio::sync::{Semaphore, watch};
 
@@ -15,7 +15,7 @@ use crate::Metrics;
 use crate::access::Access;
 use crate::error::ApiError;
 use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
-use crate::routes::{cluster, events, health};
+use crate::routes::{cluster, events, health, replication};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -48,6 +48,7 @@ impl Streams {
 pub(crate) fn router(shared: Shared) -> Router {
     let changes = Router::new()
         .route("/v1/cluster/transfer", post(cluster::transfer))
+        .route("/v1/replication/{data_type}/{data_id}", put(replication::put).delete(replication::delete))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_change));
     Router::new()
         .route("/health", get(health::document))
@@ -60,6 +61,10 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster/leader", get(cluster::leader))
         .route("/v1/cluster/members", get(cluster::members))
         .route("/v1/events", get(events::follow))
+        .route("/v1/replication", get(replication::status))
+        .route("/v1/replication-check", get(replication::check))
+        .route("/v1/replication/{data_type}", get(replication::list))
+        .route("/v1/replication/{data_type}/{data_id}", get(replication::get))
         .merge(changes)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -25,12 +25,14 @@
 //! | `node.rs` | [`Ha`]: the handles, and the orderly stop |
 //! | `rooms.rs` | which rooms are on |
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
+//! | `replication.rs` | the records' place in a node, also when replication is off |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
 mod cluster;
 pub mod document;
 mod node;
+mod replication;
 mod rooms;
 mod settings;
 mod start;
@@ -40,6 +42,7 @@ pub mod testing;
 pub use cluster::{ClusterHandle, ClusterSeat};
 pub use document::HealthDocument;
 pub use node::{Ha, STOP_TIME_MAX};
+pub use replication::{ReplicationHandle, replication as replication_config};
 pub use rooms::Rooms;
 pub use settings::{SettingsError, cluster as cluster_config};
 pub use start::{StartError, start, start_on};
@@ -49,3 +52,7 @@ pub use ha_cluster::{
     NodeId, Term, TransferError, View, Votes,
 };
 pub use ha_net::Traffic;
+pub use ha_replication::{
+    CheckReport, Consistency, CopyState, NodeStatus, ReadError, Record, ReplicateError, Replication,
+    Status as ReplicationStatus, StoreError, SubscribeError, Subscription, Version, Written,
+};

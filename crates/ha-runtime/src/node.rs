@@ -7,7 +7,7 @@ use ha_cluster::Event;
 use tokio::sync::{broadcast, watch};
 
 use crate::document::{self, HealthDocument};
-use crate::{ClusterHandle, Rooms};
+use crate::{ClusterHandle, ReplicationHandle, Rooms};
 
 /// Longest time that [`Ha::stop`] takes: what has not ended by then is left to end with the process.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(8);
@@ -21,6 +21,7 @@ pub struct Ha {
 struct Inner {
     rooms: Rooms,
     cluster: ClusterHandle,
+    replication: ReplicationHandle,
     stopping: watch::Sender<bool>,
 }
 
@@ -28,7 +29,12 @@ impl Ha {
     /// A node from rooms that already run. [`crate::start`] is what programs want; this serves those that started a
     /// cluster by themselves, and tests.
     pub fn assemble(rooms: Rooms, cluster: ClusterHandle) -> Self {
-        Self { inner: Arc::new(Inner { rooms, cluster, stopping: watch::Sender::new(false) }) }
+        Self::assemble_with(rooms, cluster, ReplicationHandle::off())
+    }
+
+    /// As [`Self::assemble`], with replication.
+    pub fn assemble_with(rooms: Rooms, cluster: ClusterHandle, replication: ReplicationHandle) -> Self {
+        Self { inner: Arc::new(Inner { rooms, cluster, replication, stopping: watch::Sender::new(false) }) }
     }
 
     /// Which rooms are on.
@@ -39,6 +45,11 @@ impl Ha {
     /// The cluster as this node sees it.
     pub fn cluster(&self) -> &ClusterHandle {
         &self.inner.cluster
+    }
+
+    /// The records of the cluster.
+    pub fn replication(&self) -> &ReplicationHandle {
+        &self.inner.replication
     }
 
     /// How this node is, as one document.
@@ -60,7 +71,12 @@ impl Ha {
     /// [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
     pub async fn stop(&self) {
         self.inner.stopping.send_replace(true);
-        if tokio::time::timeout(STOP_TIME_MAX, self.inner.cluster.stop()).await.is_err() {
+        let stop = async {
+            // First, so that what the log holds is stored while the log still runs.
+            self.inner.replication.stop().await;
+            self.inner.cluster.stop().await;
+        };
+        if tokio::time::timeout(STOP_TIME_MAX, stop).await.is_err() {
             tracing::warn!(seconds = STOP_TIME_MAX.as_secs(), "the cluster did not stop in time and is left behind");
         }
     }

@@ -7,7 +7,7 @@ use ha_cluster::identity::IdentityError;
 use ha_cluster::{Machines, Seams};
 
 use crate::settings::{self, SettingsError};
-use crate::{ClusterHandle, Ha, Rooms};
+use crate::{ClusterHandle, Ha, Rooms, replication};
 
 /// Starts a node on this machine. Must be called on a tokio runtime.
 ///
@@ -21,13 +21,18 @@ pub async fn start(config: ha_config::Config) -> Result<Ha, StartError> {
 pub async fn start_on(config: ha_config::Config, seams: Seams) -> Result<Ha, StartError> {
     let rooms = settings::rooms(&config);
     warn(&config, rooms);
-    let cluster = if rooms.cluster {
-        let cluster = ha_cluster::start(settings::cluster(&config)?, seams, Machines::new()).await?;
-        ClusterHandle::new(Arc::new(cluster))
-    } else {
-        ClusterHandle::off(settings::alone(&config)?)
-    };
-    Ok(Ha::assemble(rooms, cluster))
+    if !rooms.cluster {
+        return Ok(Ha::assemble(rooms, ClusterHandle::off(settings::alone(&config)?)));
+    }
+    let cluster = settings::cluster(&config)?;
+    let mut machines = Machines::new();
+    let (replication, records) = replication::prepare(&config, seams.disk.clone()).await?;
+    if let Some(records) = records {
+        machines = machines.with(records);
+    }
+    let cluster = ha_cluster::start(cluster, seams, machines).await?;
+    let replication = replication.start(&cluster)?;
+    Ok(Ha::assemble_with(rooms, ClusterHandle::new(Arc::new(cluster)), replication))
 }
 
 /// Says once what will surprise somebody later.
@@ -37,7 +42,6 @@ fn warn(config: &ha_config::Config, rooms: Rooms) {
     }
     let unbuilt = [
         ("FAILOVER_ENABLED", rooms.failover),
-        ("REPLICATION_ENABLED", rooms.replication),
         ("STATE_ENABLED", rooms.state),
         ("HEALTH_MONITOR_ENABLED", rooms.health_monitor),
     ];
@@ -62,6 +66,9 @@ pub enum StartError {
     /// The cluster room cannot start.
     #[error("{0}{advice}", advice = advice(.0))]
     Cluster(#[from] ha_cluster::StartError),
+    /// This node's copy of the records cannot be used.
+    #[error(transparent)]
+    Replication(#[from] ha_replication::OpenError),
 }
 
 impl StartError {

@@ -5,6 +5,7 @@ mod events;
 mod health;
 mod leader;
 mod members;
+mod replication;
 mod run;
 mod status;
 mod transfer;
@@ -31,6 +32,9 @@ pub(crate) enum Command {
     Health(ClientArgs),
     /// Follow what happens on a node.
     Events(ClientArgs),
+    /// Read and write records, and show how their copies are.
+    #[command(subcommand)]
+    Replication(replication::ReplicationCommand),
     /// Show, check or time a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -49,6 +53,7 @@ impl Command {
             Self::Transfer(args) => ask(transfer::run(args)),
             Self::Health(args) => ask(health::run(args)),
             Self::Events(args) => ask(events::run(args)),
+            Self::Replication(command) => ask(command.run()),
             Self::Config(command) => command.run(),
             Self::Version(args) => version::run(args),
         }
