@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ha_net::wire::Wire;
-use ha_net::{NodeId, Traffic};
+use ha_net::{AskError, Lane, NodeId, Traffic};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -12,6 +13,8 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::machine::{Machine, Machines, ReadError, Replicated};
 use crate::node::{self, Ask, Started};
+use crate::raft::Copies;
+use crate::rooms::{Answer, Room};
 use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, StartError, View};
 
 /// What differs between a real and a simulated node.
@@ -92,6 +95,31 @@ impl Cluster {
     pub fn replicated<M: Machine>(&self) -> Option<Replicated<M>> {
         let machine = self.started.machines.typed::<M>()?;
         Some(Replicated::new(machine, self.started.submitter.clone(), self.started.engine.clone()))
+    }
+
+    /// How far each member's disk holds the log, to follow: the leader knows.
+    pub fn copies(&self) -> Copies {
+        self.started.engine.copies()
+    }
+
+    /// Answers what the same room of other nodes asks, from now on. Each question runs in a task of its own, at most a
+    /// bounded number per connection.
+    pub fn serve(&self, room: Room, server: impl Fn(NodeId, Bytes) -> Answer + Send + Sync + 'static) {
+        self.started.rooms.serve(room, server);
+    }
+
+    /// Asks the same room of another node. Cancel-safe: dropping the future gives the question up.
+    pub async fn ask_room(
+        &self,
+        to: &NodeId,
+        lane: Lane,
+        room: Room,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes, AskError> {
+        let none = || AskError::NotSent { reason: format!("there is no room {}", room.0) };
+        let service = room.service().ok_or_else(none)?;
+        self.started.net.ask(to, lane, service, body, limit).await
     }
 
     /// Hands leadership to a node, or to the best candidate; returns once it leads. Any node may be asked. Dropping

@@ -26,12 +26,14 @@
 //! | `rooms.rs` | which rooms are on |
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
 //! | `state.rs` | the place of shared state in a node |
+//! | `replication.rs` | the records' place in a node, also when replication is off |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
 mod cluster;
 pub mod document;
 mod node;
+mod replication;
 mod rooms;
 mod settings;
 mod start;
@@ -42,6 +44,7 @@ pub mod testing;
 pub use cluster::{ClusterHandle, ClusterSeat};
 pub use document::HealthDocument;
 pub use node::{Ha, STOP_TIME_MAX};
+pub use replication::{ReplicationHandle, replication as replication_config};
 pub use rooms::Rooms;
 pub use settings::{SettingsError, cluster as cluster_config};
 pub use start::{StartError, start, start_on};
@@ -51,4 +54,8 @@ pub use ha_cluster::{
     MemberState, Node, NodeId, Term, TransferError, View, Votes,
 };
 pub use ha_net::Traffic;
+pub use ha_replication::{
+    CheckReport, Consistency, CopyState, NodeStatus, ReadError, Record, ReplicateError, Replication,
+    Status as ReplicationStatus, StoreError, SubscribeError, Subscription, Version, Written,
+};
 pub use ha_state;

@@ -8,7 +8,7 @@ use ha_state::State;
 use tokio::sync::{broadcast, watch};
 
 use crate::document::{self, HealthDocument};
-use crate::{ClusterHandle, Rooms, state};
+use crate::{ClusterHandle, ReplicationHandle, Rooms, state};
 
 /// Longest time that [`Ha::stop`] takes: what has not ended by then is left to end with the process.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(8);
@@ -24,6 +24,8 @@ struct Inner {
     cluster: ClusterHandle,
     /// Set once, before anybody asks; off until then.
     state: OnceLock<State>,
+    /// Set once, before anybody asks; off until then.
+    replication: OnceLock<ReplicationHandle>,
     stopping: watch::Sender<bool>,
 }
 
@@ -31,14 +33,22 @@ impl Ha {
     /// A node from rooms that already run. [`crate::start`] is what programs want; this serves those that started a
     /// cluster by themselves, and tests.
     pub fn assemble(rooms: Rooms, cluster: ClusterHandle) -> Self {
-        let (state, stopping) = (OnceLock::new(), watch::Sender::new(false));
-        Self { inner: Arc::new(Inner { rooms, cluster, state, stopping }) }
+        let stopping = watch::Sender::new(false);
+        let (state, replication) = (OnceLock::new(), OnceLock::new());
+        Self { inner: Arc::new(Inner { rooms, cluster, state, replication, stopping }) }
     }
 
     /// The same node, with shared state. Has no effect on a node that has it already.
     #[must_use]
     pub fn with_state(self, state: State) -> Self {
         let _ = self.inner.state.set(state);
+        self
+    }
+
+    /// The same node, with replication. Has no effect on a node that has it already.
+    #[must_use]
+    pub fn with_replication(self, replication: ReplicationHandle) -> Self {
+        let _ = self.inner.replication.set(replication);
         self
     }
 
@@ -56,6 +66,11 @@ impl Ha {
     /// runtime.
     pub fn state(&self) -> &State {
         self.inner.state.get_or_init(state::off)
+    }
+
+    /// The records of the cluster. Where the room is off, the handle says so when it is asked.
+    pub fn replication(&self) -> &ReplicationHandle {
+        self.inner.replication.get_or_init(ReplicationHandle::off)
     }
 
     /// How this node is, as one document.
@@ -77,7 +92,12 @@ impl Ha {
     /// [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
     pub async fn stop(&self) {
         self.inner.stopping.send_replace(true);
-        if tokio::time::timeout(STOP_TIME_MAX, self.inner.cluster.stop()).await.is_err() {
+        let stop = async {
+            // First, so that what the log holds is stored while the log still runs.
+            self.replication().stop().await;
+            self.inner.cluster.stop().await;
+        };
+        if tokio::time::timeout(STOP_TIME_MAX, stop).await.is_err() {
             tracing::warn!(seconds = STOP_TIME_MAX.as_secs(), "the cluster did not stop in time and is left behind");
         }
     }

@@ -7,7 +7,7 @@ use ha_cluster::identity::IdentityError;
 use ha_cluster::{Machines, Seams};
 
 use crate::settings::{self, SettingsError};
-use crate::{ClusterHandle, Ha, Rooms, state};
+use crate::{ClusterHandle, Ha, Rooms, replication, state};
 
 /// Starts a node on this machine. Must be called on a tokio runtime.
 ///
@@ -26,10 +26,16 @@ pub async fn start_on(config: ha_config::Config, seams: Seams) -> Result<Ha, Sta
     }
     let settings = settings::cluster(&config)?;
     let (role, clock) = (settings.role, seams.clock.clone());
-    let machines = state::machines(Machines::new());
+    let mut machines = state::machines(Machines::new());
+    let (replication, records) = replication::prepare(&config, seams.disk.clone()).await?;
+    if let Some(records) = records {
+        machines = machines.with(records);
+    }
     let cluster = ha_cluster::start(settings, seams, machines).await?;
     let state = state::start(rooms, role, &cluster, clock)?;
-    Ok(Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster))).with_state(state))
+    let replication = replication.start(&cluster)?;
+    let ha = Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster)));
+    Ok(ha.with_state(state).with_replication(replication))
 }
 
 /// Says once what will surprise somebody later.
@@ -37,11 +43,7 @@ fn warn(config: &ha_config::Config, rooms: Rooms) {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let unbuilt = [
-        ("FAILOVER_ENABLED", rooms.failover),
-        ("REPLICATION_ENABLED", rooms.replication),
-        ("HEALTH_MONITOR_ENABLED", rooms.health_monitor),
-    ];
+    let unbuilt = [("FAILOVER_ENABLED", rooms.failover), ("HEALTH_MONITOR_ENABLED", rooms.health_monitor)];
     // What was set by hand is already among the warnings; this is what a preset turned on.
     let unbuilt: Vec<_> = unbuilt
         .into_iter()
@@ -66,6 +68,9 @@ pub enum StartError {
     /// The cluster room cannot start.
     #[error("{0}{advice}", advice = advice(.0))]
     Cluster(#[from] ha_cluster::StartError),
+    /// This node's copy of the records cannot be used.
+    #[error(transparent)]
+    Replication(#[from] ha_replication::OpenError),
 }
 
 impl StartError {

@@ -8,6 +8,7 @@ mod leader;
 mod lock;
 mod members;
 mod remove;
+mod replication;
 mod run;
 mod state;
 mod status;
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     Lock(lock::Args),
     /// Follow what happens on a node.
     Events(ClientArgs),
+    /// Read and write records, and show how their copies are.
+    #[command(subcommand)]
+    Replication(replication::ReplicationCommand),
     /// Show, check or time a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -66,6 +70,7 @@ impl Command {
             Self::State(command) => ask(command.run()),
             Self::Lock(args) => lock::run(args),
             Self::Events(args) => ask(events::run(args)),
+            Self::Replication(command) => ask(command.run()),
             Self::Config(command) => command.run(),
             Self::Version(args) => version::run(args),
             Self::Guard(args) => guard::run(args),
