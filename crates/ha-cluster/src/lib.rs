@@ -41,6 +41,7 @@ mod node_lease;
 mod raft;
 mod service;
 pub mod snapshot;
+mod take;
 mod view;
 pub mod wal;
 
@@ -52,4 +53,5 @@ pub use machine::{
 };
 pub use node::StartError;
 pub use node_lease::NodeLease;
+pub use take::{Evidence, Grants, TakeError};
 pub use view::{ClusterInfo, ClusterState, Epoch, Event, Member, MemberRole, MemberState, Node, Term, View, Votes};

@@ -14,6 +14,7 @@ use crate::lease::grant::{self, Grantor};
 use crate::lease::hold::{self, Holder};
 use crate::lease::{RenewalId, Terms};
 use crate::machine::{MachineId, SystemCommand, WriteError};
+use crate::take::{Evidence, Grants, Take, TakeError};
 use crate::view::Term;
 use crate::{Config, codec, service};
 
@@ -34,6 +35,7 @@ pub(super) struct Leases {
     holder: Holder,
     grantor: Grantor,
     valid_until: watch::Sender<Option<Duration>>,
+    grants: watch::Sender<Arc<Grants>>,
     applied: watch::Receiver<u64>,
     pending: BTreeMap<(NodeId, RenewalId), oneshot::Sender<Result<Bytes, Fault>>>,
     leads_in: Option<Term>,
@@ -46,19 +48,21 @@ impl Leases {
         config: &Config,
         incarnation: ha_net::Incarnation,
         applied: watch::Receiver<u64>,
-    ) -> (Self, watch::Receiver<Option<Duration>>) {
+    ) -> (Self, watch::Receiver<Option<Duration>>, watch::Receiver<Arc<Grants>>) {
         let terms = Terms::new(config.node_timeout);
         let (valid_until, follow) = watch::channel(None);
+        let (grants, follow_grants) = watch::channel(Arc::default());
         let leases = Self {
             holder: Holder::new(terms, config.heartbeat_interval, incarnation),
             grantor: Grantor::new(terms, config.heartbeat_interval),
             valid_until,
+            grants,
             applied,
             pending: BTreeMap::new(),
             leads_in: None,
             floor: 0,
         };
-        (leases, follow)
+        (leases, follow, follow_grants)
     }
 
     /// When something is due, on the clock of leases.
@@ -165,6 +169,49 @@ impl Driver {
                 }
             }
         }
+        let (term, held) = self.leases.grantor.held().unzip();
+        let grants = Grants { term, held: held.unwrap_or_default() };
+        self.leases.grants.send_if_modified(|seen| {
+            let changed = **seen != grants;
+            if changed {
+                *seen = Arc::new(grants);
+            }
+            changed
+        });
+    }
+
+    /// Takes something from a node: from here on it is not renewed until the outcome is applied.
+    pub(super) fn take(&mut self, take: Take) {
+        self.grant(grant::Input::Tick);
+        let Take { term, from, evidence, machine, body, answer } = take;
+        let refusal = match (self.leases.grantor.held_for(self.cx.clock.now(), term, &from), evidence) {
+            (None, _) => Some(TakeError::NotLeader),
+            (Some(left), Evidence::LeaseOver) if !left.is_zero() => Some(TakeError::Held { left }),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            // Whoever asked may have given up.
+            let _ = answer.send(Err(refusal));
+            return;
+        }
+        self.grant(grant::Input::Proposed { node: from.clone() });
+        let engine = self.cx.engine.clone();
+        self.cx.begin(async move {
+            let result = engine.propose_as_leader(term, machine, body).await;
+            // The entry stands at or below what is applied by now.
+            let applied = match &result {
+                Ok(_) => Some(Some(*engine.applied_index().borrow())),
+                Err(WriteError::Unknown { .. }) => None,
+                Err(_) => Some(None),
+            };
+            let _ = answer.send(result.map_err(TakeError::Write));
+            applied.map_or(Done::Nothing, |applied| Done::Taken { node: from, applied })
+        });
+    }
+
+    /// What was to be taken from a node is, or will never be.
+    pub(super) fn taken(&mut self, node: NodeId, applied: Option<u64>) {
+        self.grant(grant::Input::Settled { node, applied });
     }
 
     fn answer_renewal(&mut self, node: NodeId, renewal: RenewalId, result: Result<Bytes, Fault>) {
