@@ -17,7 +17,8 @@ pub enum Strategy {
 }
 
 /// Who starts a failover.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The cluster.
     #[default]

@@ -14,6 +14,7 @@ use crate::lease::grant::{self, Grantor};
 use crate::lease::hold::{self, Holder};
 use crate::lease::{RenewalId, Terms};
 use crate::machine::{MachineId, SystemCommand, WriteError};
+use crate::node_lease::Tenure;
 use crate::take::{Evidence, Grants, Take, TakeError};
 use crate::view::Term;
 use crate::{Config, codec, service};
@@ -34,7 +35,7 @@ struct Granted {
 pub(super) struct Leases {
     holder: Holder,
     grantor: Grantor,
-    valid_until: watch::Sender<Option<Duration>>,
+    tenure: watch::Sender<Tenure>,
     grants: watch::Sender<Arc<Grants>>,
     applied: watch::Receiver<u64>,
     pending: BTreeMap<(NodeId, RenewalId), oneshot::Sender<Result<Bytes, Fault>>>,
@@ -48,14 +49,14 @@ impl Leases {
         config: &Config,
         incarnation: ha_net::Incarnation,
         applied: watch::Receiver<u64>,
-    ) -> (Self, watch::Receiver<Option<Duration>>, watch::Receiver<Arc<Grants>>) {
+    ) -> (Self, watch::Receiver<Tenure>, watch::Receiver<Arc<Grants>>) {
         let terms = Terms::new(config.node_timeout);
-        let (valid_until, follow) = watch::channel(None);
+        let (tenure, follow) = watch::channel(Tenure::default());
         let (grants, follow_grants) = watch::channel(Arc::default());
         let leases = Self {
             holder: Holder::new(terms, config.heartbeat_interval, incarnation),
             grantor: Grantor::new(terms, config.heartbeat_interval),
-            valid_until,
+            tenure,
             grants,
             applied,
             pending: BTreeMap::new(),
@@ -90,15 +91,22 @@ impl Driver {
     fn hold(&mut self, input: hold::Input) {
         let mut out = Vec::new();
         self.leases.holder.step(self.cx.clock.now(), input, &mut out);
+        let mut ends = 0;
         for output in out {
             match output {
                 hold::Output::Ask(renewal) => self.ask_renewal(renewal),
                 hold::Output::Held(sentence) => self.cx.events.happened("lease_held", sentence),
-                hold::Output::Lost(sentence) => self.cx.events.happened("lease_lost", sentence),
+                hold::Output::Lost(sentence) => {
+                    ends += 1;
+                    self.cx.events.happened("lease_lost", sentence);
+                }
             }
         }
-        let until = self.leases.holder.valid_until();
-        self.leases.valid_until.send_if_modified(|seen| std::mem::replace(seen, until) != until);
+        let valid_until = self.leases.holder.valid_until();
+        self.leases.tenure.send_if_modified(|seen| {
+            let now = Tenure { valid_until, ends: seen.ends + ends };
+            std::mem::replace(seen, now) != now
+        });
     }
 
     /// This node must not act any more in this life.

@@ -147,8 +147,8 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     let began = Instant::now();
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let (asks, asked) = mpsc::channel(ASKS_MAX);
-    let (leases, valid_until, grants) = Leases::new(&config, me.incarnation, engine.applied_index());
-    let lease = NodeLease::new(valid_until, seams.clock.clone());
+    let (leases, tenure, grants) = Leases::new(&config, me.incarnation, engine.applied_index());
+    let lease = NodeLease::new(tenure, seams.clock.clone());
     let meeting = meeting(&config, &me, &identity, seed).await?;
     let status = engine.status();
     let context = Context {

@@ -18,7 +18,7 @@ type Applied = Result<(), String>;
 
 impl State {
     /// Applies a command; one that does not fit changes nothing.
-    pub(super) fn apply(&mut self, at: Epoch, command: Command) -> Reply {
+    pub(crate) fn apply(&mut self, at: Epoch, command: Command) -> Reply {
         let applied = match command {
             Command::Ensure(roles) => self.ensure(roles),
             Command::Report { node, incarnation, fitness, draining } => {
@@ -93,7 +93,11 @@ impl State {
         self.outcomes.push_back((request, outcome()));
     }
 
+    /// A node lost what it had. A node that loses all of many roles at once is counted once, with the last of them.
     fn lost(&mut self, node: &NodeId) {
+        if self.held_by(node).next().is_some() {
+            return;
+        }
         if let Some(standing) = self.nodes.get_mut(node) {
             standing.losses = (standing.losses + 1).min(LOSSES_MAX);
         }
@@ -139,12 +143,10 @@ impl State {
             .filter(|(_, role)| role.phase.holder().is_some_and(|holder| holder.incarnation < incarnation))
             .map(|(id, _)| id.clone())
             .collect();
-        if !of_the_past.is_empty() {
-            self.lost(&node);
-        }
         for id in of_the_past {
             let sentence = format!("{node} has started anew: what it held of {id} before is over");
             self.vacate(&id, true);
+            self.lost(&node);
             self.decided(at, Some(&id), sentence);
         }
         Ok(())
@@ -185,9 +187,11 @@ impl State {
         let role = self.held(id, epoch, node)?;
         let was_planned = matches!(role.phase, Phase::Stopping(_));
         let was_starting = matches!(role.phase, Phase::Starting(_));
+        let against_its_will = if was_planned { role.cause == Cause::Failover } else { !was_starting };
         let sentence = match end {
             End::Stopped if was_planned => format!("{node} has stopped {id}"),
-            End::Stopped => format!("{node} has stopped {id}, since it could not keep its lease"),
+            End::Stopped if was_starting => format!("{node} gave {id} up before it ran"),
+            End::Stopped => format!("{node} has stopped {id}: it could not keep its lease, or stops itself"),
             End::Failed { reason } => {
                 let count = role.failures.entry(node.clone()).or_default();
                 *count = count.saturating_add(1);
@@ -198,7 +202,7 @@ impl State {
         // What has been tried for a person is tried on, with whoever can.
         let heir = role.heir.clone();
         self.vacate(id, !was_planned && !was_starting);
-        if !was_planned && !was_starting {
+        if against_its_will {
             self.lost(node);
         }
         if let Some(role) = self.roles.get_mut(id) {
@@ -212,8 +216,8 @@ impl State {
         let role = self.current(id, epoch)?;
         let Some(holder) = role.phase.holder() else { return Err(format!("{id} is vacant")) };
         let node = holder.node.clone();
-        self.lost(&node);
         self.vacate(id, true);
+        self.lost(&node);
         self.decided(at, Some(id), sentence);
         Ok(())
     }
@@ -259,14 +263,10 @@ impl State {
         let (Phase::Starting(holder) | Phase::Active(holder)) = &role.phase else {
             return Err(format!("{id} is not held, or is being stopped already"));
         };
-        let node = holder.node.clone();
         role.phase = Phase::Stopping(holder.clone());
         role.wanted = heir.clone().filter(|_| request.is_some());
         (role.heir, role.cause, role.request) = (heir, cause, request);
         role.note = None;
-        if cause == Cause::Failover {
-            self.lost(&node);
-        }
         self.decided(at, Some(id), sentence);
         Ok(())
     }
