@@ -146,6 +146,16 @@ fn a_transfer_needs_the_token_and_names_the_new_leader() {
 }
 
 #[test]
+fn a_member_is_removed_by_name() {
+    let stage = Stage::new(follower(), None);
+    let ended = stage.ask(&["remove", "node-3"]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "node-3 is no member any more\n"));
+    let ended = stage.ask(&["remove", "node-9"]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), "ha: \"node-9\" is not a member of this cluster\n"));
+    assert_eq!(*stage.puppet.removals.lock().unwrap(), [id("node-3")]);
+}
+
+#[test]
 fn events_are_followed_until_the_node_stops() {
     let stage = Stage::new(healthy(), None);
     let child = stage.command(&["events", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

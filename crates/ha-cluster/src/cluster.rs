@@ -211,7 +211,7 @@ pub enum TransferError {
 #[non_exhaustive]
 pub enum LeaveError {
     /// Removing this node would leave too few voters, or there is no leader.
-    #[error("cannot leave: {reason}")]
+    #[error("not removed: {reason}")]
     Refused {
         /// Why.
         reason: String,

@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use ha_runtime::Ha;
 use tokio::sync::{Semaphore, watch};
 
@@ -48,6 +48,7 @@ impl Streams {
 pub(crate) fn router(shared: Shared) -> Router {
     let changes = Router::new()
         .route("/v1/cluster/transfer", post(cluster::transfer))
+        .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_change));
     Router::new()
         .route("/health", get(health::document))

@@ -41,6 +41,7 @@ pub const ALL: &[Scene] = &[
     scene("T32", "bits flip in the files of a node", disks::bits_flip),
     scene("T33-log", "a node comes back without its log", disks::log_lost),
     scene("T33-copy", "a node comes back with an older copy of its disk", disks::older_copy),
+    scene("T33-rewound", "a node comes back with a copy of its disk from earlier in the same life", disks::rewound),
     scene("T35", "a node comes back with its id and an empty disk", identity::empty_disk),
     scene("T36", "a removed node comes back and campaigns", identity::removed_node),
     scene("T39", "leadership is handed to a node that lags, dies or falls silent", transfer::to_the_unfit),

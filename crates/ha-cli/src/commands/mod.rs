@@ -5,6 +5,7 @@ mod events;
 mod health;
 mod leader;
 mod members;
+mod remove;
 mod run;
 mod status;
 mod transfer;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Leader(ClientArgs),
     /// Hand leadership to another node.
     Transfer(transfer::Args),
+    /// Take a member out of the cluster for good.
+    Remove(remove::Args),
     /// Say how a node is; exits with 1 when it is unhealthy.
     Health(ClientArgs),
     /// Follow what happens on a node.
@@ -47,6 +50,7 @@ impl Command {
             Self::Members(args) => ask(members::run(args)),
             Self::Leader(args) => ask(leader::run(args)),
             Self::Transfer(args) => ask(transfer::run(args)),
+            Self::Remove(args) => ask(remove::run(args)),
             Self::Health(args) => ask(health::run(args)),
             Self::Events(args) => ask(events::run(args)),
             Self::Config(command) => command.run(),

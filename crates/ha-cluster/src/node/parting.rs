@@ -73,7 +73,7 @@ impl Driver {
     /// Whether a refusal means that this node can never run as it was started. A node that has had a leader in this
     /// life is in its place: whoever refuses it is the one that does not fit.
     fn cannot_run(&self, refusal: &Refusal) -> bool {
-        if refusal.code == RefusalCode::Removed {
+        if matches!(refusal.code, RefusalCode::Removed | RefusalCode::Forgetful) {
             return true;
         }
         if self.leading.had_leader {

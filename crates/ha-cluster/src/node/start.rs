@@ -136,6 +136,13 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         host,
         leads_by_choice: config.role == Role::Member && config.priority > 0,
         witness: config.role == Role::Witness,
+        forgetful: {
+            let (doorman, net) = (doorman.clone(), net.clone());
+            Arc::new(move |node| {
+                doorman.distrust(node);
+                net.forget(node);
+            })
+        },
     };
     let engine = Engine::start(&config, parts).await.map_err(unusable)?;
     if identity.cluster_id().is_some() {

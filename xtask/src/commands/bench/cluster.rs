@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use xtask::local_cluster::binary::{HA, project_root};
 
 use super::figures::{Report, milliseconds};
-use super::{Part, gaps, idle, machine, proposals, start};
+use super::{Part, exchange, gaps, idle, machine, proposals, start};
 use crate::commands::Outcome;
 use crate::commands::writers::bench_node::BENCH_NODE;
 use crate::ui::build;
@@ -90,5 +90,7 @@ fn tell_machine(folder: &Path, report: &mut Report) -> Result<Duration, Box<dyn 
     let both = |median, p99| format!("{} (p99 {})", milliseconds(median), milliseconds(p99));
     report.tell("fdatasync, median", both(disk.median(), disk.quantile(0.99)));
     report.tell("loopback round trip, median", both(network.median(), network.quantile(0.99)));
+    let bare = exchange::times(folder)?;
+    report.tell("the same bytes to two others, three syncs, median", both(bare.median(), bare.quantile(0.99)));
     Ok(disk.median() + network.median())
 }

@@ -1,6 +1,7 @@
 //! `bench`: figures of this machine, each beside what was asked for. Every run prints the machine and its floor.
 
 mod cluster;
+mod exchange;
 mod figures;
 mod gaps;
 mod idle;
