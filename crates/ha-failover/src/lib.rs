@@ -39,6 +39,7 @@ mod config;
 mod controller;
 mod driver;
 mod events;
+mod fence;
 mod fitness;
 mod handle;
 mod role;
@@ -51,6 +52,7 @@ mod start;
 mod status;
 
 pub use config::{Config, ConfigError, Failback, Mode, Strategy};
+pub use fence::FenceCommand;
 pub use fitness::{Fitness, REASON_BYTES_MAX};
 pub use handle::{Failover, GroupError, MoveError, Moved, PauseError};
 pub use role::{DEFAULT_GROUP, GROUP_BYTES_MAX, GroupId, NotAGroup, RoleId, SHARDS};

@@ -24,12 +24,16 @@
 //! | `start.rs` | [`start`]: the rooms in their order, and the warnings |
 //! | `node.rs` | [`Ha`]: the handles, and the orderly stop |
 //! | `rooms.rs` | which rooms are on |
+//! | `builder.rs` | [`Builder`]: a node with a service, or on other seams |
+//! | `failover.rs` | the roles' place in a node, also when failover is off |
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
+mod builder;
 mod cluster;
 pub mod document;
+mod failover;
 mod node;
 mod rooms;
 mod settings;
@@ -37,8 +41,10 @@ mod start;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use builder::{Builder, node as builder};
 pub use cluster::{ClusterHandle, ClusterSeat};
 pub use document::HealthDocument;
+pub use failover::FailoverHandle;
 pub use node::{Ha, STOP_TIME_MAX};
 pub use rooms::Rooms;
 pub use settings::{SettingsError, cluster as cluster_config};
@@ -47,5 +53,10 @@ pub use start::{StartError, start, start_on};
 pub use ha_cluster::{
     Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Incarnation, LeaveError, Member, MemberRole,
     MemberState, Node, NodeId, Term, TransferError, View, Votes,
+};
+pub use ha_failover::roster::{Cause, Decision};
+pub use ha_failover::{
+    Demotion, FailoverState, FailoverStatus, Fitness, GroupId, MoveError, Moved, PauseError, Promotion, RoleId,
+    RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
 };
 pub use ha_net::Traffic;

@@ -2,4 +2,5 @@
 
 pub(crate) mod cluster;
 pub(crate) mod events;
+pub(crate) mod failover;
 pub(crate) mod health;
