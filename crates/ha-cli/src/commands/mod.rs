@@ -3,6 +3,7 @@
 mod config;
 mod events;
 mod failover;
+mod guard;
 mod health;
 mod leader;
 mod members;
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     Config(config::ConfigCommand),
     /// Print the version of this program.
     Version(version::Args),
+    /// Watch over a command; started by `ha` itself.
+    #[command(hide = true)]
+    Guard(guard::Args),
 }
 
 impl Command {
@@ -60,6 +64,7 @@ impl Command {
             Self::Events(args) => ask(events::run(args)),
             Self::Config(command) => command.run(),
             Self::Version(args) => version::run(args),
+            Self::Guard(args) => guard::run(args),
         }
     }
 }
