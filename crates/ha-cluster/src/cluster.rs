@@ -11,11 +11,12 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::machine::{Machine, Machines, ReadError, Replicated};
+use crate::machine::{Machine, Machines, ReadError, Replicated, WriteError};
 use crate::node::{self, Ask, Started};
 use crate::raft::Copies;
 use crate::rooms::{Answer, Room};
-use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, StartError, View};
+use crate::take::{Evidence, Grants, Take, TakeError};
+use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, StartError, Term, View, codec};
 
 /// What differs between a real and a simulated node.
 #[derive(Clone)]
@@ -84,6 +85,32 @@ impl Cluster {
     /// This node's lease, to follow: what acts on behalf of the cluster acts only while it is held.
     pub fn lease(&self) -> NodeLease {
         self.started.lease.clone()
+    }
+
+    /// Whose leases hold, as this node sees it while it leads.
+    pub fn grants(&self) -> watch::Receiver<Arc<Grants>> {
+        self.started.grants.clone()
+    }
+
+    /// Applies a command that takes something from a node, so that it can be given to another. Takes effect only if
+    /// this node still leads in `term`; tried once, never forwarded.
+    ///
+    /// From the moment at which the evidence holds until the command is applied, the node's lease is not renewed; and
+    /// after that no renewal counts before the node has applied the command itself. So it never acts on what it lost.
+    ///
+    /// Dropping the future gives up waiting; the command may still be applied.
+    pub async fn take<M: Machine>(
+        &self,
+        term: Term,
+        from: NodeId,
+        evidence: Evidence,
+        command: &M::Command,
+    ) -> Result<M::Reply, TakeError> {
+        let body = codec::encode(command).map_err(|error| WriteError::NotApplied { reason: error.to_string() })?;
+        let ask = |answer| Ask::Take(Take { term, from, evidence, machine: M::ID, body, answer });
+        let reply = self.ask(ask).await.unwrap_or(Err(TakeError::NotLeader))?;
+        let unreadable = || WriteError::Unknown { reason: "the reply cannot be read".to_owned() };
+        codec::decode(&reply).map_err(|_| unreadable().into())
     }
 
     /// What went over the network so far.

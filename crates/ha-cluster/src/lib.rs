@@ -42,6 +42,7 @@ mod raft;
 mod rooms;
 mod service;
 pub mod snapshot;
+mod take;
 mod view;
 pub mod wal;
 
@@ -56,4 +57,5 @@ pub use node::StartError;
 pub use node_lease::NodeLease;
 pub use raft::{Copies, Held, HeldBy};
 pub use rooms::{Answer, Room};
+pub use take::{Evidence, Grants, TakeError};
 pub use view::{ClusterInfo, ClusterState, Epoch, Event, Member, MemberRole, MemberState, Node, Term, View, Votes};

@@ -15,7 +15,7 @@ use crate::Metrics;
 use crate::access::Access;
 use crate::error::ApiError;
 use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
-use crate::routes::{cluster, events, health, locks, replication, state, state_watch};
+use crate::routes::{cluster, events, failover, health, locks, replication, state, state_watch};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -48,6 +48,10 @@ impl Streams {
 pub(crate) fn router(shared: Shared) -> Router {
     let changes = Router::new()
         .route("/v1/cluster/transfer", post(cluster::transfer))
+        .route("/v1/failover/switchover", post(failover::switchover))
+        .route("/v1/failover/failback", post(failover::failback))
+        .route("/v1/failover/pause", post(failover::pause))
+        .route("/v1/failover/resume", post(failover::resume))
         .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
         .route("/v1/state/{*key}", put(state::put).delete(state::delete))
         .route("/v1/locks/{resource}", post(locks::acquire))
@@ -65,6 +69,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster", get(cluster::info))
         .route("/v1/cluster/leader", get(cluster::leader))
         .route("/v1/cluster/members", get(cluster::members))
+        .route("/v1/failover", get(failover::status))
         .route("/v1/events", get(events::follow))
         .route("/v1/state", get(state::list))
         .route("/v1/state/{*key}", get(state::get))

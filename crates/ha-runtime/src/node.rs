@@ -8,9 +8,10 @@ use ha_state::State;
 use tokio::sync::{broadcast, watch};
 
 use crate::document::{self, HealthDocument};
-use crate::{ClusterHandle, ReplicationHandle, Rooms, state};
+use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, state};
 
-/// Longest time that [`Ha::stop`] takes: what has not ended by then is left to end with the process.
+/// Longest time that the cluster may take to stop: what has not ended by then is left to end with the process. Roles
+/// that must move away first have as long again.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(8);
 
 /// A running node. Cheap to clone.
@@ -22,10 +23,10 @@ pub struct Ha {
 struct Inner {
     rooms: Rooms,
     cluster: ClusterHandle,
-    /// Set once, before anybody asks; off until then.
+    // Each is set once, before anybody asks; off until then.
     state: OnceLock<State>,
-    /// Set once, before anybody asks; off until then.
     replication: OnceLock<ReplicationHandle>,
+    failover: OnceLock<FailoverHandle>,
     stopping: watch::Sender<bool>,
 }
 
@@ -34,8 +35,8 @@ impl Ha {
     /// cluster by themselves, and tests.
     pub fn assemble(rooms: Rooms, cluster: ClusterHandle) -> Self {
         let stopping = watch::Sender::new(false);
-        let (state, replication) = (OnceLock::new(), OnceLock::new());
-        Self { inner: Arc::new(Inner { rooms, cluster, state, replication, stopping }) }
+        let (state, replication, failover) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { inner: Arc::new(Inner { rooms, cluster, state, replication, failover, stopping }) }
     }
 
     /// The same node, with shared state. Has no effect on a node that has it already.
@@ -49,6 +50,13 @@ impl Ha {
     #[must_use]
     pub fn with_replication(self, replication: ReplicationHandle) -> Self {
         let _ = self.inner.replication.set(replication);
+        self
+    }
+
+    /// The same node, with its roles. Has no effect on a node that has them already.
+    #[must_use]
+    pub fn with_failover(self, failover: FailoverHandle) -> Self {
+        let _ = self.inner.failover.set(failover);
         self
     }
 
@@ -73,9 +81,16 @@ impl Ha {
         self.inner.replication.get_or_init(ReplicationHandle::off)
     }
 
+    /// The roles of the cluster, and this node's part in them. Where the room is off, the handle says so when it is
+    /// asked.
+    pub fn failover(&self) -> &FailoverHandle {
+        self.inner.failover.get_or_init(FailoverHandle::off)
+    }
+
     /// How this node is, as one document.
     pub fn health_document(&self) -> HealthDocument {
-        document::build(self.inner.rooms, &self.inner.cluster.view(), self.is_stopping())
+        let failover = self.failover().enabled().then(|| self.failover().status());
+        document::build(self.inner.rooms, &self.inner.cluster.view(), failover, self.is_stopping())
     }
 
     /// What happens on this node from now on. A reader that falls too far behind is told how many it missed.
@@ -88,10 +103,11 @@ impl Ha {
         *self.inner.stopping.borrow()
     }
 
-    /// Stops in order: hands leadership over when this node has it, says goodbye, and ends every room, within
-    /// [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
+    /// Stops in order: lets others take over what this node runs, hands leadership over when it has that, says goodbye,
+    /// and ends every room, within twice [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
     pub async fn stop(&self) {
         self.inner.stopping.send_replace(true);
+        self.failover().stop().await;
         let stop = async {
             // First, so that what the log holds is stored while the log still runs.
             self.replication().stop().await;

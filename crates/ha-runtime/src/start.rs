@@ -1,13 +1,12 @@
 //! Starts the rooms, in order.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
 
+use ha_cluster::Seams;
 use ha_cluster::identity::IdentityError;
-use ha_cluster::{Machines, Seams};
 
-use crate::settings::{self, SettingsError};
-use crate::{ClusterHandle, Ha, Rooms, replication, state};
+use crate::settings::SettingsError;
+use crate::{Ha, Rooms, builder};
 
 /// Starts a node on this machine. Must be called on a tokio runtime.
 ///
@@ -19,31 +18,15 @@ pub async fn start(config: ha_config::Config) -> Result<Ha, StartError> {
 
 /// As [`start`], on a network, disk and clock of the caller's choice: for simulation.
 pub async fn start_on(config: ha_config::Config, seams: Seams) -> Result<Ha, StartError> {
-    let rooms = settings::rooms(&config);
-    warn(&config, rooms);
-    if !rooms.cluster {
-        return Ok(Ha::assemble(rooms, ClusterHandle::off(settings::alone(&config)?)));
-    }
-    let settings = settings::cluster(&config)?;
-    let (role, clock) = (settings.role, seams.clock.clone());
-    let mut machines = state::machines(Machines::new());
-    let (replication, records) = replication::prepare(&config, seams.disk.clone()).await?;
-    if let Some(records) = records {
-        machines = machines.with(records);
-    }
-    let cluster = ha_cluster::start(settings, seams, machines).await?;
-    let state = state::start(rooms, role, &cluster, clock)?;
-    let replication = replication.start(&cluster)?;
-    let ha = Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster)));
-    Ok(ha.with_state(state).with_replication(replication))
+    builder::node(config).seams(seams).start().await
 }
 
 /// Says once what will surprise somebody later.
-fn warn(config: &ha_config::Config, rooms: Rooms) {
+pub(crate) fn warn(config: &ha_config::Config, rooms: Rooms) {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let unbuilt = [("FAILOVER_ENABLED", rooms.failover), ("HEALTH_MONITOR_ENABLED", rooms.health_monitor)];
+    let unbuilt = [("HEALTH_MONITOR_ENABLED", rooms.health_monitor)];
     // What was set by hand is already among the warnings; this is what a preset turned on.
     let unbuilt: Vec<_> = unbuilt
         .into_iter()
@@ -65,6 +48,9 @@ pub enum StartError {
     /// The room of shared state cannot start.
     #[error(transparent)]
     State(#[from] ha_state::StartError),
+    /// The failover room cannot start.
+    #[error(transparent)]
+    Failover(#[from] ha_failover::StartError),
     /// The cluster room cannot start.
     #[error("{0}{advice}", advice = advice(.0))]
     Cluster(#[from] ha_cluster::StartError),
@@ -76,7 +62,7 @@ pub enum StartError {
 impl StartError {
     /// True when the configuration must change before a start can succeed.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Settings(_) | Self::Cluster(ha_cluster::StartError::Config(_)))
+        matches!(self, Self::Settings(_) | Self::Failover(_) | Self::Cluster(ha_cluster::StartError::Config(_)))
     }
 }
 

@@ -90,17 +90,7 @@ impl Client {
 
     /// As [`Self::get`], for what takes a node as long as a change.
     pub(crate) async fn get_slowly(&self, path: &str) -> Result<Answer, Failure> {
-        self.in_time(CHANGE_TIME_MAX, self.call(Method::GET, path, None)).await
-    }
-
-    /// Asks for something to be put there; any status is an answer.
-    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
-        self.in_time(CHANGE_TIME_MAX, self.call(Method::PUT, path, Some(body))).await
-    }
-
-    /// Asks for something to be deleted; any status is an answer.
-    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, Failure> {
-        self.in_time(CHANGE_TIME_MAX, self.call(Method::DELETE, path, None)).await
+        self.in_time(CHANGE_TIME_MAX, self.call(Method::GET, path, None, None)).await
     }
 
     /// Follows an event stream.

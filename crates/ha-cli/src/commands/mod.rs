@@ -2,6 +2,7 @@
 
 mod config;
 mod events;
+mod failover;
 mod guard;
 mod health;
 mod leader;
@@ -34,6 +35,9 @@ pub(crate) enum Command {
     Transfer(transfer::Args),
     /// Take a member out of the cluster for good.
     Remove(remove::Args),
+    /// Show who runs what, or move it.
+    #[command(subcommand)]
+    Failover(failover::FailoverCommand),
     /// Say how a node is; exits with 1 when it is unhealthy.
     Health(ClientArgs),
     /// Set, read, remove, list and follow shared keys.
@@ -66,6 +70,7 @@ impl Command {
             Self::Leader(args) => ask(leader::run(args)),
             Self::Transfer(args) => ask(transfer::run(args)),
             Self::Remove(args) => ask(remove::run(args)),
+            Self::Failover(command) => ask(command.run()),
             Self::Health(args) => ask(health::run(args)),
             Self::State(command) => ask(command.run()),
             Self::Lock(args) => lock::run(args),

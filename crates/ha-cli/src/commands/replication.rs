@@ -1,5 +1,6 @@
 //! `ha replication`: records, and how their copies are.
 
+use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -76,7 +77,8 @@ impl ReplicationCommand {
             Self::Put { data_type, data_id, json, client } => {
                 let data: Value = serde_json::from_str(&json)
                     .map_err(|error| Failure::usage(format_args!("the data is not JSON: {error}")))?;
-                let answer = Client::new(&client).put(&path(&data_type, &data_id), &data).await?;
+                let answer =
+                    Client::new(&client).change(Method::PUT, &path(&data_type, &data_id), Some(&data), None).await?;
                 written(&client, &answer)
             }
             Self::Get { data_type, data_id, client } => {
@@ -84,7 +86,8 @@ impl ReplicationCommand {
                 print_json(&answer.success::<Value>()?)
             }
             Self::Delete { data_type, data_id, client } => {
-                let answer = Client::new(&client).delete(&path(&data_type, &data_id)).await?;
+                let answer =
+                    Client::new(&client).change(Method::DELETE, &path(&data_type, &data_id), None, None).await?;
                 written(&client, &answer)
             }
             Self::List { data_type, after, limit, client } => {

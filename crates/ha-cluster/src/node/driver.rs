@@ -24,6 +24,7 @@ use crate::campaign::{Campaign, Reluctant};
 use crate::cluster::{LeaveError, TransferError};
 use crate::identity::Identity;
 use crate::raft::{Engine, RaftStatus};
+use crate::take::Take;
 use crate::view::{Epoch, Event, Node, View};
 use crate::wal::Wal;
 use crate::{Config, discovery, gossip};
@@ -35,6 +36,7 @@ const LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
 pub(crate) enum Ask {
     Transfer { to: Option<NodeId>, answer: oneshot::Sender<Result<Node, TransferError>> },
     Remove { node: NodeId, answer: oneshot::Sender<Result<(), LeaveError>> },
+    Take(Take),
     Stop { answer: oneshot::Sender<()> },
 }
 
@@ -45,6 +47,7 @@ pub(super) enum Done {
     QuorumRound { round: u64, confirmed: bool },
     RenewalAnswered(Option<Bytes>),
     ExpirySettled { node: NodeId, applied: Option<u64> },
+    Taken { node: NodeId, applied: Option<u64> },
     FirstEntryApplied { term: crate::Term, index: u64 },
     MembershipChanged { what: String, result: Result<(), String> },
     Nothing,
@@ -198,6 +201,7 @@ impl Driver {
             Wake::Done(done) => self.done(done).await,
             Wake::Ask(Ask::Transfer { to, answer }) => self.transfer(to, answer),
             Wake::Ask(Ask::Remove { node, answer }) => self.remove(node, answer),
+            Wake::Ask(Ask::Take(take)) => self.take(take),
             Wake::Ask(Ask::Stop { answer }) => self.begin_stop(Some(answer)),
             Wake::Ended => self.begin_stop(None),
             Wake::Deadline => {}
@@ -211,6 +215,7 @@ impl Driver {
             Done::QuorumRound { round, confirmed } => self.quorum_round(round, confirmed),
             Done::RenewalAnswered(answer) => self.renewal_answered(answer),
             Done::ExpirySettled { node, applied } => self.expiry_settled(node, applied),
+            Done::Taken { node, applied } => self.taken(node, applied),
             Done::FirstEntryApplied { term, index } => self.first_entry_applied(term, index),
             Done::MembershipChanged { what, result } => self.membership_changed(&what, result),
             Done::Nothing => {}

@@ -30,6 +30,7 @@ use crate::machine::{Host, Machines, OpenSession, Submitter};
 use crate::raft::{Engine, EngineParts};
 use crate::rooms::Rooms;
 use crate::snapshot::SnapshotStore;
+use crate::take::Grants;
 use crate::wal::{self, Wal};
 use crate::{Config, ConfigError, Event, NodeLease, Role, Seed, View};
 
@@ -43,6 +44,7 @@ pub(crate) struct Started {
     pub(crate) machines: Machines,
     pub(crate) submitter: Submitter,
     pub(crate) lease: NodeLease,
+    pub(crate) grants: watch::Receiver<Arc<Grants>>,
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) asks: Asks,
@@ -155,8 +157,8 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     let began = Instant::now();
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let (asks, asked) = mpsc::channel(ASKS_MAX);
-    let (leases, valid_until) = Leases::new(&config, me.incarnation, engine.applied_index());
-    let lease = NodeLease::new(valid_until, seams.clock.clone());
+    let (leases, tenure, grants) = Leases::new(&config, me.incarnation, engine.applied_index());
+    let lease = NodeLease::new(tenure, seams.clock.clone());
     let meeting = meeting(&config, &me, &identity, seed).await?;
     let status = engine.status();
     let context = Context {
@@ -209,7 +211,7 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         removed: false,
     };
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
-    Ok(Started { net, engine, machines, submitter, lease, view: follow, events, asks, rooms })
+    Ok(Started { net, engine, machines, submitter, lease, grants, view: follow, events, asks, rooms })
 }
 
 /// A member without its log would forget what it voted and acknowledged: it must not start, nor begin a new one.

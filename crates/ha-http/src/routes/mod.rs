@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod events;
+pub(crate) mod failover;
 pub(crate) mod health;
 mod item;
 pub(crate) mod locks;
