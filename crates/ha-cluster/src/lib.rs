@@ -49,7 +49,7 @@ pub mod wal;
 pub use cluster::{Cluster, LeaveError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
 pub use ha_net::codec as encoding;
-pub use ha_net::{Address, AskError, ClusterId, Incarnation, Lane, NodeId};
+pub use ha_net::{Address, AskError, ClusterId, Incarnation, Lane, NodeId, Secret};
 pub use machine::{
     ASK_TIMEOUT, Applied, COMMAND_BYTES_MAX, Capture, Machine, MachineId, Machines, ReadError, Replicated, WriteError,
 };

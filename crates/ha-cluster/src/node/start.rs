@@ -116,6 +116,7 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         connect_timeout: config.node_timeout,
         idle_timeout: config.node_timeout * 2,
         seed,
+        secret: config.secret.clone(),
     };
     let gate = Arc::new(doorman.clone());
     let (net, peers) = ha_net::start(net_config, seams.wire.clone(), gate, Arc::new(inbox.clone())).await?;
