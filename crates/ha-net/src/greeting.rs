@@ -22,7 +22,7 @@ use crate::codec::hello::{Hello, Refuse, Step, StepError, Versions};
 use crate::connection::driver::Framed;
 use crate::limits::BULK_CONNECTIONS_MAX;
 use crate::secret::{Nonce, Nonces, Part};
-use crate::wire::Socket;
+use crate::wire::{Socket, tls};
 use crate::{Gate, Incarnation, Introduction, Lane, NodeId, Refusal, RefusalCode};
 use talk::{Heard, Talk, malformed};
 
@@ -54,7 +54,7 @@ pub(crate) struct Offer {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GreetingError {
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
     #[error("this very process answered")]
     Myself,
     #[error("{refusal}")]
@@ -62,6 +62,16 @@ pub(crate) enum GreetingError {
     /// Not a greeting at all.
     #[error("{reason}")]
     Malformed { reason: String },
+}
+
+impl From<io::Error> for GreetingError {
+    /// A handshake that failed is a refusal; everything else of the wire is not.
+    fn from(error: io::Error) -> Self {
+        match tls::refusal_of(&error) {
+            Some((refusal, by_peer)) => Self::Refused { refusal, node_id: None, by_peer },
+            None => Self::Io(error),
+        }
+    }
 }
 
 impl Greeter<'_> {
@@ -198,6 +208,14 @@ impl Greeter<'_> {
             let message = format!("node {} has dialled itself", ours.node_id);
             talk.send(&self.refuse(ours, &refusal(RefusalCode::NodeId, message))).await?;
             return Err(GreetingError::Myself);
+        }
+        if !talk.may_be(&peer.node_id, &peer.address) {
+            let message = format!(
+                "the certificate (CLUSTER_TLS_CERT) of the peer that calls itself {0} at {1} names neither; \
+                 it needs the DNS name {0}",
+                peer.node_id, peer.address
+            );
+            return self.turn_away(talk, ours, theirs, refusal(RefusalCode::Secret, message)).await;
         }
         let verdict = match self.gate.admit(peer) {
             Ok(()) if same_id => {

@@ -14,7 +14,8 @@ use crate::codec::hello::{self, Step, StepError, Versions};
 use crate::connection::driver::Framed;
 use crate::limits::HELLO_FRAME_BYTES_MAX;
 use crate::secret::{Nonce, Part, Secret, Transcript};
-use crate::wire::Socket;
+use crate::wire::{Socket, tls};
+use crate::{Address, NodeId, Refusal, RefusalCode};
 
 /// One side of a greeting.
 pub(super) struct Talk {
@@ -105,6 +106,13 @@ impl Talk {
     async fn next(&mut self) -> Result<BytesMut, GreetingError> {
         match self.framed.next().await {
             Some(Ok(frame)) => Ok(frame),
+            Some(Err(error)) if tls::refusal_of(&error).is_some() => Err(error.into()),
+            Some(Err(_)) if tls::speaks_tls(self.framed.read_buffer()) => {
+                let message = "the other side speaks TLS, and this node does not; \
+                               set CLUSTER_TLS_CERT, CLUSTER_TLS_KEY and CLUSTER_TLS_CA on every node";
+                let refusal = Refusal { code: RefusalCode::Secret, message: message.to_owned() };
+                Err(GreetingError::Refused { refusal, node_id: None, by_peer: self.part == Part::Dialling })
+            }
             Some(Err(error)) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Other) => {
                 Err(malformed(error))
             }
@@ -136,6 +144,12 @@ impl Talk {
             self.seal_from_now_on();
         }
         Ok(proved)
+    }
+
+    /// Whether the other side may call itself so: where it has shown a certificate, that must say so too.
+    pub(super) fn may_be(&self, node: &NodeId, address: &Address) -> bool {
+        let certificate = tls::certificate_of(self.framed.get_ref().as_ref());
+        certificate.is_none_or(|certificate| tls::names(certificate, node, address))
     }
 
     fn seal_from_now_on(&mut self) {
