@@ -8,8 +8,10 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::events::Events;
 use crate::machine::{Machine, Machines, ReadError, Replicated};
 use crate::node::{self, Ask, Started};
+use crate::wal::SyncTimes;
 use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, StartError, View};
 
 /// What differs between a real and a simulated node.
@@ -68,7 +70,24 @@ impl Cluster {
 
     /// What happens from now on. A reader that falls too far behind is told how many it missed.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.started.events.subscribe()
+        self.started.events.follow()
+    }
+
+    /// The stream of [`Self::events`] itself: for what has happened before, and to tell there what happens beside the
+    /// cluster.
+    pub fn event_stream(&self) -> Events {
+        self.started.events.clone()
+    }
+
+    /// How long the disk of the log takes.
+    pub fn disk_times(&self) -> SyncTimes {
+        self.started.disk.times()
+    }
+
+    /// Gives this node another priority, until it starts again: the others hear of it, and the leader acts on it. The
+    /// time that this node waits before it campaigns stays that of its configuration.
+    pub async fn set_priority(&self, priority: u16) -> Result<(), PriorityError> {
+        self.ask(|answer| Ask::SetPriority { priority, answer }).await.unwrap_or(Err(PriorityError::Stopped))
     }
 
     /// Commands applied here, to follow.
@@ -141,6 +160,18 @@ impl Cluster {
 pub(crate) const ASKS_MAX: usize = 256;
 
 pub(crate) type Asks = mpsc::Sender<Ask>;
+
+/// Why a node keeps its priority.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PriorityError {
+    /// A witness never leads by choice.
+    #[error("a witness has no priority: it leads only to hand over")]
+    Witness,
+    /// The cluster is off, or this node stops.
+    #[error("this node takes part in no cluster now")]
+    Stopped,
+}
 
 /// Why leadership did not move.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]

@@ -31,6 +31,7 @@ mod config;
 mod controller;
 pub mod discovery;
 pub mod disk;
+mod events;
 mod formation;
 pub mod gossip;
 pub mod identity;
@@ -44,8 +45,9 @@ pub mod snapshot;
 mod view;
 pub mod wal;
 
-pub use cluster::{Cluster, LeaveError, Seams, TransferError, start};
+pub use cluster::{Cluster, LeaveError, PriorityError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
+pub use events::Events;
 pub use ha_net::{Address, ClusterId, Incarnation, NodeId};
 pub use machine::{
     ASK_TIMEOUT, Applied, COMMAND_BYTES_MAX, Capture, Machine, MachineId, Machines, ReadError, Replicated, WriteError,

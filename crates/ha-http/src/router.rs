@@ -11,17 +11,18 @@ use axum::routing::{delete, get, post};
 use ha_runtime::Ha;
 use tokio::sync::{Semaphore, watch};
 
-use crate::Metrics;
 use crate::access::Access;
 use crate::error::ApiError;
 use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
-use crate::routes::{cluster, events, health};
+use crate::routes::{cluster, components, events, health, running};
+use crate::{LogControl, Metrics};
 
 /// What handlers share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) ha: Ha,
     pub(crate) metrics: Metrics,
+    pub(crate) log: Option<LogControl>,
     pub(crate) access: Arc<Access>,
     pub(crate) streams: Streams,
 }
@@ -49,6 +50,9 @@ pub(crate) fn router(shared: Shared) -> Router {
     let changes = Router::new()
         .route("/v1/cluster/transfer", post(cluster::transfer))
         .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
+        .route("/v1/cluster/priority", post(running::priority))
+        .route("/v1/config/log-level", post(running::log_level))
+        .route("/v1/health/{component}/heartbeat", post(components::heartbeat))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_change));
     Router::new()
         .route("/health", get(health::document))
@@ -61,6 +65,8 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster/leader", get(cluster::leader))
         .route("/v1/cluster/members", get(cluster::members))
         .route("/v1/events", get(events::follow))
+        .route("/v1/health", get(components::overall))
+        .route("/v1/doctor", get(components::doctor))
         .merge(changes)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

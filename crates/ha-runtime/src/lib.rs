@@ -25,17 +25,22 @@
 //! | `node.rs` | [`Ha`]: the handles, and the orderly stop |
 //! | `rooms.rs` | which rooms are on |
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
+//! | `health.rs`, `vitals.rs` | checked components: those of the options, and the node's own vital signs |
+//! | `doctor/` | why nodes do not join, replication lags, or failover does not trigger |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
 mod cluster;
+pub mod doctor;
 pub mod document;
+mod health;
 mod node;
 mod rooms;
 mod settings;
 mod start;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod vitals;
 
 pub use cluster::{ClusterHandle, ClusterSeat};
 pub use document::HealthDocument;
@@ -45,7 +50,8 @@ pub use settings::{SettingsError, cluster as cluster_config};
 pub use start::{StartError, start, start_on};
 
 pub use ha_cluster::{
-    Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Incarnation, LeaveError, Member, MemberRole,
-    MemberState, Node, NodeId, Term, TransferError, View, Votes,
+    Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Events, Incarnation, LeaveError, Member, MemberRole,
+    MemberState, Node, NodeId, PriorityError, Term, TransferError, View, Votes,
 };
+pub use ha_health;
 pub use ha_net::Traffic;

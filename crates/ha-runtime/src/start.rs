@@ -7,7 +7,7 @@ use ha_cluster::identity::IdentityError;
 use ha_cluster::{Machines, Seams};
 
 use crate::settings::{self, SettingsError};
-use crate::{ClusterHandle, Ha, Rooms};
+use crate::{ClusterHandle, Ha, Rooms, health};
 
 /// Starts a node on this machine. Must be called on a tokio runtime.
 ///
@@ -21,13 +21,15 @@ pub async fn start(config: ha_config::Config) -> Result<Ha, StartError> {
 pub async fn start_on(config: ha_config::Config, seams: Seams) -> Result<Ha, StartError> {
     let rooms = settings::rooms(&config);
     warn(&config, rooms);
+    let options = config.clone();
     let cluster = if rooms.cluster {
         let cluster = ha_cluster::start(settings::cluster(&config)?, seams, Machines::new()).await?;
         ClusterHandle::new(Arc::new(cluster))
     } else {
         ClusterHandle::off(settings::alone(&config)?)
     };
-    Ok(Ha::assemble(rooms, cluster))
+    let health = health::start(&options, rooms, &cluster)?;
+    Ok(Ha::assemble(rooms, cluster).with_health(health).with_config(options))
 }
 
 /// Says once what will surprise somebody later.
@@ -39,7 +41,6 @@ fn warn(config: &ha_config::Config, rooms: Rooms) {
         ("FAILOVER_ENABLED", rooms.failover),
         ("REPLICATION_ENABLED", rooms.replication),
         ("STATE_ENABLED", rooms.state),
-        ("HEALTH_MONITOR_ENABLED", rooms.health_monitor),
     ];
     // What was set by hand is already among the warnings; this is what a preset turned on.
     let unbuilt: Vec<_> = unbuilt

@@ -1,6 +1,8 @@
 //! One file per command.
 
 mod config;
+mod config_set;
+mod doctor;
 mod events;
 mod guard;
 mod health;
@@ -33,9 +35,11 @@ pub(crate) enum Command {
     Remove(remove::Args),
     /// Say how a node is; exits with 1 when it is unhealthy.
     Health(ClientArgs),
+    /// Find out why nodes do not join, why replication lags, why failover does not trigger.
+    Doctor(ClientArgs),
     /// Follow what happens on a node.
     Events(ClientArgs),
-    /// Show, check or time a configuration.
+    /// Show, check or time a configuration; change a running node.
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Print the version of this program.
@@ -56,6 +60,7 @@ impl Command {
             Self::Transfer(args) => ask(transfer::run(args)),
             Self::Remove(args) => ask(remove::run(args)),
             Self::Health(args) => ask(health::run(args)),
+            Self::Doctor(args) => ask(doctor::run(args)),
             Self::Events(args) => ask(events::run(args)),
             Self::Config(command) => command.run(),
             Self::Version(args) => version::run(args),

@@ -5,9 +5,11 @@ mod queue;
 use std::io::stderr;
 
 use anstream::{AutoStream, ColorChoice};
+use ha_http::LogControl;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::reload;
 
 use crate::failure::Failure;
 use queue::Queue;
@@ -28,6 +30,7 @@ pub(crate) struct LogArgs {
 #[derive(Debug)]
 pub(crate) struct Log {
     queue: Queue,
+    control: LogControl,
 }
 
 impl Log {
@@ -42,8 +45,18 @@ impl Log {
         let colours = AutoStream::choice(&stderr()) != ColorChoice::Never;
         // A line that cannot be written must not be complained about on standard error: that would panic.
         let lines = fmt::layer().with_writer(queue.clone()).with_ansi(colours).log_internal_errors(false);
+        let (filter, handle) = reload::Layer::new(filter);
         tracing_subscriber::registry().with(lines).with(filter).try_init().map_err(Failure::failed)?;
-        Ok(Self { queue })
+        let control = LogControl::new(move |filter| {
+            let filter = wider(filter).map_err(|error| error.to_string())?;
+            handle.reload(filter).map_err(|error| error.to_string())
+        });
+        Ok(Self { queue, control })
+    }
+
+    /// Changes what is logged from now on.
+    pub(crate) fn control(&self) -> LogControl {
+        self.control.clone()
     }
 
     /// Says something that is no log line, after the lines before it. Its colours are removed where they would not be
@@ -59,6 +72,16 @@ impl Log {
     /// Waits a short while until what was logged is written.
     pub(crate) fn flush(&self) {
         self.queue.flush();
+    }
+}
+
+/// A filter as it is given, but a level alone is about ha: what is below it is not what somebody wants to see who asks
+/// for more.
+fn wider(filter: &str) -> Result<Targets, tracing_subscriber::filter::ParseError> {
+    let filter = filter.trim();
+    match filter.parse::<tracing_subscriber::filter::LevelFilter>() {
+        Ok(level) => format!("error,ha={level}").parse(),
+        Err(_) => filter.parse(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The health document: how a node is, for people, probes and balancers. A pure function of what the rooms know.
 
 mod cluster;
+mod health;
 
 use ha_cluster::View;
 use serde::Serialize;
 
 pub use cluster::ClusterDetails;
+pub use health::HealthDetails;
 
 use crate::Rooms;
 
@@ -22,7 +24,7 @@ pub enum HealthStatus {
 }
 
 /// The body of `GET /health`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HealthDocument {
     /// The worst of all findings.
     pub status: HealthStatus,
@@ -37,7 +39,7 @@ pub struct HealthDocument {
 }
 
 /// What each room says; a room that is off says nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HaDetails {
     /// True when any room is on.
     pub enabled: bool,
@@ -46,6 +48,9 @@ pub struct HaDetails {
     /// What the cluster room says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_info: Option<ClusterDetails>,
+    /// What the checked components say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_status: Option<HealthDetails>,
 }
 
 /// One thing that is not as it should be.
@@ -78,6 +83,7 @@ pub fn build(rooms: Rooms, view: &View, stopping: bool) -> HealthDocument {
         enabled: true,
         version: env!("CARGO_PKG_VERSION"),
         cluster_info: rooms.cluster.then(|| ClusterDetails::new(view)),
+        health_status: None,
     };
     HealthDocument {
         status: findings.iter().map(|finding| finding.status).max().unwrap_or(HealthStatus::Healthy),

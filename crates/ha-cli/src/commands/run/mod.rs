@@ -6,7 +6,7 @@ mod fate;
 use std::net::SocketAddr;
 
 use ha_config::Config;
-use ha_http::{Door, Server, Token};
+use ha_http::{Door, LogControl, Server, Token};
 use ha_runtime::Ha;
 
 use crate::failure::Failure;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 async fn node(config: Config, token: Option<Token>, log: &Log) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::failed(format_args!("cannot catch signals: {error}")))?;
     let started = tokio::select! {
-        started = start(config.clone(), token) => started?,
+        started = start(config.clone(), token, log.control()) => started?,
         (name, _) = signals.next() => {
             tracing::info!(signal = name, "told to stop before the node had started");
             return Ok(());
@@ -81,9 +81,9 @@ struct Node {
     server: Server,
 }
 
-async fn start(config: Config, token: Option<Token>) -> Result<Node, Failure> {
+async fn start(config: Config, token: Option<Token>, log: LogControl) -> Result<Node, Failure> {
     // The port is taken first: a node that nobody can ask should not join a cluster.
-    let door = open_door(&config, token).await?;
+    let door = open_door(&config, token, log).await?;
     let ha = ha_runtime::start(config)
         .await
         .map_err(|error| if error.is_configuration() { Failure::usage(error) } else { Failure::failed(error) })?;
@@ -91,9 +91,9 @@ async fn start(config: Config, token: Option<Token>) -> Result<Node, Failure> {
     Ok(Node { ha, server })
 }
 
-async fn open_door(config: &Config, token: Option<Token>) -> Result<Door, Failure> {
+async fn open_door(config: &Config, token: Option<Token>, log: LogControl) -> Result<Door, Failure> {
     let listen = SocketAddr::new(config.http.address, config.http.port);
-    let http = ha_http::Config { listen, token, ..ha_http::Config::default() };
+    let http = ha_http::Config { listen, token, log: Some(log), ..ha_http::Config::default() };
     http.metrics.install().map_err(Failure::failed)?;
     ha_http::listen(http).await.map_err(|error| {
         let advice = match error.source.kind() {
