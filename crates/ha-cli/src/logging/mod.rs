@@ -6,7 +6,7 @@ use std::io::stderr;
 
 use anstream::{AutoStream, ColorChoice};
 use ha_http::LogControl;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
@@ -47,10 +47,7 @@ impl Log {
         let lines = fmt::layer().with_writer(queue.clone()).with_ansi(colours).log_internal_errors(false);
         let (filter, handle) = reload::Layer::new(filter);
         tracing_subscriber::registry().with(lines).with(filter).try_init().map_err(Failure::failed)?;
-        let control = LogControl::new(move |filter| {
-            let filter = wider(filter).map_err(|error| error.to_string())?;
-            handle.reload(filter).map_err(|error| error.to_string())
-        });
+        let control = LogControl::new(move |filter| handle.reload(wider(filter)?).map_err(|error| error.to_string()));
         Ok(Self { queue, control })
     }
 
@@ -77,16 +74,43 @@ impl Log {
 
 /// A filter as it is given, but a level alone is about ha: what is below it is not what somebody wants to see who asks
 /// for more.
-fn wider(filter: &str) -> Result<Targets, tracing_subscriber::filter::ParseError> {
+fn wider(filter: &str) -> Result<Targets, String> {
     let filter = filter.trim();
-    match filter.parse::<tracing_subscriber::filter::LevelFilter>() {
-        Ok(level) => format!("error,ha={level}").parse(),
-        Err(_) => filter.parse(),
+    let level = |text: &str| text.trim().parse::<LevelFilter>().ok().filter(|_| !text.trim().is_empty());
+    if let Some(level) = level(filter) {
+        return Ok(Targets::new().with_default(level.min(LevelFilter::ERROR)).with_target("ha", level));
     }
+    // A word that is no level would be taken for a part of the program of that name.
+    if let Some(word) = filter.split(',').find(|item| !item.contains('=') && level(item).is_none()) {
+        return Err(format!("{word:?} is none of off, error, warn, info, debug, trace, nor PART=LEVEL"));
+    }
+    filter.parse().map_err(|error| format!("{filter:?} is no filter: {error}"))
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
         self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::filter::LevelFilter;
+
+    use super::*;
+
+    #[test]
+    fn a_level_alone_is_about_ha_and_a_word_that_is_none_is_refused() {
+        let debug = wider("debug").unwrap();
+        assert!(debug.would_enable("ha_net", &tracing::Level::DEBUG));
+        assert!(
+            !debug.would_enable("other", &tracing::Level::INFO) && debug.would_enable("other", &tracing::Level::ERROR)
+        );
+        assert!(!wider("off").unwrap().would_enable("other", &tracing::Level::ERROR));
+        assert!(wider("info,ha_net=debug").unwrap().would_enable("other", &tracing::Level::INFO));
+        for filter in ["loud", "info,loud", "ha_net=loud", ""] {
+            assert!(wider(filter).is_err(), "{filter}");
+        }
+        assert_eq!(LevelFilter::OFF.min(LevelFilter::ERROR), LevelFilter::OFF);
     }
 }
