@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use ha_cluster::Event;
 use ha_health::Health;
+use ha_state::State;
 use tokio::sync::{broadcast, watch};
 
 use crate::doctor::{self, Diagnosis};
 use crate::document::{self, HealthDocument};
-use crate::{ClusterHandle, Rooms};
+use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, state};
 
-/// Longest time that [`Ha::stop`] takes: what has not ended by then is left to end with the process.
+/// Longest time that the cluster may take to stop: what has not ended by then is left to end with the process. Roles
+/// that must move away first have as long again.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(8);
 
 /// A running node. Cheap to clone.
@@ -23,7 +25,10 @@ pub struct Ha {
 struct Inner {
     rooms: Rooms,
     cluster: ClusterHandle,
-    /// Set once, before anybody asks; off until then.
+    // Each is set once, before anybody asks; off until then.
+    state: OnceLock<State>,
+    replication: OnceLock<ReplicationHandle>,
+    failover: OnceLock<FailoverHandle>,
     health: OnceLock<Health>,
     /// What the node was started with, for the doctor.
     config: OnceLock<ha_config::Config>,
@@ -34,8 +39,31 @@ impl Ha {
     /// A node from rooms that already run. [`crate::start`] is what programs want; this serves those that started a
     /// cluster by themselves, and tests.
     pub fn assemble(rooms: Rooms, cluster: ClusterHandle) -> Self {
-        let (health, config, stopping) = (OnceLock::new(), OnceLock::new(), watch::Sender::new(false));
-        Self { inner: Arc::new(Inner { rooms, cluster, health, config, stopping }) }
+        let stopping = watch::Sender::new(false);
+        let (state, replication, failover) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let (health, config) = (OnceLock::new(), OnceLock::new());
+        Self { inner: Arc::new(Inner { rooms, cluster, state, replication, failover, health, config, stopping }) }
+    }
+
+    /// The same node, with shared state. Has no effect on a node that has it already.
+    #[must_use]
+    pub fn with_state(self, state: State) -> Self {
+        let _ = self.inner.state.set(state);
+        self
+    }
+
+    /// The same node, with replication. Has no effect on a node that has it already.
+    #[must_use]
+    pub fn with_replication(self, replication: ReplicationHandle) -> Self {
+        let _ = self.inner.replication.set(replication);
+        self
+    }
+
+    /// The same node, with its roles. Has no effect on a node that has them already.
+    #[must_use]
+    pub fn with_failover(self, failover: FailoverHandle) -> Self {
+        let _ = self.inner.failover.set(failover);
+        self
     }
 
     /// The same node, with checked components. Has no effect on a node that has them already.
@@ -62,9 +90,27 @@ impl Ha {
         &self.inner.cluster
     }
 
+    /// Shared keys and locks. Where the room is off, the handle says so when it is asked. Must be called on a tokio
+    /// runtime.
+    pub fn state(&self) -> &State {
+        self.inner.state.get_or_init(state::off)
+    }
+
+    /// The records of the cluster. Where the room is off, the handle says so when it is asked.
+    pub fn replication(&self) -> &ReplicationHandle {
+        self.inner.replication.get_or_init(ReplicationHandle::off)
+    }
+
+    /// The roles of the cluster, and this node's part in them. Where the room is off, the handle says so when it is
+    /// asked.
+    pub fn failover(&self) -> &FailoverHandle {
+        self.inner.failover.get_or_init(FailoverHandle::off)
+    }
+
     /// How this node is, as one document.
     pub fn health_document(&self) -> HealthDocument {
-        let document = document::build(self.inner.rooms, &self.inner.cluster.view(), self.is_stopping());
+        let failover = self.failover().enabled().then(|| self.failover().status());
+        let document = document::build(self.inner.rooms, &self.inner.cluster.view(), failover, self.is_stopping());
         if self.health().enabled() { document.with_components(self.health().overall()) } else { document }
     }
 
@@ -95,11 +141,17 @@ impl Ha {
         *self.inner.stopping.borrow()
     }
 
-    /// Stops in order: hands leadership over when this node has it, says goodbye, and ends every room, within
-    /// [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
+    /// Stops in order: lets others take over what this node runs, hands leadership over when it has that, says goodbye,
+    /// and ends every room, within twice [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
     pub async fn stop(&self) {
         self.inner.stopping.send_replace(true);
-        if tokio::time::timeout(STOP_TIME_MAX, self.inner.cluster.stop()).await.is_err() {
+        self.failover().stop().await;
+        let stop = async {
+            // First, so that what the log holds is stored while the log still runs.
+            self.replication().stop().await;
+            self.inner.cluster.stop().await;
+        };
+        if tokio::time::timeout(STOP_TIME_MAX, stop).await.is_err() {
             tracing::warn!(seconds = STOP_TIME_MAX.as_secs(), "the cluster did not stop in time and is left behind");
         }
     }

@@ -25,6 +25,7 @@ use crate::cluster::{LeaveError, PriorityError, TransferError};
 use crate::events::Events;
 use crate::identity::Identity;
 use crate::raft::{Engine, RaftStatus};
+use crate::take::Take;
 use crate::view::{Epoch, Node, View};
 use crate::wal::Wal;
 use crate::{Config, discovery, gossip};
@@ -37,6 +38,7 @@ pub(crate) enum Ask {
     Transfer { to: Option<NodeId>, answer: oneshot::Sender<Result<Node, TransferError>> },
     Remove { node: NodeId, answer: oneshot::Sender<Result<(), LeaveError>> },
     SetPriority { priority: u16, answer: oneshot::Sender<Result<(), PriorityError>> },
+    Take(Take),
     Stop { answer: oneshot::Sender<()> },
 }
 
@@ -47,6 +49,7 @@ pub(super) enum Done {
     QuorumRound { round: u64, confirmed: bool },
     RenewalAnswered(Option<Bytes>),
     ExpirySettled { node: NodeId, applied: Option<u64> },
+    Taken { node: NodeId, applied: Option<u64> },
     FirstEntryApplied { term: crate::Term, index: u64 },
     MembershipChanged { what: String, result: Result<(), String> },
     Nothing,
@@ -125,6 +128,8 @@ pub(super) struct Driver {
     pub(super) health: u8,
     /// Why this node takes part no more.
     pub(super) failed: Option<String>,
+    /// A member said that this node is none any more.
+    pub(super) removed: bool,
 }
 
 impl Driver {
@@ -179,6 +184,7 @@ impl Driver {
             Wake::Ask(Ask::Transfer { to, answer }) => self.transfer(to, answer),
             Wake::Ask(Ask::Remove { node, answer }) => self.remove(node, answer),
             Wake::Ask(Ask::SetPriority { priority, answer }) => drop(answer.send(self.set_priority(priority))),
+            Wake::Ask(Ask::Take(take)) => self.take(take),
             Wake::Ask(Ask::Stop { answer }) => self.begin_stop(Some(answer)),
             Wake::Ended => self.begin_stop(None),
             Wake::Deadline => {}
@@ -192,6 +198,7 @@ impl Driver {
             Done::QuorumRound { round, confirmed } => self.quorum_round(round, confirmed),
             Done::RenewalAnswered(answer) => self.renewal_answered(answer),
             Done::ExpirySettled { node, applied } => self.expiry_settled(node, applied),
+            Done::Taken { node, applied } => self.taken(node, applied),
             Done::FirstEntryApplied { term, index } => self.first_entry_applied(term, index),
             Done::MembershipChanged { what, result } => self.membership_changed(&what, result),
             Done::Nothing => {}

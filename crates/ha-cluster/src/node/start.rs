@@ -29,7 +29,9 @@ use crate::gossip::{self, Gossip};
 use crate::identity::{self, Identity, IdentityError};
 use crate::machine::{Host, Machines, OpenSession, Submitter};
 use crate::raft::{Engine, EngineParts};
+use crate::rooms::Rooms;
 use crate::snapshot::SnapshotStore;
+use crate::take::Grants;
 use crate::wal::{self, Wal};
 use crate::{Config, ConfigError, NodeLease, Role, Seed, View};
 
@@ -40,10 +42,12 @@ pub(crate) struct Started {
     pub(crate) machines: Machines,
     pub(crate) submitter: Submitter,
     pub(crate) lease: NodeLease,
+    pub(crate) grants: watch::Receiver<Arc<Grants>>,
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) events: Events,
     pub(crate) disk: Arc<wal::Stopwatch>,
     pub(crate) asks: Asks,
+    pub(crate) rooms: Rooms,
 }
 
 /// Why a node cannot start. Nothing of what was in the data directory is changed.
@@ -103,7 +107,8 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     if let Some(cluster_id) = identity.cluster_id() {
         doorman.belong(cluster_id, identity.generation());
     }
-    let (inbox, mail) = Inbox::new();
+    let rooms = Rooms::default();
+    let (inbox, mail) = Inbox::new(rooms.clone());
     let net_config = ha_net::Config {
         listen: config.listen,
         bulk_connections: config.bulk_connections.max(1),
@@ -151,8 +156,8 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     let began = Instant::now();
     let events = Events::new();
     let (asks, asked) = mpsc::channel(ASKS_MAX);
-    let (leases, valid_until) = Leases::new(&config, me.incarnation, engine.applied_index());
-    let lease = NodeLease::new(valid_until, seams.clock.clone());
+    let (leases, tenure, grants) = Leases::new(&config, me.incarnation, engine.applied_index());
+    let lease = NodeLease::new(tenure, seams.clock.clone());
     let meeting = meeting(&config, &me, &identity, seed).await?;
     let status = engine.status();
     let context = Context {
@@ -202,10 +207,11 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         stopping: None,
         health: WELL,
         failed: None,
+        removed: false,
     };
     let disk = driver.wal.stopwatch();
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
-    Ok(Started { net, engine, machines, submitter, lease, view: follow, events, disk, asks })
+    Ok(Started { net, engine, machines, submitter, lease, grants, view: follow, events, disk, asks, rooms })
 }
 
 /// A member without its log would forget what it voted and acknowledged: it must not start, nor begin a new one.

@@ -65,7 +65,7 @@ mod tests {
             let component = if critical { component.critical() } else { component };
             component.check(|| async { Err::<(), _>("it is gone") }).unwrap();
             health.watch().wait_for(|overall| overall.components[0].status == Status::Unhealthy).await.unwrap();
-            let document = super::super::build(rooms, &healthy(), false).with_components(health.overall());
+            let document = super::super::build(rooms, &healthy(), None, false).with_components(health.overall());
             let document = serde_json::to_value(document).unwrap();
             assert_eq!(document["status"], status);
             assert_eq!(document["reasons"], json!(["db is unhealthy: it is gone"]));

@@ -1,9 +1,11 @@
 //! The health document: how a node is, for people, probes and balancers. A pure function of what the rooms know.
 
 mod cluster;
+mod failover;
 mod health;
 
 use ha_cluster::View;
+use ha_failover::FailoverStatus;
 use serde::Serialize;
 
 pub use cluster::ClusterDetails;
@@ -51,6 +53,9 @@ pub struct HaDetails {
     /// What the checked components say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_status: Option<HealthDetails>,
+    /// What the failover room says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failover_status: Option<FailoverStatus>,
 }
 
 /// One thing that is not as it should be.
@@ -71,7 +76,7 @@ impl Finding {
 }
 
 /// Builds the document from what is known at one moment.
-pub fn build(rooms: Rooms, view: &View, stopping: bool) -> HealthDocument {
+pub fn build(rooms: Rooms, view: &View, failover: Option<FailoverStatus>, stopping: bool) -> HealthDocument {
     let mut findings = Vec::new();
     if stopping {
         findings.push(Finding::degraded("this node is stopping"));
@@ -79,11 +84,13 @@ pub fn build(rooms: Rooms, view: &View, stopping: bool) -> HealthDocument {
     if rooms.cluster {
         findings.extend(cluster::findings(view));
     }
+    findings.extend(failover.iter().filter_map(failover::finding));
     let details = HaDetails {
         enabled: true,
         version: env!("CARGO_PKG_VERSION"),
         cluster_info: rooms.cluster.then(|| ClusterDetails::new(view)),
         health_status: None,
+        failover_status: failover,
     };
     HealthDocument {
         status: findings.iter().map(|finding| finding.status).max().unwrap_or(HealthStatus::Healthy),
