@@ -22,7 +22,7 @@ use crate::events::Events;
 use crate::fitness::Fitness;
 use crate::handle::{Order, Rest};
 use crate::role::RoleId;
-use crate::roster::{Command, Reply, Roster, State};
+use crate::roster::{Cause, Command, Reply, Roster, State};
 use crate::seams::Seams;
 use crate::service::{AnyService, Promotion, ServiceError};
 use crate::status::{self, FailoverStatus};
@@ -205,7 +205,7 @@ impl Driver {
         self.agent.step(self.now(), input, &mut out);
         for output in out {
             match output {
-                agent::Output::Promote(promotion) => self.promote(promotion),
+                agent::Output::Promote { role, epoch, cause } => self.promote(role, epoch, cause),
                 agent::Output::Abandon(role) => {
                     if let Some(start) = self.starts.get(&role) {
                         start.abort();
@@ -223,9 +223,9 @@ impl Driver {
         }
     }
 
-    fn promote(&mut self, promotion: Promotion) {
-        let role = RoleId { group: promotion.group.clone(), shard: promotion.shard };
-        let epoch = promotion.epoch;
+    fn promote(&mut self, role: RoleId, epoch: Epoch, cause: Cause) {
+        let (group, shard, lease) = (role.group.clone(), role.shard, self.lease.clone());
+        let promotion = Promotion { group, shard, epoch, cause, lease };
         self.events.happened("service", format!("starts {role} in epoch {epoch}"));
         let (ended, end) = tokio::sync::oneshot::channel();
         let work = self.service.clone().promote(promotion);

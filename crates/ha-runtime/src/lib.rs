@@ -52,11 +52,11 @@ pub use start::{StartError, start, start_on};
 
 pub use ha_cluster::{
     Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Incarnation, LeaveError, Member, MemberRole,
-    MemberState, Node, NodeId, Term, TransferError, View, Votes,
+    MemberState, Node, NodeId, NodeLease, Term, TransferError, View, Votes,
 };
 pub use ha_failover::roster::{Cause, Decision};
 pub use ha_failover::{
-    Demotion, FailoverState, FailoverStatus, Fitness, GroupId, MoveError, Moved, PauseError, Promotion, RoleId,
-    RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
+    Demotion, EXIT_CODE_NOT_STOPPED, FailoverState, FailoverStatus, Fitness, GroupId, MoveError, Moved, PauseError,
+    Promotion, RoleId, RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
 };
 pub use ha_net::Traffic;
