@@ -115,6 +115,7 @@ scenes! {
     t33_rewound: "T33-rewound", 1..=3;
     t35_empty_disk: "T35", 1..=2;
     t36_removed_node: "T36", 1..=2;
+    t36_removed_leader: "T36-leader", 1..=4;
     t39_transfer_to_the_unfit: "T39", 1..=2;
     t40_transfer_to_the_ineligible: "T40", 1..=1;
     t43_members_replaced_under_fire: "T43", 1..=2;

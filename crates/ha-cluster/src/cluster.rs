@@ -1,15 +1,20 @@
 //! The handle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use ha_net::wire::Wire;
-use ha_net::{NodeId, Traffic};
+use ha_net::{AskError, Lane, NodeId, Traffic};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::machine::{Machine, Machines, ReadError, Replicated, WriteError};
 use crate::node::{self, Ask, Started};
+use crate::raft::Copies;
+use crate::rooms::{Answer, Room};
 use crate::take::{Evidence, Grants, Take, TakeError};
 use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, StartError, Term, View, codec};
 
@@ -119,6 +124,31 @@ impl Cluster {
         Some(Replicated::new(machine, self.started.submitter.clone(), self.started.engine.clone()))
     }
 
+    /// How far each member's disk holds the log, to follow: the leader knows.
+    pub fn copies(&self) -> Copies {
+        self.started.engine.copies()
+    }
+
+    /// Answers what the same room of other nodes asks, from now on. Each question runs in a task of its own, at most a
+    /// bounded number per connection.
+    pub fn serve(&self, room: Room, server: impl Fn(NodeId, Bytes) -> Answer + Send + Sync + 'static) {
+        self.started.rooms.serve(room, server);
+    }
+
+    /// Asks the same room of another node. Cancel-safe: dropping the future gives the question up.
+    pub async fn ask_room(
+        &self,
+        to: &NodeId,
+        lane: Lane,
+        room: Room,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes, AskError> {
+        let none = || AskError::NotSent { reason: format!("there is no room {}", room.0) };
+        let service = room.service().ok_or_else(none)?;
+        self.started.net.ask(to, lane, service, body, limit).await
+    }
+
     /// Hands leadership to a node, or to the best candidate; returns once it leads. Any node may be asked. Dropping
     /// the future gives up waiting; leadership may still move.
     pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<Node, TransferError> {
@@ -138,9 +168,27 @@ impl Cluster {
     }
 
     /// Removes a member for good; any node may be asked. Its data directory cannot be used in this cluster again.
+    /// Outlives a change of leader, as when the leader itself is removed; asks for up to 15 s. Dropping the future
+    /// gives up waiting; the member may still be removed.
     pub async fn remove(&self, node: NodeId) -> Result<(), LeaveError> {
-        let stopping = || LeaveError::Refused { reason: "this node is stopping".to_owned() };
-        self.ask(|answer| Ask::Remove { node, answer }).await.unwrap_or_else(|| Err(stopping()))
+        let began = Instant::now();
+        let mut asked_before = false;
+        loop {
+            let ask = |answer| Ask::Remove { node: node.clone(), answer };
+            let Some(answer) = self.ask(ask).await else {
+                let reason = "this node is stopping".to_owned();
+                return Err(if asked_before { LeaveError::Unknown { reason } } else { LeaveError::Refused { reason } });
+            };
+            match answer {
+                Err(LeaveError::Unknown { .. }) if began.elapsed() < REMOVAL_PATIENCE => {
+                    asked_before = true;
+                    tokio::time::sleep(REMOVAL_PAUSE).await;
+                }
+                // The one who was asked before did it, and could not say so any more.
+                Err(LeaveError::NotAMember { .. }) if asked_before => return Ok(()),
+                answer => return answer,
+            }
+        }
     }
 
     /// Hands leadership over when this node has it, says goodbye, and stops. The node stays a member.
@@ -164,6 +212,10 @@ impl Cluster {
     }
 }
 
+/// How long a removal looks for a leader that answers.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(15);
+/// How long it waits before it asks again.
+const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 /// Asks that wait for the driver.
 pub(crate) const ASKS_MAX: usize = 256;
 
@@ -210,10 +262,22 @@ pub enum TransferError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum LeaveError {
-    /// Removing this node would leave too few voters, or there is no leader.
+    /// Removing this node would leave too few voters, or too much is on its way.
     #[error("not removed: {reason}")]
     Refused {
         /// Why.
         reason: String,
+    },
+    /// No leader said what became of it.
+    #[error("it is not known whether the member is removed: {reason}")]
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+    /// There is nobody to remove.
+    #[error("{node} is not a member of this cluster")]
+    NotAMember {
+        /// The one who is no member.
+        node: NodeId,
     },
 }

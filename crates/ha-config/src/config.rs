@@ -149,23 +149,23 @@ options! {
     /// Records reach every copy.
     replication: Replication {
         /// Records put on one node reach the others.
-        "REPLICATION_ENABLED" enabled: bool = false, waits for "replication";
+        "REPLICATION_ENABLED" enabled: bool = false;
         /// Which nodes take writes: one, or all.
-        "REPLICATION_MODE" mode: ReplicationMode = ReplicationMode::MasterSlave, waits for "replication";
+        "REPLICATION_MODE" mode: ReplicationMode = ReplicationMode::MasterSlave;
         /// When a write is acknowledged.
-        "REPLICATION_CONSISTENCY" consistency: Consistency = Consistency::Eventual, waits for "replication";
+        "REPLICATION_CONSISTENCY" consistency: Consistency = Consistency::Eventual;
         /// How often copies are compared, and what waits is sent.
-        "REPLICATION_SYNC_INTERVAL" sync_interval: Duration = seconds(5), within TIME, waits for "replication";
+        "REPLICATION_SYNC_INTERVAL" sync_interval: Duration = seconds(5), within TIME;
         /// Most items sent together.
-        "REPLICATION_BATCH_SIZE" batch_size: usize = 100, within BATCH, waits for "replication";
+        "REPLICATION_BATCH_SIZE" batch_size: usize = 100, within BATCH;
         /// With `eventual`: acknowledge before the local disk has it. `strong` and `quorum` imply `false`.
-        "REPLICATION_ASYNC_WRITES" async_writes: bool = true, waits for "replication";
+        "REPLICATION_ASYNC_WRITES" async_writes: bool = true;
     }
 
     /// Shared keys and locks.
     state: State {
         /// Shared keys and locks.
-        "STATE_ENABLED" enabled: bool = false, waits for "shared state";
+        "STATE_ENABLED" enabled: bool = false;
     }
 
     /// Components of the service are checked.

@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ha_runtime::{NodeId, TransferError};
+use ha_runtime::ha_state::{ChangeError, LeaseError, RequestKeyError};
+use ha_runtime::{Ha, LeaveError, NodeId, TransferError};
 use serde::Serialize;
 
 /// An answer that is not a success: `{"error": {"code", "message", "leader"?}}` with a fitting status.
@@ -44,6 +45,15 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// Names the leader where asking it could help: when this node could not reach it.
+    pub(crate) fn at(self, ha: &Ha) -> Self {
+        let away = matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
+        let leader = if away { ha.cluster().leader().map(|leader| leader.node_id) } else { None };
+        self.with_leader(leader)
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status;
@@ -54,6 +64,17 @@ impl IntoResponse for ApiError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+impl From<LeaveError> for ApiError {
+    fn from(error: LeaveError) -> Self {
+        let (status, code) = match &error {
+            LeaveError::Refused { .. } => (StatusCode::CONFLICT, "not_removed"),
+            LeaveError::NotAMember { .. } => (StatusCode::NOT_FOUND, "not_a_member"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "removal_unknown"),
+        };
+        Self::new(status, code, error.to_string())
     }
 }
 
@@ -68,5 +89,43 @@ impl From<TransferError> for ApiError {
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "transfer_failed"),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        let (status, code) = match &error {
+            ChangeError::Condition { .. } => (StatusCode::PRECONDITION_FAILED, "condition_failed"),
+            ChangeError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+            ChangeError::ValueTooLong { .. } | ChangeError::TooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "value_too_long")
+            }
+            ChangeError::Key(_) => (StatusCode::BAD_REQUEST, "bad_key"),
+            ChangeError::NoLease => (StatusCode::CONFLICT, "lease_over"),
+            ChangeError::RequestKey(error) => return error.clone().into(),
+            ChangeError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            ChangeError::Unknown { .. } => (StatusCode::GATEWAY_TIMEOUT, "outcome_unknown"),
+            _ => (StatusCode::BAD_REQUEST, "refused"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<LeaseError> for ApiError {
+    fn from(error: LeaseError) -> Self {
+        let (status, code) = match &error {
+            LeaseError::Ttl => (StatusCode::BAD_REQUEST, "bad_seconds"),
+            LeaseError::RequestKey(error) => return error.clone().into(),
+            LeaseError::Unknown { .. } => (StatusCode::GATEWAY_TIMEOUT, "outcome_unknown"),
+            LeaseError::TooMany => (StatusCode::SERVICE_UNAVAILABLE, "too_many_leases"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<RequestKeyError> for ApiError {
+    fn from(error: RequestKeyError) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_request_key", error.to_string())
     }
 }

@@ -20,6 +20,9 @@ pub const HEAD_READ_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a request may take from its head to the head of its answer, its body included.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// Longest wait for a lock in one call: the rest of [`REQUEST_TIME_MAX`] is for asking and answering.
+pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(50);
+
 /// Silence on an event stream after which a comment is sent, so that both sides notice a dead connection.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 

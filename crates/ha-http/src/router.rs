@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use ha_runtime::Ha;
 use tokio::sync::{Semaphore, watch};
 
@@ -15,7 +15,7 @@ use crate::Metrics;
 use crate::access::Access;
 use crate::error::ApiError;
 use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
-use crate::routes::{cluster, events, failover, health};
+use crate::routes::{cluster, events, failover, health, locks, replication, state, state_watch};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -53,6 +53,11 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/failover/pause", post(failover::pause))
         .route("/v1/failover/resume", post(failover::resume))
         .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
+        .route("/v1/state/{*key}", put(state::put).delete(state::delete))
+        .route("/v1/locks/{resource}", post(locks::acquire))
+        .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
+        .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))
+        .route("/v1/replication/{data_type}/{data_id}", put(replication::put).delete(replication::delete))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_change));
     Router::new()
         .route("/health", get(health::document))
@@ -66,6 +71,15 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster/members", get(cluster::members))
         .route("/v1/failover", get(failover::status))
         .route("/v1/events", get(events::follow))
+        .route("/v1/state", get(state::list))
+        .route("/v1/state/{*key}", get(state::get))
+        .route("/v1/state-watch", get(state_watch::follow))
+        .route("/v1/locks", get(locks::list))
+        .route("/v1/locks/{resource}", get(locks::info))
+        .route("/v1/replication", get(replication::status))
+        .route("/v1/replication-check", get(replication::check))
+        .route("/v1/replication/{data_type}", get(replication::list))
+        .route("/v1/replication/{data_type}/{data_id}", get(replication::get))
         .merge(changes)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

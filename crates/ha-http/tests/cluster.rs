@@ -97,13 +97,19 @@ async fn a_member_is_removed_or_stays_for_a_reason() {
     let delete = |node| stage.caller.call("DELETE", node, &[], "");
     let answer = delete("/v1/cluster/members/node-3").await;
     assert_eq!((answer.status, answer.json()), (200, json!({"removed": "node-3"})));
-    let answer = delete("/v1/cluster/members/node-9").await;
+    let answer = delete("/v1/cluster/members/no%20node").await;
     assert_eq!((answer.status, answer.code().as_str()), (404, "not_a_member"));
-    let reason = "too few voters would be left".to_owned();
-    *stage.puppet.removal_refused.lock().unwrap() = Some(LeaveError::Refused { reason });
-    let answer = delete("/v1/cluster/members/node-2").await;
-    assert_eq!((answer.status, answer.code().as_str()), (409, "not_removed"));
-    assert_eq!(*stage.puppet.removals.lock().unwrap(), [id("node-3"), id("node-2")]);
+    let reason = || "for a reason".to_owned();
+    for (error, status, code) in [
+        (LeaveError::Refused { reason: reason() }, 409, "not_removed"),
+        (LeaveError::NotAMember { node: id("node-2") }, 404, "not_a_member"),
+        (LeaveError::Unknown { reason: reason() }, 503, "removal_unknown"),
+    ] {
+        *stage.puppet.removal_refused.lock().unwrap() = Some(error);
+        let answer = delete("/v1/cluster/members/node-2").await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code));
+    }
+    assert_eq!(stage.puppet.removals.lock().unwrap().len(), 4);
 }
 
 #[tokio::test]

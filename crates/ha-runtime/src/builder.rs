@@ -8,7 +8,7 @@ use ha_failover::{Fitness, NoService, Service};
 use tokio::sync::watch;
 
 use crate::failover::{self, FailoverHandle, Starter};
-use crate::{ClusterHandle, Ha, Rooms, StartError, settings, start};
+use crate::{ClusterHandle, Ha, Rooms, StartError, replication, settings, start, state};
 
 /// What a node is made from, before it starts.
 pub struct Builder {
@@ -61,10 +61,19 @@ impl Builder {
             return Ok(Ha::assemble(rooms, ClusterHandle::off(settings::alone(&config)?)));
         }
         // On every node, whatever is on here: what others put on the log must be understood.
-        let machines = Machines::new().with(Roster::default());
-        let cluster = ha_cluster::start(settings::cluster(&config)?, seams, machines).await?;
-        let handle = start_failover(&config, rooms, failover, cluster.clone(), service, fitness)?;
-        Ok(Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster))).with_failover(handle))
+        let mut machines = state::machines(Machines::new().with(Roster::default()));
+        let (replication, records) = replication::prepare(&config, seams.disk.clone()).await?;
+        if let Some(records) = records {
+            machines = machines.with(records);
+        }
+        let settings = settings::cluster(&config)?;
+        let (role, clock) = (settings.role, seams.clock.clone());
+        let cluster = ha_cluster::start(settings, seams, machines).await?;
+        let state = state::start(rooms, role, &cluster, clock)?;
+        let replication = replication.start(&cluster)?;
+        let failover = start_failover(&config, rooms, failover, cluster.clone(), service, fitness)?;
+        let ha = Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster)));
+        Ok(ha.with_state(state).with_replication(replication).with_failover(failover))
     }
 }
 

@@ -27,6 +27,8 @@
 //! | `builder.rs` | [`Builder`]: a node with a service, or on other seams |
 //! | `failover.rs` | the roles' place in a node, also when failover is off |
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
+//! | `state.rs` | the place of shared state in a node |
+//! | `replication.rs` | the records' place in a node, also when replication is off |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
@@ -35,9 +37,11 @@ mod cluster;
 pub mod document;
 mod failover;
 mod node;
+mod replication;
 mod rooms;
 mod settings;
 mod start;
+mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -46,6 +50,7 @@ pub use cluster::{ClusterHandle, ClusterSeat};
 pub use document::HealthDocument;
 pub use failover::FailoverHandle;
 pub use node::{Ha, STOP_TIME_MAX};
+pub use replication::{ReplicationHandle, replication as replication_config};
 pub use rooms::Rooms;
 pub use settings::{SettingsError, cluster as cluster_config};
 pub use start::{StartError, start, start_on};
@@ -60,3 +65,8 @@ pub use ha_failover::{
     Promotion, RoleId, RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
 };
 pub use ha_net::Traffic;
+pub use ha_replication::{
+    CheckReport, Consistency, CopyState, NodeStatus, ReadError, Record, ReplicateError, Replication,
+    Status as ReplicationStatus, StoreError, SubscribeError, Subscription, Version, Written,
+};
+pub use ha_state;

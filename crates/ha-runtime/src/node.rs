@@ -1,13 +1,14 @@
 //! One node: its rooms, and their end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ha_cluster::Event;
+use ha_state::State;
 use tokio::sync::{broadcast, watch};
 
 use crate::document::{self, HealthDocument};
-use crate::{ClusterHandle, FailoverHandle, Rooms};
+use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, state};
 
 /// Longest time that the cluster may take to stop: what has not ended by then is left to end with the process. Roles
 /// that must move away first have up to `FAILOVER_TIMEOUT`, at most 15 s.
@@ -22,7 +23,10 @@ pub struct Ha {
 struct Inner {
     rooms: Rooms,
     cluster: ClusterHandle,
-    failover: FailoverHandle,
+    // Each is set once, before anybody asks; off until then.
+    state: OnceLock<State>,
+    replication: OnceLock<ReplicationHandle>,
+    failover: OnceLock<FailoverHandle>,
     stopping: watch::Sender<bool>,
 }
 
@@ -30,17 +34,30 @@ impl Ha {
     /// A node from rooms that already run. [`crate::start`] is what programs want; this serves those that started a
     /// cluster by themselves, and tests.
     pub fn assemble(rooms: Rooms, cluster: ClusterHandle) -> Self {
-        Self::of(rooms, cluster, FailoverHandle::off())
+        let stopping = watch::Sender::new(false);
+        let (state, replication, failover) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { inner: Arc::new(Inner { rooms, cluster, state, replication, failover, stopping }) }
     }
 
-    /// The same node, with its roles. To be called before the handle is given to others.
+    /// The same node, with shared state. Has no effect on a node that has it already.
     #[must_use]
-    pub(crate) fn with_failover(self, failover: FailoverHandle) -> Self {
-        Self::of(self.inner.rooms, self.inner.cluster.clone(), failover)
+    pub fn with_state(self, state: State) -> Self {
+        let _ = self.inner.state.set(state);
+        self
     }
 
-    fn of(rooms: Rooms, cluster: ClusterHandle, failover: FailoverHandle) -> Self {
-        Self { inner: Arc::new(Inner { rooms, cluster, failover, stopping: watch::Sender::new(false) }) }
+    /// The same node, with replication. Has no effect on a node that has it already.
+    #[must_use]
+    pub fn with_replication(self, replication: ReplicationHandle) -> Self {
+        let _ = self.inner.replication.set(replication);
+        self
+    }
+
+    /// The same node, with its roles. Has no effect on a node that has them already.
+    #[must_use]
+    pub fn with_failover(self, failover: FailoverHandle) -> Self {
+        let _ = self.inner.failover.set(failover);
+        self
     }
 
     /// Which rooms are on.
@@ -53,14 +70,26 @@ impl Ha {
         &self.inner.cluster
     }
 
-    /// The roles of the cluster, and this node's part in them.
+    /// Shared keys and locks. Where the room is off, the handle says so when it is asked. Must be called on a tokio
+    /// runtime.
+    pub fn state(&self) -> &State {
+        self.inner.state.get_or_init(state::off)
+    }
+
+    /// The records of the cluster. Where the room is off, the handle says so when it is asked.
+    pub fn replication(&self) -> &ReplicationHandle {
+        self.inner.replication.get_or_init(ReplicationHandle::off)
+    }
+
+    /// The roles of the cluster, and this node's part in them. Where the room is off, the handle says so when it is
+    /// asked.
     pub fn failover(&self) -> &FailoverHandle {
-        &self.inner.failover
+        self.inner.failover.get_or_init(FailoverHandle::off)
     }
 
     /// How this node is, as one document.
     pub fn health_document(&self) -> HealthDocument {
-        let failover = self.inner.failover.enabled().then(|| self.inner.failover.status());
+        let failover = self.failover().enabled().then(|| self.failover().status());
         document::build(self.inner.rooms, &self.inner.cluster.view(), failover, self.is_stopping())
     }
 
@@ -78,8 +107,13 @@ impl Ha {
     /// and ends every room, the last within [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
     pub async fn stop(&self) {
         self.inner.stopping.send_replace(true);
-        self.inner.failover.stop().await;
-        if tokio::time::timeout(STOP_TIME_MAX, self.inner.cluster.stop()).await.is_err() {
+        self.failover().stop().await;
+        let stop = async {
+            // First, so that what the log holds is stored while the log still runs.
+            self.replication().stop().await;
+            self.inner.cluster.stop().await;
+        };
+        if tokio::time::timeout(STOP_TIME_MAX, stop).await.is_err() {
             tracing::warn!(seconds = STOP_TIME_MAX.as_secs(), "the cluster did not stop in time and is left behind");
         }
     }

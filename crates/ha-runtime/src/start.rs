@@ -26,11 +26,7 @@ pub(crate) fn warn(config: &ha_config::Config, rooms: Rooms) {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let unbuilt = [
-        ("REPLICATION_ENABLED", rooms.replication),
-        ("STATE_ENABLED", rooms.state),
-        ("HEALTH_MONITOR_ENABLED", rooms.health_monitor),
-    ];
+    let unbuilt = [("HEALTH_MONITOR_ENABLED", rooms.health_monitor)];
     // What was set by hand is already among the warnings; this is what a preset turned on.
     let unbuilt: Vec<_> = unbuilt
         .into_iter()
@@ -49,12 +45,18 @@ pub enum StartError {
     /// The configuration cannot work.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The room of shared state cannot start.
+    #[error(transparent)]
+    State(#[from] ha_state::StartError),
     /// The failover room cannot start.
     #[error(transparent)]
     Failover(#[from] ha_failover::StartError),
     /// The cluster room cannot start.
     #[error("{0}{advice}", advice = advice(.0))]
     Cluster(#[from] ha_cluster::StartError),
+    /// This node's copy of the records cannot be used.
+    #[error(transparent)]
+    Replication(#[from] ha_replication::OpenError),
 }
 
 impl StartError {

@@ -44,6 +44,7 @@ pub const ALL: &[Scene] = &[
     scene("T33-rewound", "a node comes back with a copy of its disk from earlier in the same life", disks::rewound),
     scene("T35", "a node comes back with its id and an empty disk", identity::empty_disk),
     scene("T36", "a removed node comes back and campaigns", identity::removed_node),
+    scene("T36-leader", "the leader is removed", identity::removed_leader),
     scene("T39", "leadership is handed to a node that lags, dies or falls silent", transfer::to_the_unfit),
     scene("T40", "leadership is handed to a node that may not lead", transfer::to_the_ineligible),
     scene("T43", "members are added and removed amid crashes and cuts", members::replaced_under_fire),

@@ -22,9 +22,10 @@ pub(super) async fn send(
     method: Method,
     path: &str,
     body: Option<&Value>,
+    name: Option<&str>,
 ) -> Result<Response<Incoming>, Failure> {
     let url = &client.url;
-    let request = request(client, method, path, body)?;
+    let request = request(client, method, path, body, name)?;
     let stream = dial(url).await?;
     let broken = |error: hyper::Error| Failure::failed(format_args!("{url} broke off: {error}"));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
@@ -33,7 +34,13 @@ pub(super) async fn send(
     sender.send_request(request).await.map_err(broken)
 }
 
-fn request(client: &Client, method: Method, path: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, Failure> {
+fn request(
+    client: &Client,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+    name: Option<&str>,
+) -> Result<Request<Full<Bytes>>, Failure> {
     let mut request = Request::builder()
         .method(method)
         .uri(client.url.path(path))
@@ -44,6 +51,9 @@ fn request(client: &Client, method: Method, path: &str, body: Option<&Value>) ->
             .map_err(|_| Failure::usage("the token has characters that cannot be sent (--token, HA_HTTP_TOKEN)"))?;
         value.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, value);
+    }
+    if let Some(name) = name {
+        request = request.header("idempotency-key", name);
     }
     if body.is_some() {
         request = request.header(header::CONTENT_TYPE, "application/json");

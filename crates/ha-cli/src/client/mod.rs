@@ -3,6 +3,7 @@
 mod address;
 mod connection;
 mod events;
+mod path;
 
 use std::future::Future;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub(crate) use address::NodeUrl;
 pub(crate) use events::EventStream;
+pub(crate) use path::{segment, segments};
 
 use crate::answers::Refused;
 use crate::failure::Failure;
@@ -67,22 +69,33 @@ impl Client {
 
     /// Asks; any status is an answer.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
-        self.in_time(ANSWER_TIME_MAX, self.call(Method::GET, path, None)).await
+        self.in_time(ANSWER_TIME_MAX, self.call(Method::GET, path, None, None)).await
     }
 
     /// Asks for a change; any status is an answer.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
-        self.in_time(CHANGE_TIME_MAX, self.call(Method::POST, path, Some(body))).await
+        self.change(Method::POST, path, Some(body), None).await
     }
 
-    /// Asks for something to go; any status is an answer.
-    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, Failure> {
-        self.in_time(CHANGE_TIME_MAX, self.call(Method::DELETE, path, None)).await
+    /// Asks for a change by any method, under a name by which a repetition is known, if there is one.
+    pub(crate) async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        request: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        self.in_time(CHANGE_TIME_MAX, self.call(method, path, body, request)).await
+    }
+
+    /// As [`Self::get`], for what takes a node as long as a change.
+    pub(crate) async fn get_slowly(&self, path: &str) -> Result<Answer, Failure> {
+        self.in_time(CHANGE_TIME_MAX, self.call(Method::GET, path, None, None)).await
     }
 
     /// Follows an event stream.
     pub(crate) async fn follow(&self, path: &str) -> Result<EventStream, Failure> {
-        let response = self.in_time(ANSWER_TIME_MAX, connection::send(self, Method::GET, path, None)).await?;
+        let response = self.in_time(ANSWER_TIME_MAX, connection::send(self, Method::GET, path, None, None)).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(EventStream::new(self.url.clone(), response.into_body()));
@@ -91,8 +104,14 @@ impl Client {
         Err(Answer { status, body }.refusal())
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
-        let response = connection::send(self, method, path, body).await?;
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        name: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let response = connection::send(self, method, path, body, name).await?;
         Ok(Answer { status: response.status(), body: self.read(response.into_body()).await? })
     }
 

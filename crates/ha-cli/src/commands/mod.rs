@@ -6,9 +6,12 @@ mod failover;
 mod guard;
 mod health;
 mod leader;
+mod lock;
 mod members;
 mod remove;
+mod replication;
 mod run;
+mod state;
 mod status;
 mod transfer;
 mod version;
@@ -37,8 +40,16 @@ pub(crate) enum Command {
     Failover(failover::FailoverCommand),
     /// Say how a node is; exits with 1 when it is unhealthy.
     Health(ClientArgs),
+    /// Set, read, remove, list and follow shared keys.
+    #[command(subcommand)]
+    State(state::StateCommand),
+    /// Run a command while holding a lock.
+    Lock(lock::Args),
     /// Follow what happens on a node.
     Events(ClientArgs),
+    /// Read and write records, and show how their copies are.
+    #[command(subcommand)]
+    Replication(replication::ReplicationCommand),
     /// Show, check or time a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -61,7 +72,10 @@ impl Command {
             Self::Remove(args) => ask(remove::run(args)),
             Self::Failover(command) => ask(command.run()),
             Self::Health(args) => ask(health::run(args)),
+            Self::State(command) => ask(command.run()),
+            Self::Lock(args) => lock::run(args),
             Self::Events(args) => ask(events::run(args)),
+            Self::Replication(command) => ask(command.run()),
             Self::Config(command) => command.run(),
             Self::Version(args) => version::run(args),
             Self::Guard(args) => guard::run(args),

@@ -65,6 +65,7 @@ impl Driver {
             return;
         }
         self.meeting.turned_away.insert(address, refusal.clone());
+        self.removed |= refusal.code == RefusalCode::Removed;
         if self.cannot_run(&refusal) {
             self.fail(refusal.message);
         }

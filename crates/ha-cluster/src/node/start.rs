@@ -28,6 +28,7 @@ use crate::gossip::{self, Gossip};
 use crate::identity::{self, Identity, IdentityError};
 use crate::machine::{Host, Machines, OpenSession, Submitter};
 use crate::raft::{Engine, EngineParts};
+use crate::rooms::Rooms;
 use crate::snapshot::SnapshotStore;
 use crate::take::Grants;
 use crate::wal::{self, Wal};
@@ -47,6 +48,7 @@ pub(crate) struct Started {
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) asks: Asks,
+    pub(crate) rooms: Rooms,
 }
 
 /// Why a node cannot start. Nothing of what was in the data directory is changed.
@@ -106,7 +108,8 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     if let Some(cluster_id) = identity.cluster_id() {
         doorman.belong(cluster_id, identity.generation());
     }
-    let (inbox, mail) = Inbox::new();
+    let rooms = Rooms::default();
+    let (inbox, mail) = Inbox::new(rooms.clone());
     let net_config = ha_net::Config {
         listen: config.listen,
         bulk_connections: config.bulk_connections.max(1),
@@ -205,9 +208,10 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         stopping: None,
         health: WELL,
         failed: None,
+        removed: false,
     };
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
-    Ok(Started { net, engine, machines, submitter, lease, grants, view: follow, events, asks })
+    Ok(Started { net, engine, machines, submitter, lease, grants, view: follow, events, asks, rooms })
 }
 
 /// A member without its log would forget what it voted and acknowledged: it must not start, nor begin a new one.

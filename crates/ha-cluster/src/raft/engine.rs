@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::config::Timers;
+use super::copies::Copies;
 use super::guard::VoteGuard;
 use super::log_store::LogStore;
 use super::network::Network;
@@ -104,6 +105,11 @@ impl Engine {
     /// This moment.
     pub(crate) fn status(&self) -> RaftStatus {
         RaftStatus::from(&*self.raft.metrics().borrow_watched())
+    }
+
+    /// How far each member's disk holds the log, to follow.
+    pub(crate) fn copies(&self) -> Copies {
+        Copies { data: self.raft.data_metrics(), server: self.raft.server_metrics() }
     }
 
     /// Waits until term, role, leader or membership may have changed.

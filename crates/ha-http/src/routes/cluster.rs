@@ -30,17 +30,13 @@ pub(crate) async fn members(State(ha): State<Ha>) -> Json<Vec<Member>> {
 
 /// `DELETE /v1/cluster/members/{node_id}`: answers once the member is out for good.
 pub(crate) async fn remove(State(ha): State<Ha>, Path(node): Path<String>) -> Result<Json<Removed>, ApiError> {
-    let member = ha.cluster().members().into_iter().find(|member| member.node_id.as_str() == node);
-    let Some(member) = member else {
+    let Ok(node) = node.parse::<NodeId>() else {
         let message = format!("{node:?} is not a member of this cluster");
         return Err(ApiError::new(StatusCode::NOT_FOUND, "not_a_member", message));
     };
-    match ha.cluster().remove(member.node_id.clone()).await {
-        Ok(()) => Ok(Json(Removed { removed: member.node_id })),
-        Err(error) => {
-            let leader = ha.cluster().leader().map(|leader| leader.node_id);
-            Err(ApiError::new(StatusCode::CONFLICT, "not_removed", error.to_string()).with_leader(leader))
-        }
+    match ha.cluster().remove(node.clone()).await {
+        Ok(()) => Ok(Json(Removed { removed: node })),
+        Err(error) => Err(ApiError::from(error).with_leader(ha.cluster().leader().map(|leader| leader.node_id))),
     }
 }
 

@@ -4,3 +4,8 @@ pub(crate) mod cluster;
 pub(crate) mod events;
 pub(crate) mod failover;
 pub(crate) mod health;
+mod item;
+pub(crate) mod locks;
+pub(crate) mod replication;
+pub(crate) mod state;
+pub(crate) mod state_watch;

@@ -1,0 +1,84 @@
+//! When to renew, and when the lock may be lost: counted from when the last answered call left.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// What a holder gives away of the length of its lease, in thousandths: for the drift of clocks and as a margin.
+const GIVE_PER_MILLE: u32 = 60;
+/// The share of the lease, at its end, in which the command may still end by itself.
+const GRACE_DIVISOR: u32 = 5;
+/// Longest time that a command is given to end by itself.
+const GRACE_MAX: Duration = Duration::from_secs(10);
+
+/// Time on a clock that runs during suspend.
+pub(super) fn now() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
+}
+
+/// A lease as its holder counts it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    ttl: Duration,
+    valid_until: Duration,
+    renew_at: Duration,
+}
+
+impl Lease {
+    /// Granted by a call that left then.
+    pub(super) fn new(ttl: Duration, asked: Duration) -> Self {
+        let mut lease = Self { ttl, valid_until: Duration::ZERO, renew_at: Duration::ZERO };
+        lease.renewed(asked);
+        lease
+    }
+
+    /// A renewal that left then was answered.
+    pub(super) fn renewed(&mut self, asked: Duration) {
+        self.valid_until = self.valid_until.max(asked + self.ttl * (1000 - GIVE_PER_MILLE) / 1000);
+        self.renew_at = asked + self.ttl / 3;
+    }
+
+    /// A renewal failed: the next is tried soon.
+    pub(super) fn failed(&mut self, now: Duration) {
+        self.renew_at = now + self.ttl / 10;
+    }
+
+    /// When to renew it next.
+    pub(super) fn renew_at(&self) -> Duration {
+        self.renew_at
+    }
+
+    /// From when on nothing may be done any more under the lock.
+    pub(super) fn valid_until(&self) -> Duration {
+        self.valid_until
+    }
+
+    /// When the command is to be told to end, so that it has ended when the lock may be lost.
+    pub(super) fn warn_at(&self) -> Duration {
+        self.valid_until.saturating_sub(self.grace())
+    }
+
+    /// How long the command has, once it is told to end.
+    pub(super) fn grace(&self) -> Duration {
+        (self.ttl / GRACE_DIVISOR).min(GRACE_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_counts_from_when_the_call_left() {
+        let secs = Duration::from_secs;
+        let mut lease = Lease::new(secs(30), secs(100));
+        assert_eq!((lease.renew_at(), lease.valid_until()), (secs(110), Duration::from_millis(128_200)));
+        assert_eq!(lease.warn_at(), lease.valid_until() - secs(6));
+        lease.renewed(secs(110));
+        lease.failed(secs(120));
+        assert_eq!((lease.renew_at(), lease.valid_until()), (secs(123), Duration::from_millis(138_200)));
+        lease.renewed(secs(105));
+        assert_eq!(lease.valid_until(), Duration::from_millis(138_200), "never shorter");
+    }
+}

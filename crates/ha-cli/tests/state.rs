@@ -1,0 +1,171 @@
+//! `ha state` and `ha lock` against a real node.
+
+#![allow(clippy::unwrap_used, reason = "the stage is built outside of the tests that use it")]
+
+mod support;
+
+use std::process::Command;
+
+use ha_http::Server;
+use ha_runtime::Ha;
+use rustix::process::Signal;
+use serde_json::Value;
+use support::{Ended, PATIENCE, Running, ha};
+use tempfile::TempDir;
+
+struct Stage {
+    ha: Ha,
+    server: Server,
+    runtime: tokio::runtime::Runtime,
+    folder: TempDir,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = ha_config::Config::builder();
+        for (option, value) in [
+            ("HA_PRESET", "development"),
+            ("HA_PROFILE", "lan"),
+            ("CLUSTER_ADDRESS", "127.0.0.1"),
+            ("CLUSTER_PORT", "0"),
+            ("HA_DATA_DIR", folder.path().join("data").to_str().unwrap()),
+        ] {
+            config = config.set(option, value);
+        }
+        let (ha, server) = runtime.block_on(async {
+            let ha = ha_runtime::start(config.build().unwrap()).await.unwrap();
+            let mut view = ha.cluster().watch();
+            tokio::time::timeout(PATIENCE, view.wait_for(|view| view.leader_is_live)).await.unwrap().unwrap();
+            let config = ha_http::Config { listen: ([127, 0, 0, 1], 0).into(), ..ha_http::Config::default() };
+            let server = ha_http::listen(config).await.unwrap().serve(ha.clone());
+            (ha, server)
+        });
+        Self { ha, server, runtime, folder }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = ha(arguments);
+        command.env("HA_URL", format!("http://{}", self.server.local_addr()));
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Ended {
+        support::end(self.command(arguments))
+    }
+
+    /// What it prints when it does what is asked.
+    fn out(&self, arguments: &[&str]) -> String {
+        let ended = self.ask(arguments);
+        assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{arguments:?}");
+        ended.out
+    }
+}
+
+#[test]
+fn keys_are_put_read_listed_and_removed() {
+    let stage = Stage::new();
+    assert!(stage.out(&["state", "put", "a/x y", "{\"n\": 1}"]).starts_with("revision "));
+    stage.out(&["state", "put", "a/z", "plain text"]);
+    assert_eq!(stage.out(&["state", "get", "a/z"]), "plain text\n");
+    assert_eq!(stage.out(&["state", "get", "a/x y", "--stale"]), "{\"n\":1}\n");
+    let shown: Value = serde_json::from_str(&stage.out(&["state", "get", "a/z", "--json"])).unwrap();
+    let revision = shown["revision"].to_string();
+    let list = stage.out(&["state", "list", "a/"]);
+    assert_eq!(list.lines().count(), 3, "{list}");
+    assert!(list.lines().nth(1).is_some_and(|line| line.starts_with("a/x y") && line.ends_with("{\"n\":1}")), "{list}");
+    let failed = stage.ask(&["state", "put", "a/z", "1", "--if-revision", "1"]);
+    assert_eq!(failed.code, Some(1));
+    assert!(failed.err.contains(&format!("last changed at revision {revision}")), "{}", failed.err);
+    stage.out(&["state", "put", "a/z", "1", "--if-revision", &revision]);
+    assert!(stage.out(&["state", "delete", "a/z"]).starts_with("deleted at revision "));
+    assert_eq!(stage.out(&["state", "delete", "a/z"]), "there was no such key\n");
+    let missing = stage.ask(&["state", "get", "a/z"]);
+    assert_eq!((missing.code, missing.err.as_str()), (Some(1), "ha: there is no key a/z\n"));
+    assert_eq!(stage.out(&["state", "list", "b"]), "no keys\n");
+}
+
+#[test]
+fn changes_are_followed_from_a_revision() {
+    let stage = Stage::new();
+    let put: Value = serde_json::from_str(&stage.out(&["state", "put", "w", "1", "--json"])).unwrap();
+    stage.out(&["state", "delete", "w"]);
+    let from = put["revision"].to_string();
+    let mut follow = stage.command(&["state", "watch", "w", "--from-revision", &from]);
+    let mut child = follow.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let lines: Vec<String> = lines.take(2).map(Result::unwrap).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(lines[0], format!("w  {from}  1"));
+    assert!(lines[1].ends_with("removed"), "{lines:?}");
+}
+
+#[test]
+fn a_command_runs_under_a_lock_and_its_end_gives_it_back() {
+    let stage = Stage::new();
+    let script = "echo $HA_LOCK $HA_FENCING_TOKEN $HA_LOCK_ID; exit 7";
+    let ended = stage.ask(&["lock", "jobs/1", "--", "sh", "-c", script]);
+    let words: Vec<&str> = ended.out.split_whitespace().collect();
+    assert_eq!((ended.code, words[0]), (Some(7), "jobs/1"), "{ended:?}");
+    assert!(words[2].starts_with(&format!("{}-", words[1])));
+    assert_eq!(stage.ha.state().usage().locks, 0);
+    let absent = stage.ask(&["lock", "l", "--", "/no/such/program"]);
+    assert!(absent.code == Some(1) && absent.err.contains("cannot run /no/such/program"), "{absent:?}");
+    assert_eq!(stage.ha.state().usage().locks, 0);
+    assert_eq!(stage.ask(&["lock", "l"]).code, Some(2));
+}
+
+#[test]
+fn a_lock_that_is_taken_is_waited_for_and_then_given_up() {
+    let stage = Stage::new();
+    let state = stage.ha.state().clone();
+    let guard = stage.runtime.block_on(async { state.lock("l").acquire().await.unwrap() });
+    let taken = stage.ask(&["lock", "l", "--timeout", "0.2", "--", "true"]);
+    assert_eq!((taken.code, taken.err.as_str()), (Some(1), "ha: somebody else holds the lock\n"));
+    let waiting = Running::start(stage.command(&["lock", "l", "--timeout", "30", "--", "true"]));
+    stage.runtime.block_on(async {
+        while state.usage().leases < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        guard.release().await.unwrap();
+    });
+    assert_eq!(waiting.end().code, Some(0));
+}
+
+#[test]
+fn a_command_is_stopped_when_its_lock_is_lost() {
+    let stage = Stage::new();
+    let marker = stage.folder.path().join("started");
+    // A grandchild, which a signal to the child alone would leave behind.
+    let script = format!("sleep 1000 & touch {}; wait", marker.display());
+    let running = Running::start(stage.command(&["lock", "l", "--ttl", "1.5", "--", "sh", "-c", &script]));
+    stage.runtime.block_on(async {
+        while !marker.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        stage.ha.stop().await;
+        stage.server.stop().await;
+    });
+    let ended = running.end();
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.err.contains("the lock l was lost"), "{}", ended.err);
+}
+
+#[test]
+fn a_signal_is_passed_on_to_the_command() {
+    let stage = Stage::new();
+    let marker = stage.folder.path().join("started");
+    let script = format!("trap 'exit 9' TERM; touch {}; while :; do sleep 0.05; done", marker.display());
+    let running = Running::start(stage.command(&["lock", "l", "--", "sh", "-c", &script]));
+    stage.runtime.block_on(async {
+        while !marker.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().code, Some(9));
+    assert_eq!(stage.ha.state().usage().locks, 0);
+}

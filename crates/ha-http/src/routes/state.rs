@@ -1,0 +1,203 @@
+//! Shared keys.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ha_runtime::Ha;
+use ha_runtime::ha_state::{self, LeaseId, PutOptions, Revision};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::item::Item;
+use crate::body::JsonBody;
+use crate::error::ApiError;
+
+/// Keys on a page when the caller does not say how many.
+const PAGE_ITEMS: usize = 100;
+
+/// The room, where it is on.
+pub(super) fn room(ha: &Ha) -> Result<&ha_state::State, ApiError> {
+    if ha.rooms().state {
+        return Ok(ha.state());
+    }
+    let message = "shared state is off on this node: set STATE_ENABLED=true";
+    Err(ApiError::new(StatusCode::CONFLICT, "state_off", message))
+}
+
+/// The caller's name for its request.
+pub(super) fn request_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) => Ok(Some(text.to_owned())),
+        Err(_) => Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_request_key", "the Idempotency-Key must be ASCII")),
+    }
+}
+
+/// A number of seconds.
+pub(super) fn seconds(name: &str, number: f64) -> Result<Duration, ApiError> {
+    Duration::try_from_secs_f64(number).map_err(|_| {
+        ApiError::new(StatusCode::BAD_REQUEST, "bad_seconds", format!("{name} must be a number of seconds from 0 on"))
+    })
+}
+
+pub(super) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
+    query
+        .map(|Query(query)| query)
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "bad_query", error.body_text()))
+}
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Consistency {
+    /// It holds everything that was acknowledged before the call.
+    #[default]
+    Linearizable,
+    /// It is this node's own copy.
+    Stale,
+}
+
+/// The query of `GET /v1/state/{key}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Get {
+    #[serde(default)]
+    consistency: Consistency,
+}
+
+/// `GET /v1/state/{key}`.
+pub(crate) async fn get(
+    State(ha): State<Ha>,
+    Path(key): Path<String>,
+    asked: Result<Query<Get>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let state = room(&ha)?;
+    let found = match query(asked)?.consistency {
+        Consistency::Linearizable => state.get(&key).await.map_err(|error| unread(&ha, &error))?,
+        Consistency::Stale => state.get_local(&key),
+    };
+    let found =
+        found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "no_such_key", format!("there is no key {key}")))?;
+    Ok(fresh(Json(Item::from(&*found))))
+}
+
+/// An answer that nobody may keep.
+pub(super) fn fresh(answer: impl IntoResponse) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
+}
+
+/// The body of `PUT /v1/state/{key}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Put {
+    #[serde(default, deserialize_with = "present")]
+    value: Option<Box<RawValue>>,
+    if_revision: Option<u64>,
+    ttl_seconds: Option<f64>,
+}
+
+/// A value that is there, `null` included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// The answer to a change.
+#[derive(Debug, Serialize)]
+pub(crate) struct Changed {
+    revision: u64,
+}
+
+/// `PUT /v1/state/{key}`.
+pub(crate) async fn put(
+    State(ha): State<Ha>,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<Put>,
+) -> Result<Json<Changed>, ApiError> {
+    let state = room(&ha)?;
+    let missing = || ApiError::new(StatusCode::BAD_REQUEST, "bad_json", "the body needs a `value`");
+    let value: Box<str> = body.value.ok_or_else(missing)?.into();
+    let request = request_key(&headers)?;
+    let lease = match body.ttl_seconds {
+        Some(ttl) => Some(lease(&ha, state, seconds("ttl_seconds", ttl)?, request.clone()).await?),
+        None => None,
+    };
+    let options = PutOptions { if_revision: body.if_revision.map(Revision), lease, request };
+    let put = state.put_with(&key, value.into_boxed_bytes().into_vec(), options).await;
+    if let (Err(_), Some(lease)) = (&put, lease) {
+        // Nothing hangs on it. If this fails, it ends by itself.
+        let _ = state.revoke_lease(lease).await;
+    }
+    put.map(|revision| Json(Changed { revision: revision.0 })).map_err(|error| ApiError::from(error).at(&ha))
+}
+
+async fn lease(ha: &Ha, state: &ha_state::State, ttl: Duration, request: Option<String>) -> Result<LeaseId, ApiError> {
+    state.grant_lease(ttl, request).await.map_err(|error| ApiError::from(error).at(ha))
+}
+
+/// What `DELETE /v1/state/{key}` may carry, in its query or its body.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Delete {
+    if_revision: Option<u64>,
+}
+
+/// `DELETE /v1/state/{key}`.
+pub(crate) async fn delete(
+    State(ha): State<Ha>,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+    asked: Result<Query<Delete>, QueryRejection>,
+    JsonBody(body): JsonBody<Delete>,
+) -> Result<Json<Value>, ApiError> {
+    let if_revision = query(asked)?.if_revision.or(body.if_revision).map(Revision);
+    let deleted = room(&ha)?.delete_with(&key, if_revision, request_key(&headers)?).await;
+    match deleted.map_err(|error| ApiError::from(error).at(&ha))? {
+        Some(revision) => Ok(Json(json!({"deleted": true, "revision": revision.0}))),
+        None => Ok(Json(json!({"deleted": false, "revision": ha.state().usage().revision.0}))),
+    }
+}
+
+/// The query of `GET /v1/state`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct List {
+    #[serde(default)]
+    prefix: String,
+    after: Option<String>,
+    limit: Option<usize>,
+    #[serde(default)]
+    consistency: Consistency,
+}
+
+/// `GET /v1/state`: a page.
+pub(crate) async fn list(
+    State(ha): State<Ha>,
+    asked: Result<Query<List>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let state = room(&ha)?;
+    let List { prefix, after, limit, consistency } = query(asked)?;
+    let (after, limit) = (after.as_deref(), limit.unwrap_or(PAGE_ITEMS).max(1));
+    let page = match consistency {
+        Consistency::Linearizable => state.list(&prefix, after, limit).await.map_err(|error| unread(&ha, &error))?,
+        Consistency::Stale => state.list_local(&prefix, after, limit),
+    };
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        items: Vec<Item<'a>>,
+        more: bool,
+        revision: u64,
+    }
+    let items = page.items.iter().map(|item| Item::from(&**item)).collect();
+    Ok(fresh(Json(Answer { items, more: page.more, revision: page.revision.0 })))
+}
+
+/// A read that was not answered.
+pub(super) fn unread(ha: &Ha, error: &ha_state::ReadError) -> ApiError {
+    ApiError::unavailable("no_quorum", error.to_string()).at(ha)
+}

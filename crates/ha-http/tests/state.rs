@@ -1,0 +1,217 @@
+//! Shared keys and locks over HTTP, on a real cluster of one node.
+
+mod support;
+
+use std::time::Duration;
+
+use ha_http::{Config, Server};
+use ha_runtime::Ha;
+use serde_json::json;
+use support::{Answer, Caller, PATIENCE, stage};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// A node that serves.
+struct Node {
+    ha: Ha,
+    caller: Caller,
+    _server: Server,
+    _folder: TempDir,
+}
+
+async fn node() -> Node {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = ha_config::Config::builder();
+    for (option, value) in [
+        ("HA_PRESET", "development"),
+        ("HA_PROFILE", "lan"),
+        ("CLUSTER_ADDRESS", "127.0.0.1"),
+        ("CLUSTER_PORT", "0"),
+        ("HA_DATA_DIR", folder.path().to_str().unwrap()),
+    ] {
+        config = config.set(option, value);
+    }
+    let ha = ha_runtime::start(config.build().unwrap()).await.unwrap();
+    let mut view = ha.cluster().watch();
+    tokio::time::timeout(PATIENCE, view.wait_for(|view| view.leader_is_live)).await.unwrap().unwrap();
+    let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+    let server = ha_http::listen(config).await.unwrap().serve(ha.clone());
+    let caller = Caller { to: server.local_addr() };
+    Node { ha, caller, _server: server, _folder: folder }
+}
+
+const JSON: &str = "Content-Type: application/json";
+
+impl Node {
+    async fn put(&self, key: &str, body: &str) -> Answer {
+        self.caller.call("PUT", &format!("/v1/state/{key}"), &[JSON], body).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        self.caller.call("DELETE", path, &[], "").await
+    }
+}
+
+fn revision(answer: &Answer) -> u64 {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["revision"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_value_comes_back_as_it_was_put() {
+    let node = node().await;
+    let put = node.put("a/b%20c", r#"{"value": {"n": 1.50, "s": "\u00e4"}}"#).await;
+    let first = revision(&put);
+    let got = node.caller.get("/v1/state/a/b%20c").await;
+    assert_eq!((got.status, got.json()["key"].as_str()), (200, Some("a/b c")));
+    assert!(got.body.contains(r#""value":{"n": 1.50, "s": "\u00e4"}"#), "{}", got.body);
+    assert!(got.head.contains("cache-control: no-store"));
+    assert_eq!((got.json()["revision"].as_u64(), got.json()["version"].as_u64()), (Some(first), Some(1)));
+    assert_eq!(node.caller.get("/v1/state/a/b%20c?consistency=stale").await.json(), got.json());
+    node.ha.state().put("raw", vec![0xff]).await.unwrap();
+    let raw = node.caller.get("/v1/state/raw").await.json();
+    assert_eq!((&raw["value"], &raw["encoding"]), (&json!("/w=="), &json!("base64")));
+    assert_eq!(node.caller.get("/v1/state/none").await.code(), "no_such_key");
+    assert_eq!(node.caller.get("/v1/state/none?consistency=eventual").await.status, 400);
+    assert_eq!(node.delete("/v1/state/raw").await.json()["deleted"], true);
+    assert_eq!(node.delete("/v1/state/raw").await.json()["deleted"], false);
+}
+
+#[tokio::test]
+async fn a_failed_condition_changes_nothing() {
+    let node = node().await;
+    let first = revision(&node.put("k", r#"{"value": 1, "if_revision": 0}"#).await);
+    let again = node.put("k", r#"{"value": 2, "if_revision": 0}"#).await;
+    assert_eq!((again.status, again.code().as_str()), (412, "condition_failed"));
+    let second = revision(&node.put("k", &format!(r#"{{"value": 2, "if_revision": {first}}}"#)).await);
+    assert_eq!(node.delete(&format!("/v1/state/k?if_revision={first}")).await.status, 412);
+    assert_eq!(node.delete(&format!("/v1/state/k?if_revision={second}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn mistakes_are_told() {
+    let node = node().await;
+    assert_eq!(node.put("k", "{}").await.status, 400);
+    assert_eq!(node.put("k", r#"{"value": 1, "if_version": 2}"#).await.code(), "bad_json");
+    assert_eq!(node.put("k", r#"{"value": 1, "ttl_seconds": -1}"#).await.code(), "bad_seconds");
+    assert_eq!(node.put(&"k".repeat(1025), r#"{"value": 1}"#).await.code(), "bad_key");
+    let long = format!(r#"{{"value": "{}"}}"#, "x".repeat(1024 * 1024));
+    assert_eq!(node.put("k", &long).await.status, 413);
+    let wait = node.caller.post_json("/v1/locks/l", r#"{"timeout_seconds": 3600}"#).await;
+    assert_eq!((wait.status, wait.code().as_str()), (400, "bad_seconds"));
+    let off = stage(ha_runtime::testing::healthy()).await;
+    assert_eq!(off.caller.get("/v1/state/k").await.code(), "state_off");
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_answered_as_the_first() {
+    let node = node().await;
+    let put = async |body: &str| node.caller.call("PUT", "/v1/state/k", &[JSON, "Idempotency-Key: r"], body).await;
+    let first = revision(&put(r#"{"value": 1, "ttl_seconds": 30}"#).await);
+    node.put("k", r#"{"value": 2}"#).await;
+    assert_eq!(revision(&put(r#"{"value": 1, "ttl_seconds": 30}"#).await), first);
+    assert_eq!(node.caller.get("/v1/state/k").await.json()["value"], 2);
+    assert_eq!(put(r#"{"value": 3, "ttl_seconds": 30}"#).await.code(), "bad_request_key");
+    let lock = async || node.caller.call("POST", "/v1/locks/l", &["Idempotency-Key: r"], "").await.json();
+    assert_eq!(lock().await, lock().await);
+}
+
+#[tokio::test]
+async fn pages_and_leases() {
+    let node = node().await;
+    for name in ["p/1", "p/2", "p/3", "q"] {
+        node.put(name, r#"{"value": null}"#).await;
+    }
+    node.put("p/short", r#"{"value": null, "ttl_seconds": 0.2}"#).await;
+    let page = node.caller.get("/v1/state?prefix=p/&limit=2").await.json();
+    assert_eq!((page["items"].as_array().unwrap().len(), &page["more"]), (2, &json!(true)));
+    assert!(page["items"][0]["lease"].is_null());
+    let mut watch = node.ha.state().watch("p/short").unwrap();
+    if node.ha.state().get_local("p/short").is_some() {
+        tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap();
+    }
+    let page = node.caller.get("/v1/state?prefix=p/&after=p/2").await.json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 1, "{page}");
+    assert_eq!((&page["items"][0]["key"], &page["more"]), (&json!("p/3"), &json!(false)));
+}
+
+#[tokio::test]
+async fn locks_are_taken_renewed_shown_and_given_back() {
+    let node = node().await;
+    let held = node.caller.post_json("/v1/locks/jobs%2F1", r#"{"holder": "me", "ttl_seconds": 20}"#).await;
+    assert_eq!(held.status, 200, "{held:?}");
+    let (held, ttl) = (held.json(), held.json()["ttl_seconds"].as_f64());
+    let id = held["lock_id"].as_str().unwrap();
+    assert!(ttl == Some(20.0) && id.starts_with(&held["fencing_token"].to_string()));
+    let taken = node.caller.post_json("/v1/locks/jobs%2F1", r#"{"timeout_seconds": 0}"#).await;
+    assert_eq!((taken.status, taken.code().as_str()), (409, "not_acquired"));
+    let shown = node.caller.get("/v1/locks/jobs%2F1").await.json();
+    assert_eq!((&shown["holder"], &shown["fencing_token"]), (&json!("me"), &held["fencing_token"]));
+    assert!(shown["remaining_seconds"].as_f64().is_some_and(|left| left > 10.0), "{shown}");
+    let all = node.caller.get("/v1/locks").await.json();
+    assert_eq!((all["locks"].as_array().unwrap().len(), &all["more"]), (1, &json!(false)));
+    let path = format!("/v1/locks/jobs%2F1/{id}");
+    assert_eq!(node.caller.post_json(&format!("{path}/renew"), "").await.status, 200);
+    assert_eq!(node.delete(&path).await.status, 200);
+    assert_eq!(node.delete(&path).await.code(), "not_held");
+    assert_eq!(node.caller.post_json(&format!("{path}/renew"), "").await.status, 404);
+    assert_eq!(node.delete("/v1/locks/jobs%2F1/nonsense").await.status, 404);
+    assert_eq!(node.caller.get("/v1/locks/jobs%2F1").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_leaves_the_queue() {
+    let node = node().await;
+    let guard = node.ha.state().lock("l").acquire().await.unwrap();
+    let waiting = node.caller.open("POST", "/v1/locks/l", &[], "").await;
+    let mut epoch = node.ha.cluster().watch();
+    let leases = || node.ha.state().usage().leases;
+    let wait = async |count: usize, view: &mut tokio::sync::watch::Receiver<_>| {
+        tokio::time::timeout(PATIENCE, async {
+            while leases() != count {
+                // The view is shown anew at least with each heartbeat.
+                let _ = tokio::time::timeout(Duration::from_millis(20), view.changed()).await;
+            }
+        })
+        .await
+        .unwrap();
+    };
+    wait(2, &mut epoch).await;
+    drop(waiting);
+    wait(1, &mut epoch).await;
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_the_last_one_ended() {
+    let node = node().await;
+    let first = revision(&node.put("w/1", r#"{"value": {"a": 1}}"#).await);
+    node.put("other", r#"{"value": 1}"#).await;
+    let open =
+        async |headers: &[&str], path: &str| BufReader::new(node.caller.open("GET", path, headers, "").await).lines();
+    let mut stream = open(&[], &format!("/v1/state-watch?prefix=w/&from_revision={first}")).await;
+    let mut until = async |start: &str| loop {
+        let line = tokio::time::timeout(PATIENCE, stream.next_line()).await.unwrap().unwrap().expect("more");
+        if let Some(rest) = line.strip_prefix(start) {
+            break rest.trim().to_owned();
+        }
+    };
+    assert_eq!(until("event:").await, "put");
+    assert!(until("data:").await.contains(r#""value":{"a": 1}"#));
+    assert_eq!(until("id:").await, first.to_string());
+    node.delete("/v1/state/w/1").await;
+    assert_eq!(until("event:").await, "delete");
+    let second: u64 = until("id:").await.parse().unwrap();
+    let third = revision(&node.put("w/2", r#"{"value": 2}"#).await);
+    let mut again = open(&[&format!("Last-Event-ID: {second}")], "/v1/state-watch?prefix=w/").await;
+    let mut id = None;
+    while id.is_none() {
+        let line = tokio::time::timeout(PATIENCE, again.next_line()).await.unwrap().unwrap().expect("more");
+        id = line.strip_prefix("id:").map(|id| id.trim().to_owned());
+    }
+    assert_eq!(id, Some(third.to_string()));
+    node.ha.state().compact(ha_runtime::ha_state::Revision(third)).await.unwrap();
+    let gone = node.caller.get(&format!("/v1/state-watch?from_revision={first}")).await;
+    assert_eq!((gone.status, gone.code().as_str()), (410, "compacted"));
+    assert!(gone.body.contains(&format!("compacted at {third}")));
+}

@@ -1,0 +1,213 @@
+//! The one that writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ha_cluster::disk::DirLock;
+use redb::{Database, ReadableTable, Table, WriteTransaction};
+
+use super::backend::Mirror;
+use super::{GRAVES, ORDER, Place, RECORDS, STATE, STATE_KEY, State, Store, StoreError, Totals};
+use crate::Key;
+use crate::record::{Kept, fingerprint};
+
+/// Graves that are dug up in one batch at most.
+const PURGED_AT_ONCE_MAX: u64 = 10_000;
+
+/// Writes the records of this copy; there is one.
+pub(crate) struct Writer {
+    store: Store,
+    open: Option<(Database, Option<Mirror>)>,
+    lock: Option<DirLock>,
+}
+
+/// What is written at once, or not at all.
+pub(crate) struct Batch<'a> {
+    /// The newest change of each record.
+    pub(crate) changes: &'a BTreeMap<Key, Kept>,
+    /// Whether the store may hold later changes, which then stay.
+    pub(crate) may_be_old: bool,
+    /// Everything there is is removed before.
+    pub(crate) anew: bool,
+    /// Graves that are kept.
+    pub(crate) graves_max: u64,
+}
+
+impl Writer {
+    pub(super) fn closed(store: Store) -> Self {
+        Self { store, open: None, lock: None }
+    }
+
+    /// Opens the file when it is not.
+    pub(crate) async fn open(&mut self) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            self.lock = Some(self.store.lock().await?);
+        }
+        if self.open.is_none() {
+            let opened = self.store.open_file().await?;
+            self.store.guarded(|| self.store.publish(&opened.0))?;
+            self.open = Some(opened);
+        }
+        Ok(())
+    }
+
+    /// Writes a batch; durable when this returns, and readable. After an error nothing of it is there, unless it was the
+    /// answer of the disk that was lost; writing it again is harmless.
+    pub(crate) async fn write(
+        &mut self,
+        batch: Batch<'_>,
+        change: impl FnOnce(&mut State),
+    ) -> Result<Arc<State>, StoreError> {
+        let written = self.try_write(batch, change).await;
+        if written.is_err() {
+            // What is in memory may not be what is on disk: it is read again before anything else is done.
+            self.open = None;
+            self.store.close();
+        }
+        written
+    }
+
+    async fn try_write(&mut self, batch: Batch<'_>, change: impl FnOnce(&mut State)) -> Result<Arc<State>, StoreError> {
+        self.open().await?;
+        let Some((database, mirror)) = &self.open else { return Err(StoreError::Closed) };
+        let store = &self.store;
+        store.guarded(|| commit(store, database, &batch, change))?;
+        if let Some(mirror) = mirror {
+            mirror.drain().await.map_err(|error| store.fault(redb::Error::Io(error)))?;
+        }
+        store.guarded(|| store.publish(database))
+    }
+
+    /// Closes the file in order.
+    pub(crate) async fn close(mut self) {
+        self.store.close();
+        if let Some((database, mirror)) = self.open.take() {
+            drop(database);
+            if let Some(mirror) = mirror {
+                // Everything that matters was written before.
+                let _ = mirror.drain().await;
+            }
+        }
+    }
+}
+
+fn commit(
+    store: &Store,
+    database: &Database,
+    batch: &Batch<'_>,
+    change: impl FnOnce(&mut State),
+) -> Result<(), StoreError> {
+    let mut transaction = database.begin_write().map_err(|error| store.fault(error))?;
+    // A second sync for each batch, and no reading of the whole file after a crash.
+    transaction.set_quick_repair(true);
+    let mut state = read_state(store, &transaction)?;
+    if batch.anew {
+        transaction.delete_table(RECORDS).map_err(|error| store.fault(error))?;
+        transaction.delete_table(ORDER).map_err(|error| store.fault(error))?;
+        transaction.delete_table(GRAVES).map_err(|error| store.fault(error))?;
+        state.totals = Totals::default();
+        state.floor = (0, 0);
+    }
+    change(&mut state);
+    {
+        let mut writing = Writing {
+            store,
+            records: transaction.open_table(RECORDS).map_err(|error| store.fault(error))?,
+            order: transaction.open_table(ORDER).map_err(|error| store.fault(error))?,
+            graves: transaction.open_table(GRAVES).map_err(|error| store.fault(error))?,
+            totals: state.totals,
+        };
+        for (key, kept) in batch.changes {
+            writing.put(key, kept, batch.may_be_old)?;
+        }
+        let surplus = writing.totals.graves.saturating_sub(batch.graves_max).min(PURGED_AT_ONCE_MAX);
+        // While changes are missing, a grave may be what keeps an older change from coming back.
+        if state.hole.is_none() {
+            for _ in 0..surplus {
+                state.floor = writing.purge()?.unwrap_or(state.floor);
+            }
+        }
+        state.totals = writing.totals;
+    }
+    let encoded = state.encode()?;
+    transaction
+        .open_table(STATE)
+        .map_err(|error| store.fault(error))?
+        .insert(STATE_KEY, &encoded[..])
+        .map_err(|error| store.fault(error))?;
+    transaction.commit().map_err(|error| store.fault(error))
+}
+
+fn read_state(store: &Store, transaction: &WriteTransaction) -> Result<State, StoreError> {
+    let table = transaction.open_table(STATE).map_err(|error| store.fault(error))?;
+    let missing = || StoreError::Damaged { what: "it says nothing of itself".to_owned() };
+    let state = table.get(STATE_KEY).map_err(|error| store.fault(error))?.ok_or_else(missing)?;
+    State::decode(state.value())
+}
+
+struct Writing<'a, 't> {
+    store: &'a Store,
+    records: Table<'t, &'static [u8], &'static [u8]>,
+    order: Table<'t, (u64, u64), &'static [u8]>,
+    graves: Table<'t, (u64, u64), ()>,
+    totals: Totals,
+}
+
+impl Writing<'_, '_> {
+    fn put(&mut self, key: &Key, kept: &Kept, may_be_old: bool) -> Result<(), StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        if may_be_old {
+            let held = self.records.get(&key.bytes()[..]).map_err(fault)?;
+            let held = held.and_then(|held| Kept::header(held.value()));
+            if held.is_some_and(|held| held.version >= kept.version) {
+                return Ok(());
+            }
+        }
+        let encoded = kept.encode(key);
+        let old = self.records.insert(&key.bytes()[..], &encoded[..]).map_err(fault)?;
+        let old = old.map(|old| super::decode(key, old.value())).transpose()?;
+        if let Some(old) = &old {
+            self.forget(key, old)?;
+        }
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        self.order.insert(kept.order(), &key.bytes()[..]).map_err(fault)?;
+        if kept.data.is_none() {
+            self.graves.insert(kept.order(), ()).map_err(fault)?;
+            self.totals.graves += 1;
+        } else {
+            self.totals.records += 1;
+            self.totals.bytes += kept.bytes(key) as u64;
+            self.totals.digest = self.totals.digest.wrapping_add(fingerprint(key, kept));
+        }
+        Ok(())
+    }
+
+    /// Takes what was there out of everything but the table of records.
+    fn forget(&mut self, key: &Key, old: &Kept) -> Result<(), StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        self.order.remove(old.order()).map_err(fault)?;
+        if old.data.is_none() {
+            self.graves.remove(old.order()).map_err(fault)?;
+            self.totals.graves = self.totals.graves.saturating_sub(1);
+        } else {
+            self.totals.records = self.totals.records.saturating_sub(1);
+            self.totals.bytes = self.totals.bytes.saturating_sub(old.bytes(key) as u64);
+            self.totals.digest = self.totals.digest.wrapping_sub(fingerprint(key, old));
+        }
+        Ok(())
+    }
+
+    /// Digs up the oldest grave, and says where it was.
+    fn purge(&mut self) -> Result<Option<Place>, StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        let Some(place) = self.graves.pop_first().map_err(fault)?.map(|(place, _)| place.value()) else {
+            return Ok(None);
+        };
+        let key = self.order.remove(place).map_err(fault)?.map(|key| key.value().to_owned());
+        if let Some(key) = key {
+            self.records.remove(&key[..]).map_err(fault)?;
+        }
+        self.totals.graves = self.totals.graves.saturating_sub(1);
+        Ok(Some(place))
+    }
+}

@@ -1,0 +1,232 @@
+//! From a request to a guard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ha_cluster::WriteError;
+use tokio::time::Instant;
+
+use super::LockGuard;
+use crate::command::{Acquire, Command, Done, Place, Reply};
+use crate::error::AcquireError;
+use crate::leasing::check_ttl;
+use crate::limits::{OWNER_BYTES_MAX, TTL_MAX};
+use crate::state::request_key;
+use crate::terms;
+use crate::ticket::{Standing, Ticket};
+use crate::{FencingToken, HoldError, Key, LeaseId, LockId, State};
+
+/// A lock that is to be acquired: see [`State::lock`].
+#[must_use = "nothing is asked before `acquire`"]
+pub struct LockRequest {
+    state: State,
+    name: String,
+    ttl: Duration,
+    timeout: Duration,
+    delay: Duration,
+    owner: Option<String>,
+    request: Option<String>,
+}
+
+impl State {
+    /// A lock by its name, to be acquired.
+    pub fn lock(&self, name: &str) -> LockRequest {
+        let (ttl, timeout) = (self.inner.config.lock_ttl, self.inner.config.lock_timeout);
+        let name = name.to_owned();
+        LockRequest { state: self.clone(), name, ttl, timeout, delay: Duration::ZERO, owner: None, request: None }
+    }
+}
+
+impl LockRequest {
+    /// How long the lock outlives its holder: after so long without renewal it is somebody else's.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// How long to wait; zero tries once.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long the lock stays taken after this holder expired, for resources that cannot check tokens. Zero unless set;
+    /// a holder that gives the lock back leaves no delay.
+    pub fn lock_delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// What the holder calls itself, for people; the node's id unless set.
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// Names the request. After an unknown outcome, asking again with the same name gives the same grant, from any node,
+    /// for as long as it lasts.
+    pub fn request(mut self, request: impl Into<String>) -> Self {
+        self.request = Some(request.into());
+        self
+    }
+
+    /// Waits for the lock, behind everybody who asked before.
+    ///
+    /// Cancel-safe: a request that is dropped leaves the queue, as a best effort at once, and with its lease at the
+    /// latest. Only what a named request may have been given stays, for the caller to ask again.
+    pub async fn acquire(self) -> Result<LockGuard, AcquireError> {
+        let lock = Key::new(&self.name)?;
+        let ttl_ms = check_ttl(self.ttl).filter(|_| self.delay <= TTL_MAX).ok_or(AcquireError::Ttl)?;
+        let owner = self.owner.as_deref().unwrap_or(&self.state.inner.node);
+        if owner.len() > OWNER_BYTES_MAX {
+            return Err(AcquireError::Owner);
+        }
+        let lease = match &self.request {
+            Some(request) => LeaseId::named(&format!("lock request {} {lock}", request_key(request)?)),
+            None => self.state.inner.new_lease(),
+        };
+        let delay_ms = terms::millis(self.delay);
+        let (waits, owner) = (!self.timeout.is_zero(), owner.into());
+        let acquire = Acquire { lock, lease, ttl_ms, delay_ms, waits, owner };
+        Pending::begin(self.state, acquire, self.ttl, self.timeout, self.request.is_some()).granted().await
+    }
+}
+
+type Asking = BoxFuture<'static, Result<Reply, WriteError>>;
+
+/// A request that is under way. Dropped before it is granted, it leaves the queue.
+struct Pending {
+    state: State,
+    acquire: Acquire,
+    ticket: Arc<Ticket>,
+    until: Instant,
+    /// The caller chose the name, and will ask again when it is not told.
+    named: bool,
+    /// The request, while it has no answer.
+    asking: Option<Asking>,
+    end: End,
+}
+
+/// What the end of a request leaves to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// What may be there is taken back.
+    TakeBack,
+    /// Nothing is there, or it stays for whoever asks again by name.
+    Leave,
+    /// A guard goes on from here.
+    HandOver,
+}
+
+/// How long a request with no time to wait waits for its answer: as any other change.
+const TRY_TIME_MAX: Duration = ha_cluster::ASK_TIMEOUT;
+
+impl Pending {
+    fn begin(state: State, acquire: Acquire, ttl: Duration, timeout: Duration, named: bool) -> Self {
+        let limit = if timeout.is_zero() { TRY_TIME_MAX } else { timeout };
+        // Before it is asked, so that no grant is missed.
+        let ticket = state.inner.hub.register(acquire.lease, ttl);
+        Self { state, acquire, ticket, until: Instant::now() + limit, named, asking: None, end: End::TakeBack }
+    }
+
+    async fn granted(mut self) -> Result<LockGuard, AcquireError> {
+        match self.place().await? {
+            Place::Holder { token } => self.ticket.set(Standing::Holder(token)),
+            Place::Waiter => self.state.inner.keeping.keep(self.acquire.lease, self.ticket.clone()),
+        }
+        let waiting = self.ticket.wait_for(|standing| standing != Standing::Waits);
+        match tokio::time::timeout_at(self.until, waiting).await {
+            Ok(Standing::Holder(token)) => self.hold(token).await,
+            Ok(_) => Err(AcquireError::Lost),
+            Err(_) => Err(AcquireError::TimedOut),
+        }
+    }
+
+    /// Asks, and asks again for as long as it is not known what became of it.
+    async fn place(&mut self) -> Result<Place, AcquireError> {
+        loop {
+            let sent = self.state.inner.clock.now();
+            let answer = tokio::time::timeout_at(self.until, self.ask()).await;
+            let answer = answer.unwrap_or_else(|_| Err(unknown("no answer in time")));
+            match answer {
+                Ok(Ok(Done::Lock(place))) => {
+                    self.ticket.lasts_until(sent + terms::holder(self.ticket.ttl()));
+                    return Ok(place);
+                }
+                Ok(Ok(other)) => return Err(AcquireError::Unknown { reason: format!("a wrong answer: {other:?}") }),
+                Ok(Err(refusal)) => {
+                    self.end = End::Leave;
+                    return Err(refusal.into());
+                }
+                Err(WriteError::Unknown { reason }) => {
+                    if Instant::now() >= self.until {
+                        self.end = if self.named { End::Leave } else { End::TakeBack };
+                        return Err(AcquireError::Unknown { reason });
+                    }
+                }
+                Err(certain) => {
+                    self.end = End::Leave;
+                    return Err(certain.into());
+                }
+            }
+        }
+    }
+
+    /// Asks once. Cancelled, it goes on when it is called again.
+    async fn ask(&mut self) -> Result<Reply, WriteError> {
+        let asking = self.asking.get_or_insert_with(|| {
+            let (log, command) = (self.state.inner.log.clone(), Command::LockAcquire(self.acquire.clone()));
+            Box::pin(async move { log.write(&command).await })
+        });
+        let answer = asking.await;
+        self.asking = None;
+        answer
+    }
+
+    /// The lock is this request's: makes sure that it stays so for a while, and hands it over.
+    async fn hold(mut self, token: FencingToken) -> Result<LockGuard, AcquireError> {
+        let now = self.state.inner.clock.now();
+        let id = LockId { token, lease: self.acquire.lease };
+        let fresh = self.ticket.remaining(now).is_some_and(|left| left * 2 > self.ticket.ttl());
+        if !fresh {
+            // It waited, or the answer did: what is left of the lease may be too short to begin with.
+            self.state.renew_lock_of(&self.acquire.lock, id, Some(&self.ticket)).await.map_err(
+                |error| match error {
+                    HoldError::NotHeld => AcquireError::Lost,
+                    other => AcquireError::Unknown { reason: other.to_string() },
+                },
+            )?;
+        }
+        self.end = End::HandOver;
+        self.state.inner.keeping.keep(id.lease, self.ticket.clone());
+        Ok(LockGuard::new(self.state.clone(), self.acquire.lock.clone(), id, self.ticket.clone()))
+    }
+}
+
+fn unknown(reason: &str) -> WriteError {
+    WriteError::Unknown { reason: reason.to_owned() }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.end == End::HandOver {
+            return;
+        }
+        let lease = self.acquire.lease;
+        self.state.let_go(lease);
+        if self.end == End::Leave {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (asking, log) = (self.asking.take(), self.state.inner.log.clone());
+        runtime.spawn(async move {
+            // Taken back only once it was put there: the other way round it would stay.
+            if let Some(asking) = asking {
+                let _ = asking.await;
+            }
+            // If this fails, the lease ends by itself.
+            let _ = log.write(&Command::LeaseEnd { lease }).await;
+        });
+    }
+}

@@ -1,0 +1,137 @@
+//! Keys and their values.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Content, Purpose};
+use crate::changes::Changes;
+use crate::command::{Done, Put, Refusal, Reply};
+use crate::limits::{KEY_OVERHEAD_BYTES, LEASE_KEYS_MAX, VALUE_BYTES_MAX};
+use crate::{Event, Key, KeyValue, LeaseId, Revision};
+
+/// What a key counts for against the quota.
+pub(super) fn cost(key: &str, value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64 + KEY_OVERHEAD_BYTES
+}
+
+impl Content {
+    pub(super) fn put(&mut self, at: Revision, put: Put, changes: &mut Changes) -> Reply {
+        let found = self.keys.get(&*put.key);
+        expect_revision(found, put.if_revision)?;
+        if put.value.len() > VALUE_BYTES_MAX {
+            return Err(Refusal::Invalid);
+        }
+        let freed = found.map_or(0, |found| cost(&found.key, &found.value));
+        self.admit_bytes(cost(&put.key, &put.value), freed)?;
+        self.admit_lease(put.lease, 1)?;
+        self.set(at, put.key, put.value, put.lease, changes);
+        Ok(Done::Put { revision: at })
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        at: Revision,
+        key: &Key,
+        if_revision: Option<Revision>,
+        changes: &mut Changes,
+    ) -> Reply {
+        expect_revision(self.keys.get(&**key), if_revision)?;
+        Ok(Done::Deleted { revision: at, existed: self.remove(at, key, changes) })
+    }
+
+    /// Whether so many bytes may be added, when so many go at the same time. A change that makes things smaller always
+    /// may.
+    pub(super) fn admit_bytes(&self, added: u64, freed: u64) -> Result<(), Refusal> {
+        let used = self.used.saturating_sub(freed).saturating_add(added);
+        if added > freed && used > self.quota {
+            return Err(Refusal::Full { used: self.used, quota: self.quota });
+        }
+        Ok(())
+    }
+
+    /// Whether so many further keys may hang on a lease.
+    pub(super) fn admit_lease(&self, lease: Option<LeaseId>, keys: usize) -> Result<(), Refusal> {
+        let Some(id) = lease else { return Ok(()) };
+        match self.leases.get(&id).map(|lease| &lease.purpose) {
+            Some(Purpose::Keys(held)) if held.len() + keys > LEASE_KEYS_MAX => Err(Refusal::TooManyLeases),
+            Some(Purpose::Keys(_)) => Ok(()),
+            Some(Purpose::Place { .. }) => Err(Refusal::LeaseTaken),
+            None => Err(Refusal::NoLease),
+        }
+    }
+
+    /// Sets a key that was admitted.
+    pub(super) fn set(&mut self, at: Revision, key: Key, value: Bytes, lease: Option<LeaseId>, changes: &mut Changes) {
+        self.used += cost(&key, &value);
+        let mut set = KeyValue { key: key.clone(), value, created: at, modified: at, version: 1, lease };
+        let slot = self.keys.get_mut(&*key);
+        let before = if let Some(slot) = slot {
+            set.created = slot.created;
+            set.version = slot.version + 1;
+            let set = Arc::new(set);
+            self.history.push(Event::Put(set.clone()));
+            Some(std::mem::replace(slot, set))
+        } else {
+            let set = Arc::new(set);
+            self.history.push(Event::Put(set.clone()));
+            self.keys.insert(key.clone(), set)
+        };
+        if let Some(before) = before {
+            self.used -= cost(&before.key, &before.value);
+            if before.lease != lease {
+                self.detach(before.lease, &key);
+                self.attach(lease, &key);
+            }
+        } else {
+            self.attach(lease, &key);
+        }
+        changes.key(key, at);
+    }
+
+    /// Removes a key; false when it does not exist.
+    pub(super) fn remove(&mut self, at: Revision, key: &Key, changes: &mut Changes) -> bool {
+        let Some(before) = self.keys.remove(&**key) else { return false };
+        self.used -= cost(&before.key, &before.value);
+        self.detach(before.lease, key);
+        self.history.push(Event::Delete { key: key.clone(), revision: at });
+        changes.key(key.clone(), at);
+        true
+    }
+
+    fn attach(&mut self, lease: Option<LeaseId>, key: &Key) {
+        if let Some(Purpose::Keys(keys)) = lease.and_then(|id| self.leases.get_mut(&id)).map(|l| &mut l.purpose) {
+            keys.insert(key.clone());
+        }
+    }
+
+    fn detach(&mut self, lease: Option<LeaseId>, key: &Key) {
+        if let Some(Purpose::Keys(keys)) = lease.and_then(|id| self.leases.get_mut(&id)).map(|l| &mut l.purpose) {
+            keys.remove(&**key);
+        }
+    }
+
+    /// The keys from one on that begin so, in order.
+    pub(crate) fn listed<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Arc<KeyValue>> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let start = match after {
+            Some(after) if after >= prefix => Excluded(after),
+            _ => Included(prefix),
+        };
+        let range = self.keys.range::<_, str>((start, Unbounded));
+        range.map(|(_, found)| found).take_while(move |found| found.key.starts_with(prefix))
+    }
+}
+
+/// Whether a key was last changed when the caller thinks.
+pub(super) fn expect_revision(found: Option<&Arc<KeyValue>>, expected: Option<Revision>) -> Result<(), Refusal> {
+    let current = found.map_or(Revision::ABSENT, |found| found.modified);
+    match expected {
+        Some(expected) if expected != current => Err(Refusal::Condition { current }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,158 @@
+//! The replicated state: keys, leases, locks, and the past that watches need.
+//!
+//! [`Content`] is pure: a command and its revision go in, a reply and what changed come out. [`Store`] puts it on the
+//! cluster's log and passes on to this node's own callers what changed. The maps are persistent ones: a copy of them
+//! all, taken for a snapshot, costs the same at any size, and shares what does not change afterwards.
+
+mod history;
+mod image;
+mod kept;
+mod keys;
+mod leases;
+mod locks;
+#[cfg(test)]
+mod tests;
+mod transact;
+
+use std::sync::Arc;
+
+use ha_cluster::{Applied, Capture, Machine, MachineId};
+use imbl::OrdMap;
+
+pub(crate) use history::History;
+pub(crate) use leases::{Lease, Purpose};
+pub(crate) use locks::{Lock, Tenure};
+
+use crate::changes::Changes;
+use crate::command::{Command, Done, Refusal, Reply};
+use crate::hub::Hub;
+use crate::limits::QUOTA_BYTES;
+use crate::{Key, KeyValue, LeaseId, Revision};
+use kept::Kept;
+
+/// Everything that nodes must agree on. Copied in constant time.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    /// Of the last command.
+    pub(crate) revision: Revision,
+    pub(crate) keys: OrdMap<Key, Arc<KeyValue>>,
+    /// What keys and values take, as counted against the quota.
+    pub(crate) used: u64,
+    pub(crate) quota: u64,
+    pub(crate) history: History,
+    pub(crate) leases: OrdMap<LeaseId, Lease>,
+    pub(crate) locks: OrdMap<Key, Lock>,
+    kept: Kept,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self {
+            revision: Revision::default(),
+            keys: OrdMap::new(),
+            used: 0,
+            quota: QUOTA_BYTES,
+            history: History::default(),
+            leases: OrdMap::new(),
+            locks: OrdMap::new(),
+            kept: Kept::default(),
+        }
+    }
+}
+
+impl Content {
+    /// Applies one command.
+    pub(crate) fn apply(&mut self, at: Revision, command: Command, changes: &mut Changes) -> Reply {
+        self.revision = at;
+        match command {
+            Command::Once { request, fingerprint, command } => self.once(at, request, fingerprint, *command, changes),
+            command => self.carry_out(at, command, changes),
+        }
+    }
+
+    fn carry_out(&mut self, at: Revision, command: Command, changes: &mut Changes) -> Reply {
+        match command {
+            Command::Put(put) => self.put(at, put, changes),
+            Command::Delete { key, if_revision } => self.delete(at, &key, if_revision, changes),
+            Command::Txn(txn) => self.transact(at, txn, changes),
+            Command::LeaseGrant { lease, ttl_ms } => self.grant_lease(lease, ttl_ms, changes),
+            Command::LeaseRenew { leases } => Ok(Done::Renewed { gone: self.renew_leases(leases, changes) }),
+            Command::LeaseEnd { lease } => self.end_lease(at, lease, changes),
+            Command::LeaseExpire { leases } => {
+                self.expire_leases(at, &leases, changes);
+                Ok(Done::Plain)
+            }
+            Command::LockAcquire(acquire) => self.acquire(at, acquire, changes),
+            Command::LockRelease { lock, lease, token } => self.release(at, &lock, lease, token, changes),
+            Command::LockRenew { lock, lease, token } => self.renew_lock(&lock, lease, token, changes),
+            Command::LockDelaysOver { locks } => {
+                self.end_delays(at, &locks, changes);
+                Ok(Done::Plain)
+            }
+            Command::Compact { revision } => {
+                self.history.compact(revision.min(at));
+                Ok(Done::Plain)
+            }
+            Command::SetQuota { bytes } => {
+                self.quota = bytes;
+                Ok(Done::Plain)
+            }
+            // One request key for another makes no sense.
+            Command::Once { .. } => Err(Refusal::Invalid),
+        }
+    }
+}
+
+/// The machine on the cluster's log. Give it to [`ha_cluster::Machines::with`]; [`crate::start`] finds it there.
+#[derive(Debug, Default)]
+pub struct Store {
+    content: Content,
+    hub: Arc<Hub>,
+    /// Kept between commands, so that not each one allocates.
+    changes: Changes,
+}
+
+impl Store {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+}
+
+impl Machine for Store {
+    const ID: MachineId = MachineId(1);
+    const NAME: &'static str = "state";
+    type Command = Command;
+    type Reply = Reply;
+
+    fn apply(&mut self, at: Applied, command: Command) -> Reply {
+        let reply = self.content.apply(Revision(at.epoch.0), command, &mut self.changes);
+        self.hub.tell(&mut self.changes);
+        reply
+    }
+
+    fn capture(&self) -> Capture {
+        let content = self.content.clone();
+        Box::new(move || image::encode(&content))
+    }
+
+    fn restore(&mut self, image: &[u8]) -> Result<(), String> {
+        let before = self.content.revision;
+        self.content = image::decode(image).map_err(|error| error.to_string())?;
+        if self.content.revision < before {
+            // An older state was brought back. No change led there, so no watch can go on from before.
+            self.content.revision = before;
+            self.content.history.compact(before);
+        }
+        self.hub.begin_anew(before.next(), &self.content);
+        Ok(())
+    }
+}
