@@ -56,6 +56,8 @@ pub(crate) struct Driver {
     pub(crate) agent: Agent,
     pub(crate) controller: Controller,
     pub(crate) leads_in: Option<Term>,
+    /// When a leader was last known to be live.
+    pub(crate) led_at: Duration,
     pub(crate) lease: NodeLease,
     pub(crate) grants: watch::Receiver<Arc<Grants>>,
     pub(crate) cluster: Cluster,
@@ -152,6 +154,9 @@ impl Driver {
             self.events.happened("role", decision.sentence.clone());
         }
         self.told = roster.decisions.back().map_or(self.told, |decision| decision.epoch.0.max(self.told));
+        if view.leader_is_live {
+            self.led_at = self.now();
+        }
         let look = Look {
             roster: &roster,
             lease_left: self.lease.remaining(),
@@ -171,6 +176,7 @@ impl Driver {
             roster: &roster,
             here: &self.agent.here(),
             holds_lease: self.lease.is_held(),
+            leaderless_for: self.now().saturating_sub(self.led_at),
         });
         self.status.send_if_modified(|seen| {
             let changed = **seen != status;
