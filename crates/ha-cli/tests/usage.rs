@@ -33,7 +33,7 @@ fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
         (&["status", "--jsno"], "--jsno"),
         (&["status", "--url", "https://node-1"], "TLS"),
         (&["run", "--log", "ha_net=loud"], "ha_net=loud"),
-        (&["run", "--", "python", "-m", "bot"], "not available yet: it needs failover"),
+        (&["run", "--", "python", "-m", "bot"], "failover decides where it runs"),
     ] {
         let ended = end(ha(arguments));
         assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.err);

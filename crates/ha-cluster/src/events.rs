@@ -40,6 +40,12 @@ impl Events {
     pub fn happened(&self, kind: &'static str, message: impl Into<String>) {
         let message = message.into();
         tracing::info!(event = kind, "{message}");
+        self.pass_on(kind, message);
+    }
+
+    /// As [`Self::happened`], of what the log was told already.
+    pub fn pass_on(&self, kind: &'static str, message: impl Into<String>) {
+        let message = message.into();
         // Numbered and sent under one lock, so that no follower sees them in another order.
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         past.number += 1;

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+type Set = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+
 /// Changes what the program logs. Cheap to clone.
 #[derive(Clone)]
 pub struct LogControl {
-    set: Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    set: Arc<Set>,
 }
 
 impl LogControl {

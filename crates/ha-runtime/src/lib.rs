@@ -31,6 +31,7 @@
 //! | `doctor/` | why nodes do not join, replication lags, or failover does not trigger |
 //! | `state.rs` | the place of shared state in a node |
 //! | `replication.rs` | the records' place in a node, also when replication is off |
+//! | `feed.rs` | what one room tells another |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
@@ -39,6 +40,7 @@ mod cluster;
 pub mod doctor;
 pub mod document;
 mod failover;
+mod feed;
 mod health;
 mod node;
 mod replication;
@@ -62,12 +64,12 @@ pub use start::{StartError, start, start_on};
 
 pub use ha_cluster::{
     Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Events, Incarnation, LeaveError, Member, MemberRole,
-    MemberState, Node, NodeId, PriorityError, Term, TransferError, View, Votes,
+    MemberState, Node, NodeId, NodeLease, PriorityError, Term, TransferError, View, Votes,
 };
 pub use ha_failover::roster::{Cause, Decision};
 pub use ha_failover::{
-    Demotion, FailoverState, FailoverStatus, Fitness, GroupId, MoveError, Moved, PauseError, Promotion, RoleId,
-    RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
+    Demotion, EXIT_CODE_NOT_STOPPED, FailoverState, FailoverStatus, Fitness, GroupId, MoveError, Moved, PauseError,
+    Promotion, RoleId, RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
 };
 pub use ha_health;
 pub use ha_net::Traffic;

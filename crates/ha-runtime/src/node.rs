@@ -13,7 +13,7 @@ use crate::document::{self, HealthDocument};
 use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, state};
 
 /// Longest time that the cluster may take to stop: what has not ended by then is left to end with the process. Roles
-/// that must move away first have as long again.
+/// that must move away first have up to `FAILOVER_TIMEOUT`, at most 15 s.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(8);
 
 /// A running node. Cheap to clone.
@@ -142,7 +142,7 @@ impl Ha {
     }
 
     /// Stops in order: lets others take over what this node runs, hands leadership over when it has that, says goodbye,
-    /// and ends every room, within twice [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
+    /// and ends every room, the last within [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
     pub async fn stop(&self) {
         self.inner.stopping.send_replace(true);
         self.failover().stop().await;

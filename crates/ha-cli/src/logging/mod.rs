@@ -66,6 +66,12 @@ impl Log {
         self.queue.push(text.into_bytes());
     }
 
+    /// Does the same as [`Self::flush`], for whoever ends the process without this value.
+    pub(crate) fn flusher(&self) -> impl Fn() + Send + Sync + 'static {
+        let queue = self.queue.clone();
+        move || queue.flush()
+    }
+
     /// Waits a short while until what was logged is written.
     pub(crate) fn flush(&self) {
         self.queue.flush();
