@@ -11,11 +11,13 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::events::Events;
 use crate::machine::{Machine, Machines, ReadError, Replicated, WriteError};
 use crate::node::{self, Ask, Started};
 use crate::raft::Copies;
 use crate::rooms::{Answer, Room};
 use crate::take::{Evidence, Grants, Take, TakeError};
+use crate::wal::SyncTimes;
 use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, StartError, Term, View, codec};
 
 /// What differs between a real and a simulated node.
@@ -74,7 +76,24 @@ impl Cluster {
 
     /// What happens from now on. A reader that falls too far behind is told how many it missed.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.started.events.subscribe()
+        self.started.events.follow()
+    }
+
+    /// The stream of [`Self::events`] itself: for what has happened before, and to tell there what happens beside the
+    /// cluster.
+    pub fn event_stream(&self) -> Events {
+        self.started.events.clone()
+    }
+
+    /// How long the disk of the log takes.
+    pub fn disk_times(&self) -> SyncTimes {
+        self.started.disk.times()
+    }
+
+    /// Gives this node another priority, until it starts again: the others hear of it, and the leader acts on it. The
+    /// time that this node waits before it campaigns stays that of its configuration.
+    pub async fn set_priority(&self, priority: u16) -> Result<(), PriorityError> {
+        self.ask(|answer| Ask::SetPriority { priority, answer }).await.unwrap_or(Err(PriorityError::Stopped))
     }
 
     /// Commands applied here, to follow.
@@ -220,6 +239,18 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const ASKS_MAX: usize = 256;
 
 pub(crate) type Asks = mpsc::Sender<Ask>;
+
+/// Why a node keeps its priority.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PriorityError {
+    /// A witness never leads by choice.
+    #[error("a witness has no priority: it leads only to hand over")]
+    Witness,
+    /// The cluster is off, or this node stops.
+    #[error("this node takes part in no cluster now")]
+    Stopped,
+}
 
 /// Why leadership did not move.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]

@@ -31,6 +31,7 @@ mod config;
 mod controller;
 pub mod discovery;
 pub mod disk;
+mod events;
 mod formation;
 pub mod gossip;
 pub mod identity;
@@ -46,8 +47,9 @@ mod take;
 mod view;
 pub mod wal;
 
-pub use cluster::{Cluster, LeaveError, Seams, TransferError, start};
+pub use cluster::{Cluster, LeaveError, PriorityError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
+pub use events::Events;
 pub use ha_net::codec as encoding;
 pub use ha_net::{Address, AskError, ClusterId, Incarnation, Lane, NodeId};
 pub use machine::{

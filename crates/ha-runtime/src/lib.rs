@@ -27,15 +27,21 @@
 //! | `builder.rs` | [`Builder`]: a node with a service, or on other seams |
 //! | `failover.rs` | the roles' place in a node, also when failover is off |
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
+//! | `health.rs`, `vitals.rs` | checked components: those of the options, and the node's own vital signs |
+//! | `doctor/` | why nodes do not join, replication lags, or failover does not trigger |
 //! | `state.rs` | the place of shared state in a node |
 //! | `replication.rs` | the records' place in a node, also when replication is off |
+//! | `feed.rs` | what one room tells another |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
 mod builder;
 mod cluster;
+pub mod doctor;
 pub mod document;
 mod failover;
+mod feed;
+mod health;
 mod node;
 mod replication;
 mod rooms;
@@ -44,6 +50,7 @@ mod start;
 mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod vitals;
 
 pub use builder::{Builder, node as builder};
 pub use cluster::{ClusterHandle, ClusterSeat};
@@ -56,14 +63,15 @@ pub use settings::{SettingsError, cluster as cluster_config};
 pub use start::{StartError, start, start_on};
 
 pub use ha_cluster::{
-    Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Incarnation, LeaveError, Member, MemberRole,
-    MemberState, Node, NodeId, Term, TransferError, View, Votes,
+    Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Events, Incarnation, LeaveError, Member, MemberRole,
+    MemberState, Node, NodeId, NodeLease, PriorityError, Term, TransferError, View, Votes,
 };
 pub use ha_failover::roster::{Cause, Decision};
 pub use ha_failover::{
-    Demotion, FailoverState, FailoverStatus, Fitness, GroupId, MoveError, Moved, PauseError, Promotion, RoleId,
-    RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
+    Demotion, EXIT_CODE_NOT_STOPPED, FailoverState, FailoverStatus, Fitness, GroupId, MoveError, Moved, PauseError,
+    Promotion, RoleId, RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
 };
+pub use ha_health;
 pub use ha_net::Traffic;
 pub use ha_replication::{
     CheckReport, Consistency, CopyState, NodeStatus, ReadError, Record, ReplicateError, Replication,

@@ -1,6 +1,8 @@
 //! One file per command.
 
 mod config;
+mod config_set;
+mod doctor;
 mod events;
 mod failover;
 mod guard;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Failover(failover::FailoverCommand),
     /// Say how a node is; exits with 1 when it is unhealthy.
     Health(ClientArgs),
+    /// Find out why nodes do not join, why replication lags, why failover does not trigger.
+    Doctor(ClientArgs),
     /// Set, read, remove, list and follow shared keys.
     #[command(subcommand)]
     State(state::StateCommand),
@@ -50,7 +54,7 @@ pub(crate) enum Command {
     /// Read and write records, and show how their copies are.
     #[command(subcommand)]
     Replication(replication::ReplicationCommand),
-    /// Show, check or time a configuration.
+    /// Show, check or time a configuration; change a running node.
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Print the version of this program.
@@ -72,6 +76,7 @@ impl Command {
             Self::Remove(args) => ask(remove::run(args)),
             Self::Failover(command) => ask(command.run()),
             Self::Health(args) => ask(health::run(args)),
+            Self::Doctor(args) => ask(doctor::run(args)),
             Self::State(command) => ask(command.run()),
             Self::Lock(args) => lock::run(args),
             Self::Events(args) => ask(events::run(args)),

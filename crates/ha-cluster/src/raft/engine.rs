@@ -156,6 +156,11 @@ impl Engine {
         confirmed.map(|(read, _)| read.index()).map_err(|e| e.to_string())
     }
 
+    /// Whether this node's election timer makes it campaign.
+    pub(crate) fn elect_by_choice(&self, elects: bool) {
+        self.raft.runtime_config().elect(elects);
+    }
+
     /// What was heard of a leader so far counts no more, from this call on: its process is gone.
     pub(crate) fn forget_heard(&self) {
         self.guard.drop_lease();

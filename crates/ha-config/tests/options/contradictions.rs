@@ -88,6 +88,16 @@ fn a_component_without_the_one_it_needs() {
 }
 
 #[test]
+fn components_that_are_not_checked_or_checked_twice() {
+    let checks = ("HEALTH_CHECKS", "db=tcp:a:1");
+    for (name, value) in [("HEALTH_CRITICAL", "db,web"), ("HEALTH_RECOVERY_COMMANDS", "web=restart web")] {
+        refused(&[checks, (name, value)], [name, "HEALTH_CHECKS"]);
+        accepted(&[("HEALTH_CHECKS", "db=tcp:a:1,web=tcp:a:2"), (name, value)]);
+    }
+    refused(&[("HEALTH_CHECKS", "db=tcp:a:1,db=tcp:a:2")], ["HEALTH_CHECKS"]);
+}
+
+#[test]
 fn a_witness_with_a_priority() {
     let witness = ("CLUSTER_ROLE", "witness");
     refused(&[witness, ("CLUSTER_NODE_PRIORITY", "100")], ["CLUSTER_ROLE", "CLUSTER_NODE_PRIORITY"]);
