@@ -27,6 +27,11 @@ impl Failure {
         Self { code: 0, message: String::new() }
     }
 
+    /// It was said already, or there is nothing to say.
+    pub(crate) fn silent(code: u8) -> Self {
+        Self { code, message: String::new() }
+    }
+
     /// Says it.
     pub(crate) fn report(self) -> ExitCode {
         if !self.message.is_empty() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ha_http::{Server, Token};
 use ha_runtime::testing::{Puppet, degraded, follower, forming, healthy, id, no_quorum};
-use ha_runtime::{Event, Node, View};
+use ha_runtime::{Event, LeaveError, Node, View};
 use serde_json::{Value, json};
 use support::{Ended, PATIENCE, ha, taken_port};
 
@@ -143,6 +143,17 @@ fn a_transfer_needs_the_token_and_names_the_new_leader() {
     let json: Value = serde_json::from_str(&support::end(command).out).unwrap();
     assert_eq!(json["node_id"], "node-2");
     assert_eq!(*stage.puppet.transfers.lock().unwrap(), [Some(id("node-2")), None]);
+}
+
+#[test]
+fn a_member_is_removed_by_name() {
+    let stage = Stage::new(follower(), None);
+    let ended = stage.ask(&["remove", "node-3"]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "node-3 is no member any more\n"));
+    *stage.puppet.removal_refused.lock().unwrap() = Some(LeaveError::NotAMember { node: id("node-9") });
+    let ended = stage.ask(&["remove", "node-9"]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), "ha: node-9 is not a member of this cluster\n"));
+    assert_eq!(*stage.puppet.removals.lock().unwrap(), [id("node-3"), id("node-9")]);
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! The handle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ha_net::wire::Wire;
 use ha_net::{NodeId, Traffic};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
+use crate::archive::{self, Archive, RestoreError, SaveError};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::machine::{Machine, Machines, ReadError, Replicated};
 use crate::node::{self, Ask, Started};
-use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, StartError, View};
+use crate::{ClusterInfo, Config, Epoch, Event, Member, MemberRole, Node, NodeLease, StartError, View};
 
 /// What differs between a real and a simulated node.
 #[derive(Clone)]
@@ -110,10 +113,48 @@ impl Cluster {
         self.started.engine.confirm().await
     }
 
+    /// Saves the state of all machines as it is at some moment after this call began. Writes go on meanwhile.
+    pub async fn save(&self) -> Result<Archive, SaveError> {
+        self.confirm().await?;
+        let cluster_id = self.started.view.borrow().cluster_id;
+        let unformed = || SaveError::Failed { reason: "this node belongs to no cluster yet".to_owned() };
+        let cluster_id = cluster_id.ok_or_else(unformed)?;
+        if self.started.view.borrow().role == Some(MemberRole::Witness) {
+            let reason = "a witness keeps no state: ask another node".to_owned();
+            return Err(SaveError::Failed { reason });
+        }
+        archive::save(&self.started.disk, cluster_id, self.started.engine.capture()).await
+    }
+
+    /// Replaces the state of all machines, on all nodes, by a saved one. The epoch rises above all that was ever seen in
+    /// either cluster. Dropping the future before the end leaves everything as it was, or restores it.
+    pub async fn restore(&self, archive: &Archive) -> Result<(), RestoreError> {
+        let now = *self.started.engine.epoch().borrow();
+        archive::restore(&self.started.submitter, archive, now).await
+    }
+
     /// Removes a member for good; any node may be asked. Its data directory cannot be used in this cluster again.
+    /// Outlives a change of leader, as when the leader itself is removed; asks for up to 15 s. Dropping the future
+    /// gives up waiting; the member may still be removed.
     pub async fn remove(&self, node: NodeId) -> Result<(), LeaveError> {
-        let stopping = || LeaveError::Refused { reason: "this node is stopping".to_owned() };
-        self.ask(|answer| Ask::Remove { node, answer }).await.unwrap_or_else(|| Err(stopping()))
+        let began = Instant::now();
+        let mut asked_before = false;
+        loop {
+            let ask = |answer| Ask::Remove { node: node.clone(), answer };
+            let Some(answer) = self.ask(ask).await else {
+                let reason = "this node is stopping".to_owned();
+                return Err(if asked_before { LeaveError::Unknown { reason } } else { LeaveError::Refused { reason } });
+            };
+            match answer {
+                Err(LeaveError::Unknown { .. }) if began.elapsed() < REMOVAL_PATIENCE => {
+                    asked_before = true;
+                    tokio::time::sleep(REMOVAL_PAUSE).await;
+                }
+                // The one who was asked before did it, and could not say so any more.
+                Err(LeaveError::NotAMember { .. }) if asked_before => return Ok(()),
+                answer => return answer,
+            }
+        }
     }
 
     /// Hands leadership over when this node has it, says goodbye, and stops. The node stays a member.
@@ -137,6 +178,10 @@ impl Cluster {
     }
 }
 
+/// How long a removal looks for a leader that answers.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(15);
+/// How long it waits before it asks again.
+const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 /// Asks that wait for the driver.
 pub(crate) const ASKS_MAX: usize = 256;
 
@@ -183,10 +228,22 @@ pub enum TransferError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum LeaveError {
-    /// Removing this node would leave too few voters, or there is no leader.
-    #[error("cannot leave: {reason}")]
+    /// Removing this node would leave too few voters, or too much is on its way.
+    #[error("not removed: {reason}")]
     Refused {
         /// Why.
         reason: String,
+    },
+    /// No leader said what became of it.
+    #[error("it is not known whether the member is removed: {reason}")]
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+    /// There is nobody to remove.
+    #[error("{node} is not a member of this cluster")]
+    NotAMember {
+        /// The one who is no member.
+        node: NodeId,
     },
 }

@@ -23,6 +23,7 @@
 //!
 //! It is no place for what a command means, or for roles of a service: those belong to the machines, see [`Machine`].
 
+mod archive;
 mod campaign;
 pub mod clock;
 mod cluster;
@@ -44,6 +45,7 @@ pub mod snapshot;
 mod view;
 pub mod wal;
 
+pub use archive::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
 pub use cluster::{Cluster, LeaveError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
 pub use ha_net::{Address, ClusterId, Incarnation, NodeId};

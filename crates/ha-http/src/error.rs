@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::ha_state::{ChangeError, LeaseError, RequestKeyError};
-use ha_runtime::{Ha, NodeId, TransferError};
+use ha_runtime::{Ha, LeaveError, NodeId, TransferError};
 use serde::Serialize;
 
 /// An answer that is not a success: `{"error": {"code", "message", "leader"?}}` with a fitting status.
@@ -64,6 +64,17 @@ impl IntoResponse for ApiError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+impl From<LeaveError> for ApiError {
+    fn from(error: LeaveError) -> Self {
+        let (status, code) = match &error {
+            LeaveError::Refused { .. } => (StatusCode::CONFLICT, "not_removed"),
+            LeaveError::NotAMember { .. } => (StatusCode::NOT_FOUND, "not_a_member"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "removal_unknown"),
+        };
+        Self::new(status, code, error.to_string())
     }
 }
 

@@ -48,6 +48,7 @@ impl Streams {
 pub(crate) fn router(shared: Shared) -> Router {
     let changes = Router::new()
         .route("/v1/cluster/transfer", post(cluster::transfer))
+        .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
         .route("/v1/state/{*key}", put(state::put).delete(state::delete))
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))

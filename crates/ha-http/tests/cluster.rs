@@ -3,7 +3,7 @@
 mod support;
 
 use ha_runtime::testing::{degraded, forming, healthy, id, no_quorum};
-use ha_runtime::{Node, TransferError, View};
+use ha_runtime::{LeaveError, Node, TransferError, View};
 use serde_json::json;
 use support::{stage, stage_with};
 
@@ -89,6 +89,27 @@ async fn a_transfer_that_fails_says_why_and_who_leads() {
         let expected = json!({"error": {"code": code, "message": error.to_string(), "leader": "node-1"}});
         assert_eq!((answer.status, answer.json()), (status, expected));
     }
+}
+
+#[tokio::test]
+async fn a_member_is_removed_or_stays_for_a_reason() {
+    let stage = stage(healthy()).await;
+    let delete = |node| stage.caller.call("DELETE", node, &[], "");
+    let answer = delete("/v1/cluster/members/node-3").await;
+    assert_eq!((answer.status, answer.json()), (200, json!({"removed": "node-3"})));
+    let answer = delete("/v1/cluster/members/no%20node").await;
+    assert_eq!((answer.status, answer.code().as_str()), (404, "not_a_member"));
+    let reason = || "for a reason".to_owned();
+    for (error, status, code) in [
+        (LeaveError::Refused { reason: reason() }, 409, "not_removed"),
+        (LeaveError::NotAMember { node: id("node-2") }, 404, "not_a_member"),
+        (LeaveError::Unknown { reason: reason() }, 503, "removal_unknown"),
+    ] {
+        *stage.puppet.removal_refused.lock().unwrap() = Some(error);
+        let answer = delete("/v1/cluster/members/node-2").await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code));
+    }
+    assert_eq!(stage.puppet.removals.lock().unwrap().len(), 4);
 }
 
 #[tokio::test]

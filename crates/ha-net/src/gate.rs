@@ -75,7 +75,7 @@ pub enum RefusalCode {
     ClusterName,
     /// Another cluster id.
     ClusterId,
-    /// The other side claims this node's own id, or an older life of a known node.
+    /// The other side claims this node's own id, or that of a member with another disk.
     NodeId,
     /// Claims, such as timers, differ.
     Claims,
@@ -87,4 +87,6 @@ pub enum RefusalCode {
     Secret,
     /// Too many connections.
     Busy,
+    /// The node's disk is an older copy of what it was: it has forgotten what it promised.
+    Forgetful,
 }

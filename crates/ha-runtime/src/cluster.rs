@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use ha_cluster::{Cluster, ClusterInfo, Event, Member, MemberRole, Node, NodeId, TransferError, View};
+use ha_cluster::{Cluster, ClusterInfo, Event, LeaveError, Member, MemberRole, Node, NodeId, TransferError, View};
 use ha_net::Traffic;
 use tokio::sync::{broadcast, watch};
 
@@ -25,6 +25,9 @@ pub trait ClusterSeat: Send + Sync + 'static {
 
     /// See [`Cluster::transfer_leader`].
     fn transfer_leader(&self, to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>>;
+
+    /// See [`Cluster::remove`].
+    fn remove(&self, node: NodeId) -> BoxFuture<'_, Result<(), LeaveError>>;
 
     /// See [`Cluster::stop`].
     fn stop(&self) -> BoxFuture<'_, ()>;
@@ -49,6 +52,10 @@ impl ClusterSeat for Cluster {
 
     fn transfer_leader(&self, to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>> {
         Box::pin(Cluster::transfer_leader(self, to))
+    }
+
+    fn remove(&self, node: NodeId) -> BoxFuture<'_, Result<(), LeaveError>> {
+        Box::pin(Cluster::remove(self, node))
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
@@ -133,6 +140,12 @@ impl ClusterHandle {
         self.seat.transfer_leader(to).await
     }
 
+    /// Removes a member for good; any node may be asked. Its data directory cannot be used in this cluster again.
+    /// Cancel-safe in that dropping the future only gives up waiting: the member may still be removed.
+    pub async fn remove(&self, node: NodeId) -> Result<(), LeaveError> {
+        self.seat.remove(node).await
+    }
+
     pub(crate) async fn stop(&self) {
         self.seat.stop().await;
     }
@@ -163,6 +176,11 @@ impl ClusterSeat for Alone {
 
     fn transfer_leader(&self, _to: Option<NodeId>) -> BoxFuture<'_, Result<Node, TransferError>> {
         Box::pin(std::future::ready(Err(TransferError::NoLeader)))
+    }
+
+    fn remove(&self, _node: NodeId) -> BoxFuture<'_, Result<(), LeaveError>> {
+        let reason = "the cluster of this node is off".to_owned();
+        Box::pin(std::future::ready(Err(LeaveError::Refused { reason })))
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -47,8 +47,8 @@ pub use settings::{SettingsError, cluster as cluster_config};
 pub use start::{StartError, start, start_on};
 
 pub use ha_cluster::{
-    Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Incarnation, Member, MemberRole, MemberState, Node,
-    NodeId, Term, TransferError, View, Votes,
+    Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Incarnation, LeaveError, Member, MemberRole,
+    MemberState, Node, NodeId, Term, TransferError, View, Votes,
 };
 pub use ha_net::Traffic;
 pub use ha_state;

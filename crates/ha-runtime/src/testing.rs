@@ -7,8 +7,8 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    Address, ClusterHandle, ClusterId, ClusterSeat, Epoch, Event, Ha, Incarnation, Member, MemberRole, MemberState,
-    Node, NodeId, Rooms, Term, Traffic, TransferError, View, Votes,
+    Address, ClusterHandle, ClusterId, ClusterSeat, Epoch, Event, Ha, Incarnation, LeaveError, Member, MemberRole,
+    MemberState, Node, NodeId, Rooms, Term, Traffic, TransferError, View, Votes,
 };
 
 /// Events that a slow reader of a puppet may leave unread.
@@ -28,6 +28,10 @@ pub struct Puppet {
     pub transfers: Mutex<Vec<Option<NodeId>>>,
     /// What a transfer is answered; `None` lets it wait for ever.
     pub transfer_answer: Mutex<Option<Result<Node, TransferError>>>,
+    /// Every member whose removal was asked for.
+    pub removals: Mutex<Vec<NodeId>>,
+    /// Why no member is removed; `None` removes it.
+    pub removal_refused: Mutex<Option<LeaveError>>,
     /// Whether it was stopped.
     pub stopped: watch::Sender<bool>,
 }
@@ -42,6 +46,8 @@ impl Puppet {
             followers: watch::Sender::new(0),
             transfers: Mutex::default(),
             transfer_answer: Mutex::new(Some(Err(TransferError::NoLeader))),
+            removals: Mutex::default(),
+            removal_refused: Mutex::default(),
             stopped: watch::Sender::new(false),
         })
     }
@@ -94,6 +100,12 @@ impl ClusterSeat for Puppet {
             Some(answer) => Box::pin(std::future::ready(answer)),
             None => Box::pin(std::future::pending()),
         }
+    }
+
+    fn remove(&self, node: NodeId) -> BoxFuture<'_, Result<(), LeaveError>> {
+        self.removals.lock().unwrap().push(node);
+        let refused = self.removal_refused.lock().unwrap().clone();
+        Box::pin(std::future::ready(refused.map_or(Ok(()), Err)))
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

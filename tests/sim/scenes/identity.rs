@@ -54,3 +54,21 @@ pub(super) fn removed_node(world: &mut World) {
     world.expect_writes_within(secs(1));
     world.dismiss(removed);
 }
+
+/// T36, the removed node being the leader: it hands over first, and whoever asked hears that it is done.
+pub(super) fn removed_leader(world: &mut World) {
+    world.start(nodes(4));
+    world.load(ms(40));
+    let (leader, asked) = world.expect_leader_and_follower();
+    world.run(secs(1));
+    let asked = if world.rng_below(2) == 0 { leader } else { asked };
+    let result = world.remove(asked, leader);
+    let result = world.expect_result(&result, secs(16));
+    assert!(result.is_ok(), "{leader} was not removed as {asked} was asked: {result:?}");
+    let rest: Vec<Name> = world.names().into_iter().filter(|name| *name != leader).collect();
+    world.expect("it is no member any more", secs(2), |world| {
+        rest.iter().all(|name| world.seen(*name).voters.iter().eq(rest.iter()))
+    });
+    world.expect_writes_within(secs(1));
+    world.dismiss(leader);
+}

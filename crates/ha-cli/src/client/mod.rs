@@ -88,6 +88,11 @@ impl Client {
         self.in_time(CHANGE_TIME_MAX, self.call(method, path, body, request)).await
     }
 
+    /// Asks for something to go; any status is an answer.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, Failure> {
+        self.in_time(CHANGE_TIME_MAX, self.call(Method::DELETE, path, None, None)).await
+    }
+
     /// Follows an event stream.
     pub(crate) async fn follow(&self, path: &str) -> Result<EventStream, Failure> {
         let response = self.in_time(ANSWER_TIME_MAX, connection::send(self, Method::GET, path, None, None)).await?;

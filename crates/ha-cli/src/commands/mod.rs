@@ -2,10 +2,12 @@
 
 mod config;
 mod events;
+mod guard;
 mod health;
 mod leader;
 mod lock;
 mod members;
+mod remove;
 mod run;
 mod state;
 mod status;
@@ -29,6 +31,8 @@ pub(crate) enum Command {
     Leader(ClientArgs),
     /// Hand leadership to another node.
     Transfer(transfer::Args),
+    /// Take a member out of the cluster for good.
+    Remove(remove::Args),
     /// Say how a node is; exits with 1 when it is unhealthy.
     Health(ClientArgs),
     /// Set, read, remove, list and follow shared keys.
@@ -43,6 +47,9 @@ pub(crate) enum Command {
     Config(config::ConfigCommand),
     /// Print the version of this program.
     Version(version::Args),
+    /// Watch over a command; started by `ha` itself.
+    #[command(hide = true)]
+    Guard(guard::Args),
 }
 
 impl Command {
@@ -54,12 +61,14 @@ impl Command {
             Self::Members(args) => ask(members::run(args)),
             Self::Leader(args) => ask(leader::run(args)),
             Self::Transfer(args) => ask(transfer::run(args)),
+            Self::Remove(args) => ask(remove::run(args)),
             Self::Health(args) => ask(health::run(args)),
             Self::State(command) => ask(command.run()),
             Self::Lock(args) => lock::run(args),
             Self::Events(args) => ask(events::run(args)),
             Self::Config(command) => command.run(),
             Self::Version(args) => version::run(args),
+            Self::Guard(args) => guard::run(args),
         }
     }
 }

@@ -143,6 +143,8 @@ pub(super) struct Driver {
     pub(super) health: u8,
     /// Why this node takes part no more.
     pub(super) failed: Option<String>,
+    /// A member said that this node is none any more.
+    pub(super) removed: bool,
 }
 
 impl Driver {

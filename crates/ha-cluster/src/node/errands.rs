@@ -23,34 +23,42 @@ impl Driver {
         if self.cx.status.is_leader() {
             return self.begin_transfer(to, Some(answer));
         }
-        self.errand(service::TRANSFER, codec::record(&to), answer, TransferError::NoLeader);
+        let unheard =
+            TransferError::Failed { reason: "the leader did not answer; leadership may still move".to_owned() };
+        self.errand(service::TRANSFER, codec::record(&to), answer, TransferError::NoLeader, unheard);
     }
 
     /// Removes a member, here or by asking the leader.
     pub(super) fn remove(&mut self, node: NodeId, answer: LeaveAnswer) {
-        let refuse = |reason: &str| LeaveError::Refused { reason: reason.to_owned() };
+        if self.removed && node == self.cx.me.node_id {
+            let _ = answer.send(Ok(()));
+            return;
+        }
         if !self.cx.status.is_leader() {
-            return self.errand(service::REMOVE, codec::record(&node), answer, refuse("there is no leader now"));
+            let unknown = |reason: &str| LeaveError::Unknown { reason: reason.to_owned() };
+            let (nobody, unheard) = (unknown("there is no leader now"), unknown("the leader did not answer"));
+            return self.errand(service::REMOVE, codec::record(&node), answer, nobody, unheard);
         }
         let refusal = if !self.cx.status.nodes.contains_key(&node) {
-            Some(format!("{node} is not a member of this cluster"))
+            Some(LeaveError::NotAMember { node: node.clone() })
         } else if let Err(reason) = self.leading.controller.check_removal(&self.facts(), &node) {
-            Some(reason)
+            Some(LeaveError::Refused { reason })
         } else if self.leading.leaving.len() >= LEAVING_MAX {
-            Some("too many removals are on their way".to_owned())
+            Some(LeaveError::Refused { reason: "too many removals are on their way".to_owned() })
         } else {
             None
         };
         match refusal {
             // Whoever asked may have given up.
-            Some(reason) => drop(answer.send(Err(LeaveError::Refused { reason }))),
+            Some(error) => drop(answer.send(Err(error))),
             None => drop(self.leading.leaving.insert(node, Some(answer))),
         }
         self.look_soon();
     }
 
-    /// Asks the leader to do something, and passes its answer on.
-    fn errand<T, E>(&self, service: Service, body: Bytes, answer: oneshot::Sender<Result<T, E>>, nobody: E)
+    /// Asks the leader to do something, and passes its answer on; `nobody` when there is none, `unheard` when it may
+    /// have been done all the same.
+    fn errand<T, E>(&self, service: Service, body: Bytes, answer: oneshot::Sender<Result<T, E>>, nobody: E, unheard: E)
     where
         T: serde::de::DeserializeOwned + Send + 'static,
         E: serde::de::DeserializeOwned + Send + 'static,
@@ -63,7 +71,7 @@ impl Driver {
         self.cx.begin(async move {
             let told = net.ask(&leader, Lane::Control, service, body, ERRAND_TIMEOUT).await;
             let result = told.ok().and_then(|told| codec::decode::<Result<T, E>>(&told).ok());
-            let _ = answer.send(result.unwrap_or(Err(nobody)));
+            let _ = answer.send(result.unwrap_or(Err(unheard)));
             Done::Nothing
         });
     }

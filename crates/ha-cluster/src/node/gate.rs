@@ -23,15 +23,24 @@ struct Known {
     generation: u64,
     /// The disk with which each member joined.
     disks: BTreeMap<NodeId, u64>,
-    /// The disk that each admitted peer named last.
-    introduced: BTreeMap<NodeId, u64>,
+    /// What each admitted peer said of itself last.
+    introduced: BTreeMap<NodeId, Life>,
     /// Where this node really listens, when the system chose the port.
     address: Option<Address>,
     /// Members that were removed while this node led: they may not come back with what they have.
     removed: BTreeMap<NodeId, u64>,
+    /// Disks that have forgotten entries which their nodes acknowledged to this one.
+    forgetful: BTreeMap<NodeId, u64>,
 }
 
-/// Removed members that are remembered; the first go first.
+/// A process, from its start to its end.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    disk: u64,
+    incarnation: Incarnation,
+}
+
+/// Removed and forgetful members that are remembered; the first go first.
 const REMOVED_MAX: usize = 256;
 /// Admitted peers whose disk is remembered; the first go first.
 const INTRODUCED_MAX: usize = 4096;
@@ -64,7 +73,19 @@ impl Doorman {
 
     /// The disk that an admitted peer named.
     pub(crate) fn disk(&self, peer: &NodeId) -> Option<u64> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).introduced.get(peer).copied()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).introduced.get(peer).map(|life| life.disk)
+    }
+
+    /// This peer's log is shorter than what it acknowledged to this node: it is not to be talked to with that disk.
+    pub(crate) fn distrust(&self, peer: &NodeId) {
+        self.write(|known| {
+            if let Some(life) = known.introduced.get(peer) {
+                known.forgetful.insert(peer.clone(), life.disk);
+            }
+            while known.forgetful.len() > REMOVED_MAX {
+                known.forgetful.pop_first();
+            }
+        });
     }
 
     /// Whether this node belongs to a cluster.
@@ -76,7 +97,8 @@ impl Doorman {
     pub(crate) fn members(&self, disks: BTreeMap<NodeId, u64>, removed: &[NodeId]) {
         self.write(|known| {
             for node in removed {
-                if let Some(disk) = known.disks.get(node).or_else(|| known.introduced.get(node)).copied() {
+                let introduced = known.introduced.get(node).map(|life| life.disk);
+                if let Some(disk) = known.disks.get(node).copied().or(introduced) {
                     known.removed.insert(node.clone(), disk);
                 }
             }
@@ -185,7 +207,20 @@ impl Gate for Doorman {
                 ),
             );
         }
-        known.introduced.extend(disk.map(|disk| (peer.node_id.clone(), disk)));
+        let before = known.introduced.get(&peer.node_id).filter(|life| Some(life.disk) == disk);
+        let is_older = before.is_some_and(|life| peer.incarnation < life.incarnation);
+        if is_older || (disk.is_some() && known.forgetful.get(&peer.node_id).copied() == disk) {
+            return refuse(
+                RefusalCode::Forgetful,
+                format!(
+                    "the data directory of {} is an older copy of what it was: what it promised since is forgotten. \
+                     Remove it from the cluster, and start it with an empty directory and another CLUSTER_NODE_ID",
+                    peer.node_id
+                ),
+            );
+        }
+        let life = disk.map(|disk| Life { disk, incarnation: peer.incarnation });
+        known.introduced.extend(life.map(|life| (peer.node_id.clone(), life)));
         while known.introduced.len() > INTRODUCED_MAX {
             known.introduced.pop_first();
         }
@@ -229,6 +264,22 @@ mod tests {
         let refusal = a.admit(&peer).unwrap_err();
         assert_eq!(refusal.code, RefusalCode::Claims);
         assert!(refusal.message.contains("99 s on b and 15 s on a"), "{refusal}");
+    }
+
+    #[test]
+    fn a_disk_that_knows_less_than_it_did_is_refused() {
+        let a = doorman("a", 1);
+        let life = |disk, incarnation| Introduction {
+            incarnation: Incarnation(incarnation),
+            ..doorman("b", disk).introduce()
+        };
+        assert_eq!(code(&a, &life(2, 4)), None);
+        assert_eq!(code(&a, &life(2, 3)), Some(RefusalCode::Forgetful), "an earlier life of the same disk");
+        assert_eq!(code(&a, &life(2, 4)), None, "the same life");
+        assert_eq!(code(&a, &life(2, 5)), None, "the next life");
+        a.distrust(&"b".parse().unwrap());
+        assert_eq!(code(&a, &life(2, 6)), Some(RefusalCode::Forgetful), "no life of it");
+        assert_eq!(code(&a, &life(7, 1)), None, "a new disk has promised nothing");
     }
 
     #[test]

@@ -65,6 +65,7 @@ impl Driver {
             return;
         }
         self.meeting.turned_away.insert(address, refusal.clone());
+        self.removed |= refusal.code == RefusalCode::Removed;
         if self.cannot_run(&refusal) {
             self.fail(refusal.message);
         }
@@ -73,7 +74,7 @@ impl Driver {
     /// Whether a refusal means that this node can never run as it was started. A node that has had a leader in this
     /// life is in its place: whoever refuses it is the one that does not fit.
     fn cannot_run(&self, refusal: &Refusal) -> bool {
-        if refusal.code == RefusalCode::Removed {
+        if matches!(refusal.code, RefusalCode::Removed | RefusalCode::Forgetful) {
             return true;
         }
         if self.leading.had_leader {

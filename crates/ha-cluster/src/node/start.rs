@@ -38,6 +38,7 @@ const EVENTS_MAX: usize = 1024;
 /// A node that has started.
 pub(crate) struct Started {
     pub(crate) net: Net,
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) engine: Engine,
     pub(crate) machines: Machines,
     pub(crate) submitter: Submitter,
@@ -134,6 +135,13 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         host,
         leads_by_choice: config.role == Role::Member && config.priority > 0,
         witness: config.role == Role::Witness,
+        forgetful: {
+            let (doorman, net) = (doorman.clone(), net.clone());
+            Arc::new(move |node| {
+                doorman.distrust(node);
+                net.forget(node);
+            })
+        },
     };
     let engine = Engine::start(&config, parts).await.map_err(unusable)?;
     if identity.cluster_id().is_some() {
@@ -196,9 +204,10 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         stopping: None,
         health: WELL,
         failed: None,
+        removed: false,
     };
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
-    Ok(Started { net, engine, machines, submitter, lease, view: follow, events, asks })
+    Ok(Started { net, disk: seams.disk, engine, machines, submitter, lease, view: follow, events, asks })
 }
 
 /// A member without its log would forget what it voted and acknowledged: it must not start, nor begin a new one.

@@ -23,7 +23,7 @@ use super::status::RaftStatus;
 use super::types::{PeerRecord, Raft};
 use crate::Config;
 use crate::disk::Disk;
-use crate::machine::Host;
+use crate::machine::{Host, Image};
 use crate::snapshot::SnapshotStore;
 use crate::view::Epoch;
 use crate::wal::Wal;
@@ -44,6 +44,8 @@ pub(crate) struct EngineParts {
     /// False for a witness and for priority 0, which campaign only when they must.
     pub(crate) leads_by_choice: bool,
     pub(crate) witness: bool,
+    /// Called with a node whose log has turned out to be shorter than what it acknowledged.
+    pub(crate) forgetful: Arc<dyn Fn(&NodeId) + Send + Sync>,
 }
 
 /// One node's share in the consensus. Cheap to clone.
@@ -69,7 +71,7 @@ impl Engine {
         let openraft = openraft.validate().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
         let machine = StateMachine::open(parts.host.clone(), parts.snapshots, parts.disk).await?;
         let applied_index = machine.applied_index();
-        let network = Network { net: parts.net.clone() };
+        let network = Network::new(parts.net.clone(), parts.forgetful);
         let log = LogStore::new(parts.wal);
         let raft = Raft::new(parts.node_id, Arc::new(openraft), network, log, machine).await;
         let raft = raft.map_err(io::Error::other)?;
@@ -124,6 +126,11 @@ impl Engine {
         while self.leader().0.as_ref() == Some(leader) {
             changes.next().await;
         }
+    }
+
+    /// The state of all machines at this moment.
+    pub(crate) fn capture(&self) -> Image {
+        self.host.capture()
     }
 
     /// How many commands were applied here, to follow.

@@ -7,6 +7,7 @@ mod conformance_tests;
 mod engine;
 mod guard;
 mod log_store;
+mod memory;
 mod network;
 #[cfg(test)]
 mod network_tests;

@@ -23,6 +23,7 @@ use super::codec::{
     AppendAnswer, AppendRequest, NotARecord, SnapshotHead, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk,
     VoteRecord, get, put, put_append,
 };
+use super::memory::Memory;
 use super::types::{PeerRecord, Snapshot, Types, Vote};
 use crate::service;
 
@@ -37,22 +38,30 @@ const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 /// How long the receiver of a snapshot may take to install it, once it has every byte.
 const INSTALL_PATIENCE: Duration = Duration::from_secs(300);
 
-type RpcError = RPCError<Types>;
+pub(super) type RpcError = RPCError<Types>;
 
 /// Hands out clients.
 pub(crate) struct Network {
-    pub(crate) net: Net,
+    net: Net,
+    memory: Arc<Memory>,
+}
+
+impl Network {
+    /// Calls `forgetful` with a node that refuses what it has acknowledged.
+    pub(crate) fn new(net: Net, forgetful: Arc<dyn Fn(&NodeId) + Send + Sync>) -> Self {
+        Self { net, memory: Arc::new(Memory::new(forgetful)) }
+    }
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: NodeId, _node: &PeerRecord) -> Client {
-        Client { net: self.net.clone(), target, appends: Appends::Streamed }
+        Client { net: self.net.clone(), memory: self.memory.clone(), target, appends: Appends::Streamed }
     }
 
     async fn new_heartbeat_client(&mut self, target: NodeId, _node: &PeerRecord) -> Client {
-        Client { net: self.net.clone(), target, appends: Appends::Asked }
+        Client { net: self.net.clone(), memory: self.memory.clone(), target, appends: Appends::Asked }
     }
 }
 
@@ -68,6 +77,7 @@ enum Appends {
 /// Asks one node.
 pub(crate) struct Client {
     net: Net,
+    memory: Arc<Memory>,
     target: NodeId,
     appends: Appends,
 }
@@ -98,9 +108,9 @@ impl Client {
         request: AppendRequest,
         option: RPCOption,
     ) -> Result<StreamAppendResult<Types>, RpcError> {
-        let body = put_append(&request);
+        let (body, term) = (put_append(&request), request.vote.leader_id.term);
         let answer = self.net.ask(&self.target, Lane::Control, service::RAFT_HEARTBEAT, body, option.soft_ttl()).await;
-        append_result(&answer.map_err(failed)?)
+        self.memory.check(&self.target, term, append_result(&answer.map_err(failed)?)?)
     }
 }
 
@@ -172,7 +182,7 @@ async fn worth_sending(input: &mut (impl Stream<Item = AppendRequest> + Unpin)) 
     Some(request)
 }
 
-async fn next_answer(receiver: Arc<Mutex<Option<FrameReceiver>>>) -> Result<StreamAppendResult<Types>, RpcError> {
+async fn next_answer(receiver: &Mutex<Option<FrameReceiver>>) -> Result<StreamAppendResult<Types>, RpcError> {
     let receive = async {
         let mut receiver = receiver.lock().await;
         match receiver.as_mut() {
@@ -220,14 +230,16 @@ impl RaftNetworkV2<Types> for Client {
                 let stream = AppendStream { net, target, sender: None, receiver: receiver.clone() };
                 let sent = futures::stream::unfold((input.fuse(), stream), |(mut input, mut stream)| async {
                     let request = worth_sending(&mut input).await?;
-                    let sent = stream.send(request).await;
+                    let term = request.vote.leader_id.term;
+                    let sent = stream.send(request).await.map(|()| term);
                     Some((sent, (input, stream)))
                 });
+                let (memory, target) = (self.memory.clone(), self.target.clone());
                 sent.map(move |sent| {
-                    let receiver = receiver.clone();
+                    let (receiver, memory, target) = (receiver.clone(), memory.clone(), target.clone());
                     async move {
-                        sent?;
-                        next_answer(receiver).await
+                        let term = sent?;
+                        memory.check(&target, term, next_answer(&receiver).await?)
                     }
                 })
                 .buffered(APPENDS_IN_FLIGHT_MAX)

@@ -76,7 +76,7 @@ async fn client() -> (super::network::Client, Net, Net) {
     let network = MemoryNetwork::new();
     let (a, b) = (net(&network, 1).await, net(&network, 2).await);
     a.learn(&NodeId::from(2), &"h2:7946".parse().unwrap());
-    let client = Network { net: a.clone() }.new_client(NodeId::from(2), &PeerRecord::default()).await;
+    let client = Network::new(a.clone(), Arc::new(|_| ())).new_client(NodeId::from(2), &PeerRecord::default()).await;
     (client, a, b)
 }
 

@@ -1,10 +1,10 @@
-//! The cluster as this node sees it, and the one thing that can be asked of it.
+//! The cluster as this node sees it, and what can be asked of it.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use ha_runtime::{ClusterInfo, Ha, Member, Node, NodeId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::body::JsonBody;
 use crate::error::ApiError;
@@ -26,6 +26,25 @@ pub(crate) async fn leader(State(ha): State<Ha>) -> Result<Json<Node>, ApiError>
 /// `GET /v1/cluster/members`.
 pub(crate) async fn members(State(ha): State<Ha>) -> Json<Vec<Member>> {
     Json(ha.cluster().members())
+}
+
+/// `DELETE /v1/cluster/members/{node_id}`: answers once the member is out for good.
+pub(crate) async fn remove(State(ha): State<Ha>, Path(node): Path<String>) -> Result<Json<Removed>, ApiError> {
+    let Ok(node) = node.parse::<NodeId>() else {
+        let message = format!("{node:?} is not a member of this cluster");
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "not_a_member", message));
+    };
+    match ha.cluster().remove(node.clone()).await {
+        Ok(()) => Ok(Json(Removed { removed: node })),
+        Err(error) => Err(ApiError::from(error).with_leader(ha.cluster().leader().map(|leader| leader.node_id))),
+    }
+}
+
+/// The answer to a removal.
+#[derive(Debug, Serialize)]
+pub(crate) struct Removed {
+    /// Who is no member any more.
+    removed: NodeId,
 }
 
 /// The body of `POST /v1/cluster/transfer`.

@@ -1,0 +1,25 @@
+//! `ha remove`: takes a member out of the cluster for good.
+
+use serde_json::Value;
+
+use crate::client::{Client, ClientArgs};
+use crate::failure::Failure;
+use crate::output::{print, print_json};
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The member. Its data directory cannot be used in this cluster again.
+    #[arg(value_name = "NODE")]
+    node: String,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Asks, and returns once the member is out.
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let answer = Client::new(&args.client).delete(&format!("/v1/cluster/members/{}", args.node)).await?;
+    let body = answer.success::<Value>()?;
+    if args.client.json { print_json(&body) } else { print(&format!("{} is no member any more\n", args.node)) }
+}
