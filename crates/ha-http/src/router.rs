@@ -8,14 +8,14 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use ha_runtime::Ha;
+use ha_runtime::{ARCHIVE_BYTES_MAX, Ha};
 use tokio::sync::{Semaphore, watch};
 
 use crate::Metrics;
 use crate::access::Access;
 use crate::error::ApiError;
 use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
-use crate::routes::{cluster, events, health, locks, state, state_watch};
+use crate::routes::{cluster, events, health, locks, snapshot, state, state_watch};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -50,6 +50,11 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster/transfer", post(cluster::transfer))
         .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
         .route("/v1/state/{*key}", put(state::put).delete(state::delete))
+        // Also what only reads: it is everything at once.
+        .route(
+            "/v1/snapshot",
+            get(snapshot::save).merge(post(snapshot::restore).layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))),
+        )
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))

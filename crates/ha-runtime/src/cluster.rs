@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use ha_cluster::{Cluster, ClusterInfo, Event, LeaveError, Member, MemberRole, Node, NodeId, TransferError, View};
+use ha_cluster::{
+    Archive, Cluster, ClusterInfo, Event, LeaveError, Member, MemberRole, Node, NodeId, RestoreError, SaveError,
+    TransferError, View,
+};
 use ha_net::Traffic;
 use tokio::sync::{broadcast, watch};
 
@@ -31,6 +34,19 @@ pub trait ClusterSeat: Send + Sync + 'static {
 
     /// See [`Cluster::stop`].
     fn stop(&self) -> BoxFuture<'_, ()>;
+
+    /// See [`Cluster::save`].
+    fn save(&self) -> BoxFuture<'_, Result<Archive, SaveError>> {
+        let reason = "there is no cluster here".to_owned();
+        Box::pin(std::future::ready(Err(SaveError::Failed { reason })))
+    }
+
+    /// See [`Cluster::restore`].
+    fn restore(&self, archive: Archive) -> BoxFuture<'_, Result<(), RestoreError>> {
+        let _ = archive;
+        let reason = "there is no cluster here".to_owned();
+        Box::pin(std::future::ready(Err(RestoreError::NotRestored { reason })))
+    }
 }
 
 impl ClusterSeat for Cluster {
@@ -61,6 +77,14 @@ impl ClusterSeat for Cluster {
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(Cluster::stop(self))
     }
+
+    fn save(&self) -> BoxFuture<'_, Result<Archive, SaveError>> {
+        Box::pin(Cluster::save(self))
+    }
+
+    fn restore(&self, archive: Archive) -> BoxFuture<'_, Result<(), RestoreError>> {
+        Box::pin(async move { Cluster::restore(self, &archive).await })
+    }
 }
 
 /// The cluster as this node sees it. Cheap to clone.
@@ -85,6 +109,11 @@ impl ClusterHandle {
     pub(crate) fn off(view: View) -> Self {
         let seat = Arc::new(Alone { view: watch::Sender::new(Arc::new(view)), events: broadcast::Sender::new(1) });
         Self { enabled: false, view: seat.watch(), seat }
+    }
+
+    /// Where questions go that this crate asks.
+    pub(crate) fn seat(&self) -> &dyn ClusterSeat {
+        &*self.seat
     }
 
     /// False when the cluster is off.

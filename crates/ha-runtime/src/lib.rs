@@ -25,6 +25,7 @@
 //! | `node.rs` | [`Ha`]: the handles, and the orderly stop |
 //! | `rooms.rs` | which rooms are on |
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
+//! | `snapshot.rs` | the whole control state, saved and brought back |
 //! | `state.rs` | the place of shared state in a node |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
@@ -34,6 +35,7 @@ pub mod document;
 mod node;
 mod rooms;
 mod settings;
+mod snapshot;
 mod start;
 mod state;
 #[cfg(any(test, feature = "testing"))]
@@ -44,8 +46,10 @@ pub use document::HealthDocument;
 pub use node::{Ha, STOP_TIME_MAX};
 pub use rooms::Rooms;
 pub use settings::{SettingsError, cluster as cluster_config};
+pub use snapshot::{RestoreAnyway, RestoreRefused};
 pub use start::{StartError, start, start_on};
 
+pub use ha_cluster::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
 pub use ha_cluster::{
     Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Incarnation, LeaveError, Member, MemberRole,
     MemberState, Node, NodeId, Term, TransferError, View, Votes,

@@ -9,6 +9,7 @@ mod lock;
 mod members;
 mod remove;
 mod run;
+mod snapshot;
 mod state;
 mod status;
 mod transfer;
@@ -40,6 +41,9 @@ pub(crate) enum Command {
     State(state::StateCommand),
     /// Run a command while holding a lock.
     Lock(lock::Args),
+    /// Save the whole control state, or bring it back.
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Follow what happens on a node.
     Events(ClientArgs),
     /// Show, check or time a configuration.
@@ -64,6 +68,7 @@ impl Command {
             Self::Remove(args) => ask(remove::run(args)),
             Self::Health(args) => ask(health::run(args)),
             Self::State(command) => ask(command.run()),
+            Self::Snapshot(command) => ask(command.run()),
             Self::Lock(args) => lock::run(args),
             Self::Events(args) => ask(events::run(args)),
             Self::Config(command) => command.run(),

@@ -5,5 +5,6 @@ pub(crate) mod events;
 pub(crate) mod health;
 mod item;
 pub(crate) mod locks;
+pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod state_watch;
