@@ -16,6 +16,8 @@ pub const LOCK_TTL: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How often a holder looks whether it still is one.
 const LOOK: Duration = Duration::from_millis(5);
+/// How often a holder looks that holds on: for longer than two leases.
+const HOLD_ON: u32 = 1400;
 /// Few locks, so that clients meet.
 const LOCKS: u8 = 2;
 
@@ -112,7 +114,9 @@ pub(super) async fn client(blueprint: Blueprint, state: State, seed: u64) {
         let token = guard.fencing_token().0;
         blueprint.trace.line(blueprint.name, format_args!("lock {lock}: held with token {token}"));
         shared.tenancies().begin(lock, token, blueprint.trace.now());
-        hold(&blueprint, &guard, lock, rng.random_range(0..60)).await;
+        // Some hold on for as long as they can.
+        let looks = if rng.random_bool(0.2) { HOLD_ON } else { rng.random_range(0..60) };
+        hold(&blueprint, &guard, lock, looks).await;
         let how = match rng.random_range(0..10) {
             0..7 => format!("{:?}", guard.release().await),
             7..9 => {
