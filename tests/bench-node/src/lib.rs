@@ -26,9 +26,11 @@ impl Load {
             let rank = (share * self.latencies.len() as f64).ceil() as usize;
             self.latencies.get(rank.saturating_sub(1)).map(|latency| latency.as_secs_f64() * 1e6)
         };
+        let total: Duration = self.latencies.iter().sum();
+        let mean = total.as_secs_f64() * 1e6 / self.latencies.len().max(1) as f64;
         json!({
             "acknowledged": self.latencies.len(), "failed": self.failed, "seconds": self.took.as_secs_f64(),
-            "p50_us": quantile(0.5), "p99_us": quantile(0.99), "max_us": quantile(1.0),
+            "mean_us": mean, "p50_us": quantile(0.5), "p99_us": quantile(0.99), "max_us": quantile(1.0),
         })
     }
 }
