@@ -7,6 +7,7 @@ use ha_cluster::{Cluster, LeaveError, NodeId, TransferError};
 use rand::RngExt as _;
 
 use super::history::Answer;
+use super::node::Handles;
 use super::{Name, Who, World};
 
 /// How long an expectation waits when the scene does not say.
@@ -245,12 +246,30 @@ impl World {
         T: Send + std::fmt::Debug + 'static,
         F: Future<Output = T> + Send + 'static,
     {
+        self.order_with(name, what, move |handles| work(handles.cluster))
+    }
+
+    /// As [`Self::order`], with all handles of the node.
+    ///
+    /// # Panics
+    ///
+    /// When the node does not run.
+    pub fn order_with<T, F>(
+        &mut self,
+        name: Name,
+        what: &str,
+        work: impl FnOnce(Handles) -> F + Send + 'static,
+    ) -> Ordered<T>
+    where
+        T: Send + std::fmt::Debug + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
         self.act(format_args!("{name} is told to {what}"));
         let ordered = Ordered(Arc::new(Mutex::new(None)));
         let (result, trace, what) = (ordered.0.clone(), self.trace.clone(), what.to_owned());
         let given = self.hosts[&name].body.order(Box::new(move |handles| {
             Box::pin(async move {
-                let done = work(handles.cluster).await;
+                let done = work(handles).await;
                 trace.line(name, format_args!("was told to {what}: {done:?}"));
                 *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
             })

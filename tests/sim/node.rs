@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use ha_cluster::{Cluster, Config, Event, Machines, Replicated, Seams, WriteError};
+use ha_cluster::{Cluster, Config, Event, Machines, Replicated, Role, Seams, WriteError};
+use ha_state::{State, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::broadcast::error::RecvError;
@@ -13,6 +14,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::history::{Answer, History, Request};
 use super::ledger::{Append, Ledger};
+use super::shared::{self, Shared};
 use super::{Name, Trace};
 
 /// How long a client waits for an answer.
@@ -54,6 +56,8 @@ pub struct Handles {
     pub cluster: Cluster,
     /// The ledger on it; none on a witness.
     pub ledger: Replicated<Ledger>,
+    /// Shared state; off where a scene does not turn it on, and on a witness.
+    pub state: State,
 }
 
 /// What a life needs to begin.
@@ -73,6 +77,8 @@ pub struct Blueprint {
     pub load: Load,
     /// Where they write down what they were told.
     pub history: History,
+    /// Shared state and its clients.
+    pub shared: Shared,
     /// Where it is written down what happens.
     pub trace: Trace,
 }
@@ -126,11 +132,21 @@ impl Body {
 
     async fn serve(&self, blueprint: Blueprint) -> Result<(), String> {
         let name = blueprint.name;
-        let machines = Machines::new().with(Ledger::default());
+        let machines = Machines::new().with(Ledger::default()).with(Store::new());
         let started = ha_cluster::start(blueprint.config.clone(), blueprint.seams.clone(), machines);
         let cluster = started.await.map_err(|error| format!("cannot start: {error}"))?;
         let ledger = cluster.replicated::<Ledger>().ok_or("the ledger is missing")?;
-        let handles = Handles { cluster, ledger };
+        let shares = blueprint.shared.is_on() && blueprint.config.role == Role::Member;
+        let state = if shares {
+            let state = ha_state::start(ha_state::Config::default(), &cluster, blueprint.seams.clock.clone());
+            state.map_err(|error| format!("cannot share: {error}"))?
+        } else {
+            State::off("this scene has no shared state")
+        };
+        if shares {
+            shared::begin(&blueprint, &state);
+        }
+        let handles = Handles { cluster, ledger, state };
         let (orders, mut ordered) = mpsc::unbounded_channel();
         {
             let mut vitals = self.lock();

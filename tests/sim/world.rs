@@ -14,6 +14,7 @@ use super::history::History;
 use super::invariants::{self, Invariant, Moment, Seen, Timers};
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
+use super::shared::Shared;
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
 
 /// How long one step is.
@@ -45,6 +46,8 @@ pub enum Mutant {
     AppliedTwice,
     /// Clocks drift far more than leases allow for.
     WildClocks,
+    /// Reads of shared keys are not confirmed by anybody.
+    StaleReads,
 }
 
 impl Mutant {
@@ -55,6 +58,7 @@ impl Mutant {
             "forgotten-vote" => Some(Self::ForgottenVote),
             "applied-twice" => Some(Self::AppliedTwice),
             "wild-clocks" => Some(Self::WildClocks),
+            "stale-reads" => Some(Self::StaleReads),
             _ => None,
         }
     }
@@ -63,7 +67,7 @@ impl Mutant {
         match this {
             Some(Self::NoSync) => Honesty::IgnoresSyncs,
             Some(Self::ForgottenVote) => Honesty::ForgetsVotes,
-            Some(Self::AppliedTwice | Self::WildClocks) | None => Honesty::Honest,
+            Some(Self::AppliedTwice | Self::WildClocks | Self::StaleReads) | None => Honesty::Honest,
         }
     }
 }
@@ -95,6 +99,7 @@ pub struct World {
     pub(super) network: Network,
     pub(super) history: History,
     pub(super) load: Load,
+    pub(super) shared: Shared,
     pub(super) hosts: BTreeMap<Name, Host>,
     pub(super) seen: BTreeMap<Name, Seen>,
     pub(super) cast: Cast,
@@ -129,6 +134,7 @@ impl World {
             network,
             history: History::default(),
             load: Load::default(),
+            shared: Shared::default(),
             hosts: BTreeMap::new(),
             seen: BTreeMap::new(),
             cast: super::nodes(0),
@@ -202,6 +208,7 @@ impl World {
             seed: client_seed,
             load: self.load.clone(),
             history: self.history.clone(),
+            shared: self.shared.clone(),
             trace: self.trace.clone(),
         });
         host.machine = Machine::Up;

@@ -8,6 +8,7 @@ mod formation;
 mod identity;
 mod members;
 mod partition;
+mod sharing;
 mod strangers;
 mod transfer;
 mod weather;
@@ -52,6 +53,15 @@ pub const ALL: &[Scene] = &[
     scene("T49", "seeds are down, wrong, or the node itself", formation::bad_seeds),
     scene("T50", "all nodes start at the same instant, in bad weather", formation::all_at_once),
     scene("T53", "random, oversized and truncated frames", strangers::garbage),
+    scene("T05", "the machine of a lock's holder sleeps past the end of its lease", sharing::holder_sleeps),
+    scene("T58", "a crowd waits for a lock, and its holder dies", sharing::storm),
+    scene(
+        "T60",
+        "leadership changes just when a lock expires, to a leader whose clock is fast",
+        sharing::leader_at_expiry,
+    ),
+    scene("shared", "keys and locks amid deaths and splits", sharing::deaths_and_splits),
+    scene("shared-3", "keys and locks, and every kind of fault at random", sharing::chaos),
     scene("chaos-3", "every kind of fault at random, three nodes", chaos::three),
     scene("chaos-5", "every kind of fault at random, five nodes", chaos::five),
     scene("chaos-w", "every kind of fault at random, two nodes and a witness", chaos::witnessed),
