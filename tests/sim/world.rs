@@ -14,6 +14,7 @@ use super::history::History;
 use super::invariants::{self, Invariant, Moment, Seen, Timers};
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
+use super::records::Book;
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
 
 /// How long one step is.
@@ -94,6 +95,7 @@ pub struct World {
     pub(super) trace: Trace,
     pub(super) network: Network,
     pub(super) history: History,
+    pub(super) book: Book,
     pub(super) load: Load,
     pub(super) hosts: BTreeMap<Name, Host>,
     pub(super) seen: BTreeMap<Name, Seen>,
@@ -128,6 +130,7 @@ impl World {
             trace,
             network,
             history: History::default(),
+            book: Book::default(),
             load: Load::default(),
             hosts: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -202,6 +205,8 @@ impl World {
             seed: client_seed,
             load: self.load.clone(),
             history: self.history.clone(),
+            records: self.cast.records.filter(|_| host.config.role != Role::Witness),
+            book: self.book.clone(),
             trace: self.trace.clone(),
         });
         host.machine = Machine::Up;
@@ -277,6 +282,9 @@ impl World {
         self.look();
         self.bury();
         self.judge(|judge, moment| judge.check(moment));
+        if let Some(broken) = self.book.lock().broken() {
+            panic!("it must hold that a record is read as it was acknowledged; but {broken}");
+        }
     }
 
     fn judge(&mut self, judge: impl Fn(&mut dyn Invariant, &Moment<'_>) -> Result<(), String>) {

@@ -67,7 +67,7 @@ pub use machine::Records;
 pub use message::{Applied, Command, Consistency};
 pub use open::{OpenError, Opened, open};
 pub use record::{Change, DATA_BYTES_MAX, Record, Version};
-pub use replication::{PAGE_BYTES, PAGE_ITEMS_MAX, Replication};
+pub use replication::{HeldHere, PAGE_BYTES, PAGE_ITEMS_MAX, Replication};
 pub use ship::Written;
 pub use status::{CopyState, NodeStatus, Status};
 pub use store::{CheckReport, StoreError};

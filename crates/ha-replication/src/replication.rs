@@ -34,6 +34,19 @@ pub struct Replication {
     level: Consistency,
 }
 
+/// What a copy holds. Copies that are complete and equal in this hold, in all likelihood, the same records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldHere {
+    /// Nothing is missing, and nothing waits for the disk.
+    pub is_complete: bool,
+    /// Changes that it has applied since the cluster began.
+    pub items: u64,
+    /// Records that are there.
+    pub records: u64,
+    /// The sum over them.
+    pub digest: u64,
+}
+
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) cluster: Cluster,
@@ -204,6 +217,18 @@ impl Replication {
         checked.unwrap_or_else(|error| {
             Err(StoreError::Disk { directory: self.inner.config.directory.clone(), reason: error.to_string() })
         })
+    }
+
+    /// What this node's copy holds at this moment, to be compared with another.
+    pub fn held_here(&self) -> HeldHere {
+        let report = self.inner.copy.report();
+        let is_stored = self.inner.copy.memory().is_empty();
+        HeldHere {
+            is_complete: report.is_complete() && is_stored,
+            items: report.position.items,
+            records: report.records,
+            digest: report.digest,
+        }
     }
 
     /// This node.
