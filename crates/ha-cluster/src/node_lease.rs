@@ -23,6 +23,12 @@ pub(crate) struct Tenure {
     pub(crate) ends: u64,
 }
 
+impl std::fmt::Debug for NodeLease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeLease").field("remaining", &self.remaining()).field("ends", &self.ends()).finish()
+    }
+}
+
 impl NodeLease {
     pub(crate) fn new(tenure: watch::Receiver<Tenure>, clock: Arc<dyn Clock>) -> Self {
         Self { tenure, clock }
@@ -37,6 +43,12 @@ impl NodeLease {
     pub fn remaining(&self) -> Option<Duration> {
         let until = self.tenure.borrow().valid_until?;
         until.checked_sub(self.clock.now()).filter(|left| !left.is_zero())
+    }
+
+    /// When it ends if it is not renewed, on the clock of leases, for whoever keeps that time by itself; `None` when it
+    /// was never held. May have passed.
+    pub fn valid_until(&self) -> Option<Duration> {
+        self.tenure.borrow().valid_until
     }
 
     /// How often it has ended in this life of the node. What ran while it was held must not run on once this changes,

@@ -22,7 +22,7 @@ use crate::events::Events;
 use crate::fitness::Fitness;
 use crate::handle::{Order, Rest};
 use crate::role::RoleId;
-use crate::roster::{Command, Reply, Roster, State};
+use crate::roster::{Cause, Command, Reply, Roster, State};
 use crate::seams::Seams;
 use crate::service::{AnyService, Promotion, ServiceError};
 use crate::status::{self, FailoverStatus};
@@ -56,6 +56,8 @@ pub(crate) struct Driver {
     pub(crate) agent: Agent,
     pub(crate) controller: Controller,
     pub(crate) leads_in: Option<Term>,
+    /// When a leader was last known to be live.
+    pub(crate) led_at: Duration,
     pub(crate) lease: NodeLease,
     pub(crate) grants: watch::Receiver<Arc<Grants>>,
     pub(crate) cluster: Cluster,
@@ -152,6 +154,9 @@ impl Driver {
             self.events.happened("role", decision.sentence.clone());
         }
         self.told = roster.decisions.back().map_or(self.told, |decision| decision.epoch.0.max(self.told));
+        if view.leader_is_live {
+            self.led_at = self.now();
+        }
         let look = Look {
             roster: &roster,
             lease_left: self.lease.remaining(),
@@ -171,6 +176,7 @@ impl Driver {
             roster: &roster,
             here: &self.agent.here(),
             holds_lease: self.lease.is_held(),
+            leaderless_for: self.now().saturating_sub(self.led_at),
         });
         self.status.send_if_modified(|seen| {
             let changed = **seen != status;
@@ -205,7 +211,7 @@ impl Driver {
         self.agent.step(self.now(), input, &mut out);
         for output in out {
             match output {
-                agent::Output::Promote(promotion) => self.promote(promotion),
+                agent::Output::Promote { role, epoch, cause } => self.promote(role, epoch, cause),
                 agent::Output::Abandon(role) => {
                     if let Some(start) = self.starts.get(&role) {
                         start.abort();
@@ -223,9 +229,9 @@ impl Driver {
         }
     }
 
-    fn promote(&mut self, promotion: Promotion) {
-        let role = RoleId { group: promotion.group.clone(), shard: promotion.shard };
-        let epoch = promotion.epoch;
+    fn promote(&mut self, role: RoleId, epoch: Epoch, cause: Cause) {
+        let (group, shard, lease) = (role.group.clone(), role.shard, self.lease.clone());
+        let promotion = Promotion { group, shard, epoch, cause, lease };
         self.events.happened("service", format!("starts {role} in epoch {epoch}"));
         let (ended, end) = tokio::sync::oneshot::channel();
         let work = self.service.clone().promote(promotion);

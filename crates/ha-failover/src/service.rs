@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use ha_cluster::Epoch;
+use ha_cluster::{Epoch, NodeLease};
 
 use crate::role::{GroupId, RoleId};
 use crate::roster::Cause;
@@ -29,7 +29,7 @@ pub trait Service: Send + Sync + 'static {
 }
 
 /// A role that a node is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Promotion {
     /// Which group.
     pub group: GroupId,
@@ -39,6 +39,9 @@ pub struct Promotion {
     pub epoch: Epoch,
     /// Why it moved here.
     pub cause: Cause,
+    /// While it is held, this node may act. A service outside of this process keeps its end by itself: a process that
+    /// is frozen cannot stop anything.
+    pub lease: NodeLease,
 }
 
 impl Promotion {
@@ -106,11 +109,6 @@ impl Service for NoService {
     async fn demote(&self, _: Demotion) -> Result<(), ServiceError> {
         Ok(())
     }
-}
-
-/// The promotion that an assignment means.
-pub(crate) fn promotion(role: &RoleId, epoch: Epoch, cause: Cause) -> Promotion {
-    Promotion { group: role.group.clone(), shard: role.shard, epoch, cause }
 }
 
 /// The demotion that ends it.

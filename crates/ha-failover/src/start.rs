@@ -52,6 +52,7 @@ pub fn start(
         roster: &roster.borrow(),
         here: &Default::default(),
         holds_lease: false,
+        leaderless_for: std::time::Duration::ZERO,
     });
     let (tell_status, status) = watch::channel(Arc::new(first));
     let (tell_rest, rest) = watch::channel(Rest { here: true, told: true });
@@ -78,6 +79,7 @@ pub fn start(
             ..config.clone()
         }),
         leads_in: None,
+        led_at: std::time::Duration::ZERO,
         lease: cluster.lease(),
         grants: cluster.grants(),
         cluster,

@@ -1,6 +1,7 @@
 //! What a node knows about the roles of its cluster, as one value that can be followed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ha_cluster::{Epoch, MemberRole, MemberState, NodeId, View};
 use serde::Serialize;
@@ -98,6 +99,15 @@ pub(crate) struct Facts<'a> {
     pub(crate) roster: &'a State,
     pub(crate) here: &'a BTreeMap<RoleId, Here>,
     pub(crate) holds_lease: bool,
+    /// For how long no leader has been live.
+    pub(crate) leaderless_for: Duration,
+}
+
+impl Facts<'_> {
+    /// Without a leader no lease is renewed: then every lease is over by now.
+    fn every_lease_is_over(&self) -> bool {
+        self.leaderless_for > self.config.lease + self.config.lease / 8
+    }
 }
 
 /// The role that stands for the whole: the first group.
@@ -108,14 +118,14 @@ fn first<'a>(config: &Config, roster: &'a State) -> Option<(&'a RoleId, &'a Role
 
 /// The status of this moment.
 pub(crate) fn status(facts: &Facts) -> FailoverStatus {
-    let Facts { config, view, roster, here, holds_lease } = facts;
+    let Facts { config, view, roster, here, holds_lease, .. } = facts;
     let me = &view.node_id;
     let runs_here = |id: &RoleId, epoch: Epoch| *holds_lease && here.get(id) == Some(&Here::Active(epoch));
     let first = first(config, roster);
     let primary_node = first.and_then(|(id, role)| match &role.phase {
         // What this node knows of itself is newer than the log.
         Phase::Active(holder) if holder.node == *me && !runs_here(id, role.epoch) => None,
-        Phase::Active(holder) => Some(holder.node.clone()),
+        Phase::Active(holder) => Some(holder.node.clone()).filter(|_| !facts.every_lease_is_over()),
         _ => None,
     });
     let roles: Vec<RoleStatus> = roster.roles.iter().map(|(id, role)| role_status(id, role)).collect();
@@ -182,7 +192,7 @@ fn state(facts: &Facts, primary: Option<&NodeId>) -> FailoverState {
     };
     let is_moving = |role: &&Role| matches!(role.phase, Phase::Starting(_) | Phase::Stopping(_));
     let is_stuck = |role: &Role| role.phase == Phase::Vacant && (role.note.is_some() || role.epoch == Epoch(0));
-    if facts.roster.roles.is_empty() || roles().any(is_stuck) {
+    if facts.roster.roles.is_empty() || roles().any(is_stuck) || facts.every_lease_is_over() {
         return FailoverState::NoPrimary;
     }
     if let Some(role) = roles().find(is_moving) {

@@ -13,7 +13,7 @@ use ha_failover::{
 use tokio::sync::{broadcast, watch};
 
 /// How long roles may take to move away when a node stops.
-const ROLES_STOP_TIME_MAX: Duration = Duration::from_secs(8);
+const ROLES_STOP_TIME_MAX: Duration = Duration::from_secs(15);
 /// Events of a node whose failover is off: there are none.
 const NO_EVENTS: usize = 1;
 
@@ -69,6 +69,35 @@ pub(crate) fn with_fence(seams: Seams, config: &ha_failover::Config) -> Seams {
         Some(command) => Seams { fence: Some(Arc::new(FenceCommand::new(command.clone()))), ..seams },
         None => seams,
     }
+}
+
+/// The service's own fitness and what the other rooms know, as one: the worse of both.
+pub(crate) fn together(
+    mut own: watch::Receiver<Fitness>,
+    mut others: watch::Receiver<Fitness>,
+) -> watch::Receiver<Fitness> {
+    let worse = |own: &Fitness, others: &Fitness| Fitness {
+        healthy: own.healthy && others.healthy,
+        reason: own.reason.clone().or_else(|| others.reason.clone()),
+        in_sync: own.in_sync && others.in_sync,
+        lag_items: own.lag_items.max(others.lag_items),
+        // Where only the service itself is unwell, its failures still have to be counted.
+        is_counted: !others.healthy && others.is_counted,
+    };
+    let (tell, both) = watch::channel(worse(&own.borrow_and_update(), &others.borrow_and_update()));
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                Ok(()) = own.changed() => {}
+                Ok(()) = others.changed() => {}
+                // Nobody tells anything more, or nobody wants to know.
+                () = tell.closed() => return,
+                else => return,
+            }
+            tell.send_replace(worse(&own.borrow_and_update(), &others.borrow_and_update()));
+        }
+    });
+    both
 }
 
 /// The roles of a cluster, and this node's part in them. Cheap to clone.

@@ -4,15 +4,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ha_cluster::Event;
+use ha_health::Health;
+use ha_net::wire::tls::TlsKeys;
 use ha_state::State;
 use tokio::sync::{broadcast, watch};
 
+use crate::doctor::{self, Diagnosis};
 use crate::document::{self, HealthDocument};
 use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, state};
 
 /// Longest time that the cluster may take to stop: what has not ended by then is left to end with the process. Roles
-/// that must move away first have as long again.
+/// that must move away first have up to `FAILOVER_TIMEOUT`, at most 15 s.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(8);
+
+/// How long the doctor waits to hear how the copies are.
+const COPIES_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// A running node. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +33,10 @@ struct Inner {
     state: OnceLock<State>,
     replication: OnceLock<ReplicationHandle>,
     failover: OnceLock<FailoverHandle>,
+    health: OnceLock<Health>,
+    /// What the node was started with, for the doctor.
+    config: OnceLock<ha_config::Config>,
+    certificate: OnceLock<TlsKeys>,
     stopping: watch::Sender<bool>,
 }
 
@@ -36,7 +46,9 @@ impl Ha {
     pub fn assemble(rooms: Rooms, cluster: ClusterHandle) -> Self {
         let stopping = watch::Sender::new(false);
         let (state, replication, failover) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { inner: Arc::new(Inner { rooms, cluster, state, replication, failover, stopping }) }
+        let (health, config, certificate) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let inner = Inner { rooms, cluster, state, replication, failover, health, config, certificate, stopping };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The same node, with shared state. Has no effect on a node that has it already.
@@ -58,6 +70,34 @@ impl Ha {
     pub fn with_failover(self, failover: FailoverHandle) -> Self {
         let _ = self.inner.failover.set(failover);
         self
+    }
+
+    /// The same node, with checked components. Has no effect on a node that has them already.
+    #[must_use]
+    pub fn with_health(self, health: Health) -> Self {
+        let _ = self.inner.health.set(health);
+        self
+    }
+
+    /// The same node, which knows what it was started with. Has no effect on a node that does already.
+    #[must_use]
+    pub fn with_config(self, config: ha_config::Config) -> Self {
+        let _ = self.inner.config.set(config);
+        self
+    }
+
+    /// The same node, with the certificate that it shows to others. Has no effect on a node that has one already.
+    #[must_use]
+    pub fn with_certificate(self, certificate: Option<TlsKeys>) -> Self {
+        if let Some(certificate) = certificate {
+            let _ = self.inner.certificate.set(certificate);
+        }
+        self
+    }
+
+    /// The certificate that this node shows to others; `None` where nodes speak without TLS.
+    pub fn certificate(&self) -> Option<&TlsKeys> {
+        self.inner.certificate.get()
     }
 
     /// Which rooms are on.
@@ -90,7 +130,36 @@ impl Ha {
     /// How this node is, as one document.
     pub fn health_document(&self) -> HealthDocument {
         let failover = self.failover().enabled().then(|| self.failover().status());
-        document::build(self.inner.rooms, &self.inner.cluster.view(), failover, self.is_stopping())
+        let document = document::build(self.inner.rooms, &self.inner.cluster.view(), failover, self.is_stopping());
+        let document = match self.certificate() {
+            Some(certificate) => document.with_certificate(certificate.time_left()),
+            None => document,
+        };
+        if self.health().enabled() { document.with_components(self.health().overall()) } else { document }
+    }
+
+    /// The checked components. Where the room is off, the handle takes components and checks none.
+    pub fn health(&self) -> &Health {
+        self.inner.health.get_or_init(Health::off)
+    }
+
+    /// What is wrong with this node and its cluster, as far as this node can see, and what mends it.
+    /// Cancel-safe.
+    pub async fn diagnosis(&self) -> Diagnosis {
+        let config = self.inner.config.get().cloned().unwrap_or_default();
+        let failover = self.failover().enabled().then(|| self.failover().status());
+        // Without a leader nobody knows, and the doctor should say that rather than wait.
+        let replication = tokio::time::timeout(COPIES_TIME_MAX, self.replication().status()).await;
+        let replication = replication.unwrap_or_default();
+        doctor::diagnose(&doctor::Symptoms {
+            rooms: self.inner.rooms,
+            config: &config,
+            view: &self.inner.cluster.view(),
+            components: &self.health().overall(),
+            failover: failover.as_ref(),
+            replication: replication.as_ref(),
+            past: &self.inner.cluster.past_events(),
+        })
     }
 
     /// What happens on this node from now on. A reader that falls too far behind is told how many it missed.
@@ -104,7 +173,7 @@ impl Ha {
     }
 
     /// Stops in order: lets others take over what this node runs, hands leadership over when it has that, says goodbye,
-    /// and ends every room, within twice [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
+    /// and ends every room, the last within [`STOP_TIME_MAX`]. The node stays a member of its cluster. May be called more than once, by any clone.
     pub async fn stop(&self) {
         self.inner.stopping.send_replace(true);
         self.failover().stop().await;

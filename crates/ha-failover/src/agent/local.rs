@@ -7,7 +7,7 @@ use ha_cluster::Epoch;
 use super::{Here, Output, Settings};
 use crate::role::RoleId;
 use crate::roster::{Cause, Command, End, Phase};
-use crate::service::{ServiceError, demotion, promotion};
+use crate::service::{ServiceError, demotion};
 
 /// Before a stop that failed is tried again.
 const RETRY_STOP: Duration = Duration::from_millis(100);
@@ -206,7 +206,7 @@ impl Local {
                 Phase::Starting(_) if around.lease_is_short => return,
                 Phase::Starting(_) => {
                     self.stage = Stage::Promoting { epoch, until: around.now + around.settings.timeout };
-                    outputs.push(Output::Promote(promotion(id, epoch, given.cause)));
+                    outputs.push(Output::Promote { role: id.clone(), epoch, cause: given.cause });
                     return;
                 }
                 _ => self.done = Some((epoch, End::Stopped)),

@@ -13,8 +13,8 @@ use ha_cluster::{Epoch, Incarnation, NodeId};
 
 use crate::fitness::{Fitness, Judgement};
 use crate::role::RoleId;
-use crate::roster::{Command, State};
-use crate::service::{Demotion, Promotion, ServiceError};
+use crate::roster::{Cause, Command, State};
+use crate::service::{Demotion, ServiceError};
 use local::{Given, Local};
 
 /// Before what could not be written is written again.
@@ -69,7 +69,7 @@ pub(crate) struct Look<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
     /// Start the service; say how it ended.
-    Promote(Promotion),
+    Promote { role: RoleId, epoch: Epoch, cause: Cause },
     /// Drop the start that is on its way: its end is not waited for.
     Abandon(RoleId),
     /// Stop the service; say how it ended.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ha_cluster::NodeId;
+
 use super::facts::Facts;
 use super::{Controller, Wanted, is_active};
 use crate::config::Failback;
@@ -60,7 +62,10 @@ impl Controller {
             self.note(id, role, None, wanted);
             return false;
         };
-        let heir = self.candidates(now, facts, role).into_iter().find(|candidate| *candidate != node);
+        // Whoever is unwell had better stay than move to one that was so a moment ago, and back, and back again.
+        let is_rested = |node: &NodeId| cause == Cause::Drain || !self.is_recovering(now, facts, node);
+        let mut others = self.candidates(now, facts, role).into_iter().filter(|candidate| *candidate != node);
+        let heir = others.find(|candidate| is_rested(candidate));
         let may_move =
             self.moves_by_itself(facts) || (cause == Cause::Drain && !facts.roster.paused && !self.is_manual());
         let order = match heir {
@@ -79,7 +84,9 @@ impl Controller {
                 return true;
             }
             None => {
-                let note = format!("{node} {why}; it stays, since no other node can: {}", self.nobody(facts, role));
+                let others = self.nobody(facts, role);
+                let note =
+                    format!("{node} {why}; it stays, since no other node can, or has been well for long: {others}");
                 self.note(id, role, Some(note), wanted);
                 return true;
             }

@@ -108,7 +108,9 @@ impl Controller {
             return false;
         }
         // Whoever is unwell is no candidate itself.
-        let Some(heir) = self.least(now, facts, role, loads).filter(|_| self.moves_by_itself(facts)) else {
+        let is_rested = |node: &&NodeId| standing.draining || !self.is_recovering(now, facts, node);
+        let heir = self.least(now, facts, role, loads).filter(is_rested);
+        let Some(heir) = heir.filter(|_| self.moves_by_itself(facts)) else {
             return self.relieve(now, facts, id, role, wanted);
         };
         let cause = if standing.draining { Cause::Drain } else { Cause::Failover };

@@ -195,12 +195,11 @@ impl Node {
     fn perform(&mut self, now: Duration, output: Output, rng: &mut StdRng, log: &mut Tell) {
         let mut ends = |hangs: bool| (!hangs).then(|| now + Duration::from_millis(rng.random_range(0..400)));
         match output {
-            Output::Promote(promotion) => {
-                let role = RoleId { group: promotion.group, shard: promotion.shard };
+            Output::Promote { role, epoch, .. } => {
                 assert!(!self.services.contains_key(&role), "{}: {role} is started on top of itself", self.name);
                 let ends = ends(self.manners == Manners::HangsAtStart);
-                log.promoted(&role, promotion.epoch);
-                self.services.insert(role, Doing::Starting { epoch: promotion.epoch, ends });
+                log.promoted(&role, epoch);
+                self.services.insert(role, Doing::Starting { epoch, ends });
             }
             Output::Abandon(_) | Output::Say(_) => {}
             Output::Demote(demotion) => {

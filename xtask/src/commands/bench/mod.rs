@@ -2,12 +2,14 @@
 
 mod cluster;
 mod exchange;
+mod failover;
 mod figures;
 mod gaps;
 mod idle;
 mod machine;
 mod proposals;
 mod start;
+mod state;
 
 use clap::{Subcommand, ValueEnum};
 
@@ -18,6 +20,8 @@ use super::Outcome;
 pub(crate) enum Arguments {
     /// Elections, hand-overs, durable proposals and idle cost of a cluster of real processes
     Cluster(cluster::Arguments),
+    /// Shared keys and locks, beside etcd where it is installed
+    State(state::Arguments),
 }
 
 /// One group of figures.
@@ -35,6 +39,8 @@ pub(crate) enum Part {
     Partition,
     /// Write gap of a planned hand-over
     Transfer,
+    /// How long a command runs nowhere: its primary killed, and moved by a person
+    Failover,
     /// Memory, processor and traffic of a cluster that does nothing
     Idle,
 }
@@ -43,5 +49,6 @@ pub(crate) enum Part {
 pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     match arguments {
         Arguments::Cluster(arguments) => cluster::run(arguments).await,
+        Arguments::State(arguments) => state::run(arguments).await,
     }
 }
