@@ -7,6 +7,7 @@ mod bad_start;
 mod failover;
 mod formation;
 mod freezing;
+mod guarded;
 mod killing;
 mod stopping;
 mod strangers;

@@ -34,7 +34,7 @@ async fn a_node_of_another_cluster_name_is_refused() -> Outcome {
 }
 
 /// Three nodes form; the fourth, which knows them as seeds, is not started.
-async fn formed_without_the_last(settings: &Settings) -> Outcome<LocalCluster> {
+pub(crate) async fn formed_without_the_last(settings: &Settings) -> Outcome<LocalCluster> {
     let settings = settings.clone().with("HA_MIN_NODES", "3").with("HA_QUORUM_SIZE", "2");
     let mut cluster = LocalCluster::prepare(settings)?;
     for number in 1..=3 {
@@ -46,7 +46,7 @@ async fn formed_without_the_last(settings: &Settings) -> Outcome<LocalCluster> {
 
 /// Starts the fourth node. It ends with a failure, or stays outside; either way it says all of these words, where a
 /// person looks: in what it prints or in `/health`. The cluster goes on without it.
-async fn is_refused(cluster: &mut LocalCluster, words: &[&str]) -> Outcome {
+pub(crate) async fn is_refused(cluster: &mut LocalCluster, words: &[&str]) -> Outcome {
     let leader = cluster.wait_leader().await?;
     cluster.node_mut(4).start()?;
     let refused = wait_for("the fourth node saying why it is refused", REFUSAL_TIMEOUT, async || {
