@@ -46,7 +46,7 @@ mod take;
 mod view;
 pub mod wal;
 
-pub use cluster::{Cluster, LeaveError, Seams, TransferError, start};
+pub use cluster::{AloneError, Cluster, LeaveError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
 pub use ha_net::codec as encoding;
 pub use ha_net::{Address, AskError, ClusterId, Incarnation, Lane, NodeId};

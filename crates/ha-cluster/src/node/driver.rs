@@ -21,7 +21,7 @@ use super::meeting::Meeting;
 use super::parting::Stopping;
 use super::view::{self, Facts};
 use crate::campaign::{Campaign, Reluctant};
-use crate::cluster::{LeaveError, TransferError};
+use crate::cluster::{AloneError, LeaveError, TransferError};
 use crate::identity::Identity;
 use crate::raft::{Engine, RaftStatus};
 use crate::take::Take;
@@ -37,6 +37,7 @@ pub(crate) enum Ask {
     Transfer { to: Option<NodeId>, answer: oneshot::Sender<Result<Node, TransferError>> },
     Remove { node: NodeId, answer: oneshot::Sender<Result<(), LeaveError>> },
     Take(Take),
+    GoOnAlone { answer: oneshot::Sender<Result<(), AloneError>> },
     Stop { answer: oneshot::Sender<()> },
 }
 
@@ -202,6 +203,7 @@ impl Driver {
             Wake::Ask(Ask::Transfer { to, answer }) => self.transfer(to, answer),
             Wake::Ask(Ask::Remove { node, answer }) => self.remove(node, answer),
             Wake::Ask(Ask::Take(take)) => self.take(take),
+            Wake::Ask(Ask::GoOnAlone { answer }) => drop(answer.send(self.order_to_go_on_alone().await)),
             Wake::Ask(Ask::Stop { answer }) => self.begin_stop(Some(answer)),
             Wake::Ended => self.begin_stop(None),
             Wake::Deadline => {}
@@ -305,7 +307,7 @@ impl Driver {
     }
 
     /// How long ago a leader was heard; here, if this node leads: how long ago a quorum elected or confirmed it.
-    fn leader_silence(&self) -> Option<Duration> {
+    pub(super) fn leader_silence(&self) -> Option<Duration> {
         if !self.cx.status.is_leader() {
             return self.cx.engine.leader_heard().map(|at| at.elapsed());
         }
