@@ -8,7 +8,8 @@ use support::{end, ha};
 fn without_arguments_it_shows_its_help() {
     let ended = end(ha(&[]));
     assert_eq!(ended.code, Some(2));
-    for command in ["run", "status", "members", "leader", "transfer", "health", "events", "config", "version"] {
+    for command in ["run", "status", "members", "leader", "transfer", "health", "doctor", "events", "config", "version"]
+    {
         assert!(ended.err.contains(&format!("\n  {command} ")), "{command} is missing in\n{}", ended.err);
     }
     assert_eq!(end(ha(&["--help"])).code, Some(0));

@@ -9,14 +9,17 @@ use ha_net::{AskError, Lane, NodeId, Traffic};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::archive::{self, Archive, RestoreError, SaveError};
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::events::Events;
 use crate::machine::{Machine, Machines, ReadError, Replicated, WriteError};
 use crate::node::{self, Ask, Started};
 use crate::raft::Copies;
 use crate::rooms::{Answer, Room};
 use crate::take::{Evidence, Grants, Take, TakeError};
-use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, StartError, Term, View, codec};
+use crate::wal::SyncTimes;
+use crate::{ClusterInfo, Config, Epoch, Event, Member, MemberRole, Node, NodeLease, StartError, Term, View, codec};
 
 /// What differs between a real and a simulated node.
 #[derive(Clone)]
@@ -74,7 +77,24 @@ impl Cluster {
 
     /// What happens from now on. A reader that falls too far behind is told how many it missed.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.started.events.subscribe()
+        self.started.events.follow()
+    }
+
+    /// The stream of [`Self::events`] itself: for what has happened before, and to tell there what happens beside the
+    /// cluster.
+    pub fn event_stream(&self) -> Events {
+        self.started.events.clone()
+    }
+
+    /// How long the disk of the log takes.
+    pub fn disk_times(&self) -> SyncTimes {
+        self.started.stopwatch.times()
+    }
+
+    /// Gives this node another priority, until it starts again: the others hear of it, and the leader acts on it. The
+    /// time that this node waits before it campaigns stays that of its configuration.
+    pub async fn set_priority(&self, priority: u16) -> Result<(), PriorityError> {
+        self.ask(|answer| Ask::SetPriority { priority, answer }).await.unwrap_or(Err(PriorityError::Stopped))
     }
 
     /// Commands applied here, to follow.
@@ -167,6 +187,26 @@ impl Cluster {
         self.started.engine.confirm().await
     }
 
+    /// Saves the state of all machines as it is at some moment after this call began. Writes go on meanwhile.
+    pub async fn save(&self) -> Result<Archive, SaveError> {
+        self.confirm().await?;
+        let cluster_id = self.started.view.borrow().cluster_id;
+        let unformed = || SaveError::Failed { reason: "this node belongs to no cluster yet".to_owned() };
+        let cluster_id = cluster_id.ok_or_else(unformed)?;
+        if self.started.view.borrow().role == Some(MemberRole::Witness) {
+            let reason = "a witness keeps no state: ask another node".to_owned();
+            return Err(SaveError::Failed { reason });
+        }
+        archive::save(&self.started.disk, cluster_id, self.started.engine.capture()).await
+    }
+
+    /// Replaces the state of all machines, on all nodes, by a saved one. The epoch rises above all that was ever seen in
+    /// either cluster. Dropping the future before the end leaves everything as it was, or restores it.
+    pub async fn restore(&self, archive: &Archive) -> Result<(), RestoreError> {
+        let now = *self.started.engine.epoch().borrow();
+        archive::restore(&self.started.submitter, archive, now).await
+    }
+
     /// Removes a member for good; any node may be asked. Its data directory cannot be used in this cluster again.
     /// Outlives a change of leader, as when the leader itself is removed; asks for up to 15 s. Dropping the future
     /// gives up waiting; the member may still be removed.
@@ -231,6 +271,18 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const ASKS_MAX: usize = 256;
 
 pub(crate) type Asks = mpsc::Sender<Ask>;
+
+/// Why a node keeps its priority.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PriorityError {
+    /// A witness never leads by choice.
+    #[error("a witness has no priority: it leads only to hand over")]
+    Witness,
+    /// The cluster is off, or this node stops.
+    #[error("this node takes part in no cluster now")]
+    Stopped,
+}
 
 /// Why leadership did not move.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]

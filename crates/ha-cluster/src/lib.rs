@@ -23,6 +23,7 @@
 //!
 //! It is no place for what a command means, or for roles of a service: those belong to the machines, see [`Machine`].
 
+mod archive;
 mod campaign;
 pub mod clock;
 mod cluster;
@@ -31,6 +32,7 @@ mod config;
 mod controller;
 pub mod discovery;
 pub mod disk;
+mod events;
 mod formation;
 pub mod gossip;
 pub mod identity;
@@ -46,8 +48,10 @@ mod take;
 mod view;
 pub mod wal;
 
-pub use cluster::{AloneError, Cluster, LeaveError, Seams, TransferError, start};
+pub use archive::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
+pub use cluster::{AloneError, Cluster, LeaveError, PriorityError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
+pub use events::Events;
 pub use ha_net::codec as encoding;
 pub use ha_net::{Address, AskError, ClusterId, Incarnation, Lane, NodeId};
 pub use machine::{

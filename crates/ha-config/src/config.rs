@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::address::{Endpoint, Seed};
 use crate::choice::{Consistency, Failback, FailoverMode, Preset, Profile, ReplicationMode, Role, Strategy};
+use crate::component::{ComponentName, HealthCheck, RecoveryCommand};
 use crate::names::find;
 use crate::secret::Secret;
 use crate::setting::{Setting, TextRule};
@@ -171,15 +172,23 @@ options! {
     /// Components of the service are checked.
     health: Health {
         /// Checks of components.
-        "HEALTH_MONITOR_ENABLED" monitor_enabled: bool = false, waits for "the health monitor";
+        "HEALTH_MONITOR_ENABLED" monitor_enabled: bool = false;
         /// How often each component is checked.
-        "HEALTH_CHECK_INTERVAL" check_interval: Duration = seconds(30), within TIME, waits for "the health monitor";
+        "HEALTH_CHECK_INTERVAL" check_interval: Duration = seconds(30), within TIME;
         /// A check that takes longer has failed.
-        "HEALTH_CHECK_TIMEOUT" check_timeout: Duration = seconds(5), within TIME, waits for "the health monitor";
+        "HEALTH_CHECK_TIMEOUT" check_timeout: Duration = seconds(5), within TIME;
         /// Consecutive failed checks after which a component is unhealthy.
-        "HEALTH_FAILURE_THRESHOLD" failure_threshold: u32 = 3, within COUNT, waits for "the health monitor";
+        "HEALTH_FAILURE_THRESHOLD" failure_threshold: u32 = 3, within COUNT;
         /// Run a component's recovery action when it turns unhealthy.
-        "HEALTH_RECOVERY_ENABLED" recovery_enabled: bool = true, waits for "the health monitor";
+        "HEALTH_RECOVERY_ENABLED" recovery_enabled: bool = true;
+        /// Components to check, beside those that a program registers itself. A line of a command that holds a comma
+        /// stands in an array in a file.
+        "HEALTH_CHECKS" checks: Vec<HealthCheck> = Vec::new();
+        /// Components without which the node is unhealthy; others make it degraded. With failover they are checked as
+        /// `FAILOVER_HEALTH_CHECK_INTERVAL` and `FAILOVER_FAILURE_THRESHOLD` say.
+        "HEALTH_CRITICAL" critical: Vec<ComponentName> = Vec::new();
+        /// What is run with `/bin/sh -c` when a component turns unhealthy: at once, then with doubled pauses, five times.
+        "HEALTH_RECOVERY_COMMANDS" recovery_commands: Vec<RecoveryCommand> = Vec::new();
     }
 
     /// The HTTP API.

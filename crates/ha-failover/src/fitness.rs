@@ -18,12 +18,15 @@ pub struct Fitness {
     pub in_sync: bool,
     /// Records that it lacks, as far as known.
     pub lag_items: u64,
+    /// True when failures were counted where this comes from: an unhealthy node is then believed at the first look.
+    #[serde(skip)]
+    pub is_counted: bool,
 }
 
 impl Default for Fitness {
     /// Nothing is known to be wrong.
     fn default() -> Self {
-        Self { healthy: true, reason: None, in_sync: true, lag_items: 0 }
+        Self { healthy: true, reason: None, in_sync: true, lag_items: 0, is_counted: false }
     }
 }
 
@@ -61,7 +64,7 @@ impl Judgement {
             self.next_at = now + self.interval;
             self.bad = if fitness.healthy { 0 } else { self.bad.saturating_add(1) };
             let rounded = fitness.rounded();
-            if fitness.healthy || self.bad >= self.threshold {
+            if fitness.healthy || fitness.is_counted || self.bad >= self.threshold {
                 self.told = rounded;
             } else {
                 // Not yet believed; the rest of what is known is.
@@ -96,6 +99,14 @@ mod tests {
         assert_eq!(judgement.look(ms(200), &bad), &bad);
         assert!(judgement.look(ms(300), &Fitness::default()).healthy);
         assert!(judgement.look(ms(400), &bad).healthy, "the count begins anew");
+    }
+
+    #[test]
+    fn what_was_counted_elsewhere_is_believed_at_once() {
+        let mut judgement = Judgement::new(ms(100), 3);
+        let bad = Fitness { healthy: false, is_counted: true, ..Fitness::default() };
+        assert!(!judgement.look(ms(0), &bad).healthy);
+        assert!(judgement.look(ms(100), &Fitness::default()).healthy);
     }
 
     #[test]

@@ -8,20 +8,23 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use ha_runtime::Ha;
+use ha_runtime::{ARCHIVE_BYTES_MAX, Ha};
 use tokio::sync::{Semaphore, watch};
 
-use crate::Metrics;
 use crate::access::Access;
 use crate::error::ApiError;
 use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
-use crate::routes::{cluster, events, failover, health, locks, replication, state, state_watch};
+use crate::routes::{
+    cluster, components, events, failover, health, locks, replication, running, snapshot, state, state_watch,
+};
+use crate::{LogControl, Metrics};
 
 /// What handlers share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) ha: Ha,
     pub(crate) metrics: Metrics,
+    pub(crate) log: Option<LogControl>,
     pub(crate) access: Arc<Access>,
     pub(crate) streams: Streams,
 }
@@ -53,7 +56,15 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/failover/pause", post(failover::pause))
         .route("/v1/failover/resume", post(failover::resume))
         .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
+        .route("/v1/cluster/priority", post(running::priority))
+        .route("/v1/config/log-level", post(running::log_level))
+        .route("/v1/health/{component}/heartbeat", post(components::heartbeat))
         .route("/v1/state/{*key}", put(state::put).delete(state::delete))
+        // Also what only reads: it is everything at once.
+        .route(
+            "/v1/snapshot",
+            get(snapshot::save).merge(post(snapshot::restore).layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))),
+        )
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))
@@ -71,6 +82,8 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster/members", get(cluster::members))
         .route("/v1/failover", get(failover::status))
         .route("/v1/events", get(events::follow))
+        .route("/v1/health", get(components::overall))
+        .route("/v1/doctor", get(components::doctor))
         .route("/v1/state", get(state::list))
         .route("/v1/state/{*key}", get(state::get))
         .route("/v1/state-watch", get(state_watch::follow))

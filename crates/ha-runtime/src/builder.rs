@@ -8,7 +8,8 @@ use ha_failover::{Fitness, NoService, Service};
 use tokio::sync::watch;
 
 use crate::failover::{self, FailoverHandle, Starter};
-use crate::{ClusterHandle, Ha, Rooms, StartError, replication, settings, start, state};
+use crate::feed;
+use crate::{ClusterHandle, Ha, Rooms, StartError, health, replication, settings, start, state};
 
 /// What a node is made from, before it starts.
 pub struct Builder {
@@ -56,9 +57,11 @@ impl Builder {
     pub async fn start(self) -> Result<Ha, StartError> {
         let Self { config, seams, failover, service, fitness } = self;
         let rooms = settings::rooms(&config);
-        start::warn(&config, rooms);
+        start::warn(&config);
         if !rooms.cluster {
-            return Ok(Ha::assemble(rooms, ClusterHandle::off(settings::alone(&config)?)));
+            let cluster = ClusterHandle::off(settings::alone(&config)?);
+            let health = health::start(&config, rooms, &cluster)?;
+            return Ok(Ha::assemble(rooms, cluster).with_health(health).with_config(config));
         }
         // On every node, whatever is on here: what others put on the log must be understood.
         let mut machines = state::machines(Machines::new().with(Roster::default()));
@@ -72,7 +75,10 @@ impl Builder {
         let state = state::start(rooms, role, &cluster, clock)?;
         let replication = replication.start(&cluster)?;
         let failover = start_failover(&config, rooms, failover, cluster.clone(), service, fitness)?;
-        let ha = Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster)));
+        let cluster = ClusterHandle::new(Arc::new(cluster));
+        let health = health::start(&config, rooms, &cluster)?;
+        feed::start(config.failover.health_check_interval, &cluster, &failover, &health, &replication);
+        let ha = Ha::assemble(rooms, cluster).with_health(health).with_config(config);
         Ok(ha.with_state(state).with_replication(replication).with_failover(failover))
     }
 }

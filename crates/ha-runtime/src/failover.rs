@@ -81,6 +81,8 @@ pub(crate) fn together(
         reason: own.reason.clone().or_else(|| others.reason.clone()),
         in_sync: own.in_sync && others.in_sync,
         lag_items: own.lag_items.max(others.lag_items),
+        // Where only the service itself is unwell, its failures still have to be counted.
+        is_counted: !others.healthy && others.is_counted,
     };
     let (tell, both) = watch::channel(worse(&own.borrow_and_update(), &others.borrow_and_update()));
     tokio::spawn(async move {

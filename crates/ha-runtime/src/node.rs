@@ -4,9 +4,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ha_cluster::Event;
+use ha_health::Health;
 use ha_state::State;
 use tokio::sync::{broadcast, watch};
 
+use crate::doctor::{self, Diagnosis};
 use crate::document::{self, HealthDocument};
 use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, state};
 
@@ -27,6 +29,9 @@ struct Inner {
     state: OnceLock<State>,
     replication: OnceLock<ReplicationHandle>,
     failover: OnceLock<FailoverHandle>,
+    health: OnceLock<Health>,
+    /// What the node was started with, for the doctor.
+    config: OnceLock<ha_config::Config>,
     stopping: watch::Sender<bool>,
 }
 
@@ -36,7 +41,8 @@ impl Ha {
     pub fn assemble(rooms: Rooms, cluster: ClusterHandle) -> Self {
         let stopping = watch::Sender::new(false);
         let (state, replication, failover) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { inner: Arc::new(Inner { rooms, cluster, state, replication, failover, stopping }) }
+        let (health, config) = (OnceLock::new(), OnceLock::new());
+        Self { inner: Arc::new(Inner { rooms, cluster, state, replication, failover, health, config, stopping }) }
     }
 
     /// The same node, with shared state. Has no effect on a node that has it already.
@@ -57,6 +63,20 @@ impl Ha {
     #[must_use]
     pub fn with_failover(self, failover: FailoverHandle) -> Self {
         let _ = self.inner.failover.set(failover);
+        self
+    }
+
+    /// The same node, with checked components. Has no effect on a node that has them already.
+    #[must_use]
+    pub fn with_health(self, health: Health) -> Self {
+        let _ = self.inner.health.set(health);
+        self
+    }
+
+    /// The same node, which knows what it was started with. Has no effect on a node that does already.
+    #[must_use]
+    pub fn with_config(self, config: ha_config::Config) -> Self {
+        let _ = self.inner.config.set(config);
         self
     }
 
@@ -90,7 +110,25 @@ impl Ha {
     /// How this node is, as one document.
     pub fn health_document(&self) -> HealthDocument {
         let failover = self.failover().enabled().then(|| self.failover().status());
-        document::build(self.inner.rooms, &self.inner.cluster.view(), failover, self.is_stopping())
+        let document = document::build(self.inner.rooms, &self.inner.cluster.view(), failover, self.is_stopping());
+        if self.health().enabled() { document.with_components(self.health().overall()) } else { document }
+    }
+
+    /// The checked components. Where the room is off, the handle takes components and checks none.
+    pub fn health(&self) -> &Health {
+        self.inner.health.get_or_init(Health::off)
+    }
+
+    /// What is wrong with this node and its cluster, as far as this node can see, and what mends it.
+    pub fn diagnosis(&self) -> Diagnosis {
+        let config = self.inner.config.get().cloned().unwrap_or_default();
+        doctor::diagnose(&doctor::Symptoms {
+            rooms: self.inner.rooms,
+            config: &config,
+            view: &self.inner.cluster.view(),
+            components: &self.health().overall(),
+            past: &self.inner.cluster.past_events(),
+        })
     }
 
     /// What happens on this node from now on. A reader that falls too far behind is told how many it missed.

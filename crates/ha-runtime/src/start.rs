@@ -6,7 +6,7 @@ use ha_cluster::Seams;
 use ha_cluster::identity::IdentityError;
 
 use crate::settings::SettingsError;
-use crate::{Ha, Rooms, builder};
+use crate::{Ha, builder};
 
 /// Starts a node on this machine. Must be called on a tokio runtime.
 ///
@@ -22,19 +22,9 @@ pub async fn start_on(config: ha_config::Config, seams: Seams) -> Result<Ha, Sta
 }
 
 /// Says once what will surprise somebody later.
-pub(crate) fn warn(config: &ha_config::Config, rooms: Rooms) {
+pub(crate) fn warn(config: &ha_config::Config) {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
-    }
-    let unbuilt = [("HEALTH_MONITOR_ENABLED", rooms.health_monitor)];
-    // What was set by hand is already among the warnings; this is what a preset turned on.
-    let unbuilt: Vec<_> = unbuilt
-        .into_iter()
-        .filter(|(option, on)| *on && !config.is_explicit(option))
-        .map(|(option, _)| option)
-        .collect();
-    if !unbuilt.is_empty() {
-        tracing::warn!("{}: turned on by the preset, and not part of this version yet", unbuilt.join(", "));
     }
 }
 

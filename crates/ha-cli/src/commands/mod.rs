@@ -1,6 +1,8 @@
 //! One file per command.
 
 mod config;
+mod config_set;
+mod doctor;
 mod events;
 mod failover;
 mod guard;
@@ -11,6 +13,7 @@ mod members;
 mod remove;
 mod replication;
 mod run;
+mod snapshot;
 mod state;
 mod status;
 mod transfer;
@@ -40,17 +43,22 @@ pub(crate) enum Command {
     Failover(failover::FailoverCommand),
     /// Say how a node is; exits with 1 when it is unhealthy.
     Health(ClientArgs),
+    /// Find out why nodes do not join, why replication lags, why failover does not trigger.
+    Doctor(ClientArgs),
     /// Set, read, remove, list and follow shared keys.
     #[command(subcommand)]
     State(state::StateCommand),
     /// Run a command while holding a lock.
     Lock(lock::Args),
+    /// Save the whole control state, or bring it back.
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Follow what happens on a node.
     Events(ClientArgs),
     /// Read and write records, and show how their copies are.
     #[command(subcommand)]
     Replication(replication::ReplicationCommand),
-    /// Show, check or time a configuration.
+    /// Show, check or time a configuration; change a running node.
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Print the version of this program.
@@ -72,7 +80,9 @@ impl Command {
             Self::Remove(args) => ask(remove::run(args)),
             Self::Failover(command) => ask(command.run()),
             Self::Health(args) => ask(health::run(args)),
+            Self::Doctor(args) => ask(doctor::run(args)),
             Self::State(command) => ask(command.run()),
+            Self::Snapshot(command) => ask(command.run()),
             Self::Lock(args) => lock::run(args),
             Self::Events(args) => ask(events::run(args)),
             Self::Replication(command) => ask(command.run()),

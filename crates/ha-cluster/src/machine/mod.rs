@@ -3,6 +3,7 @@
 mod batch;
 mod host;
 mod replicated;
+mod restoring;
 mod session;
 mod submit;
 
@@ -14,6 +15,7 @@ pub(crate) use batch::{Batch, Command, Outcome, decode_outcomes, encode_outcomes
 pub use host::Machines;
 pub(crate) use host::{Host, Image, SystemCommand};
 pub use replicated::{ASK_TIMEOUT, ReadError, Replicated, WriteError};
+pub(crate) use restoring::{RestorePart, RestoreResult};
 pub(crate) use session::{OpenSession, SessionId};
 pub use submit::COMMAND_BYTES_MAX;
 pub(crate) use submit::{Propose, ProposeError, Submitter};
@@ -63,6 +65,12 @@ pub trait Machine: Send + Sync + 'static {
 
     /// Replaces the state by a captured one.
     fn restore(&mut self, image: &[u8]) -> Result<(), String>;
+
+    /// Replaces the state by one that a person saved earlier, on a cluster that runs. A machine that holds what is the
+    /// case now, rather than what somebody keeps, stays as it is.
+    fn replace(&mut self, image: &[u8]) -> Result<(), String> {
+        self.restore(image)
+    }
 
     /// For a machine with a store of its own: the last log entry whose effect that store keeps across a restart, to
     /// follow. Entries up to it are not applied again, none above it leaves the log, and no snapshot is finished before

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use ha_net::{Address, Net};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::driver::{Context, Driver, Events, Queues};
+use super::driver::{Context, Driver, Queues};
 use super::gate::Doorman;
 use super::inbox::Inbox;
 use super::leading::Leading;
@@ -23,6 +23,7 @@ use crate::campaign::{Campaign, Pace, Reluctant};
 use crate::cluster::{ASKS_MAX, Asks, Seams};
 use crate::discovery::{self, Discovery};
 use crate::disk::Disk;
+use crate::events::Events;
 use crate::formation::{self, Formation, Profile, SeedList};
 use crate::gossip::{self, Gossip};
 use crate::identity::{self, Identity, IdentityError};
@@ -32,21 +33,20 @@ use crate::rooms::Rooms;
 use crate::snapshot::SnapshotStore;
 use crate::take::Grants;
 use crate::wal::{self, Wal};
-use crate::{Config, ConfigError, Event, NodeLease, Role, Seed, View};
-
-/// Events that a slow follower may lag behind.
-const EVENTS_MAX: usize = 1024;
+use crate::{Config, ConfigError, NodeLease, Role, Seed, View};
 
 /// A node that has started.
 pub(crate) struct Started {
     pub(crate) net: Net,
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) engine: Engine,
     pub(crate) machines: Machines,
     pub(crate) submitter: Submitter,
     pub(crate) lease: NodeLease,
     pub(crate) grants: watch::Receiver<Arc<Grants>>,
     pub(crate) view: watch::Receiver<Arc<View>>,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) events: Events,
+    pub(crate) stopwatch: Arc<wal::Stopwatch>,
     pub(crate) asks: Asks,
     pub(crate) rooms: Rooms,
 }
@@ -161,7 +161,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
     let submitter = Submitter::start(engine.clone(), open);
 
     let began = Instant::now();
-    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let events = Events::new();
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (leases, tenure, grants) = Leases::new(&config, me.incarnation, engine.applied_index());
     let lease = NodeLease::new(tenure, seams.clock.clone());
@@ -175,7 +175,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         doorman,
         wire: seams.wire,
         clock: seams.clock,
-        events: Events::new(events.clone()),
+        events: events.clone(),
         doing: futures::stream::FuturesUnordered::new(),
         status,
         began,
@@ -216,8 +216,10 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         failed: None,
         removed: false,
     };
+    let stopwatch = driver.wal.stopwatch();
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
-    Ok(Started { net, engine, machines, submitter, lease, grants, view: follow, events, asks, rooms })
+    let disk = seams.disk;
+    Ok(Started { net, disk, engine, machines, submitter, lease, grants, view: follow, events, stopwatch, asks, rooms })
 }
 
 /// Carries a person's order out: this node goes on without the voters that are lost.

@@ -24,7 +24,7 @@ use super::status::RaftStatus;
 use super::types::{PeerRecord, Raft};
 use crate::Config;
 use crate::disk::Disk;
-use crate::machine::Host;
+use crate::machine::{Host, Image};
 use crate::snapshot::SnapshotStore;
 use crate::view::Epoch;
 use crate::wal::Wal;
@@ -134,6 +134,11 @@ impl Engine {
         }
     }
 
+    /// The state of all machines at this moment.
+    pub(crate) fn capture(&self) -> Image {
+        self.host.capture()
+    }
+
     /// How many commands were applied here, to follow.
     pub(crate) fn epoch(&self) -> watch::Receiver<Epoch> {
         self.host.epoch()
@@ -154,6 +159,11 @@ impl Engine {
     pub(crate) async fn read_index(&self) -> Result<u64, String> {
         let confirmed = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await;
         confirmed.map(|(read, _)| read.index()).map_err(|e| e.to_string())
+    }
+
+    /// Whether this node's election timer makes it campaign.
+    pub(crate) fn elect_by_choice(&self, elects: bool) {
+        self.raft.runtime_config().elect(elects);
     }
 
     /// What was heard of a leader so far counts no more, from this call on: its process is gone.

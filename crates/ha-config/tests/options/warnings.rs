@@ -64,6 +64,12 @@ fn checks_longer_than_their_interval() {
 }
 
 #[test]
+fn checks_that_nobody_makes() {
+    check(&[("HEALTH_CHECKS", "db=tcp:a:1")], &["HEALTH_CHECKS"]);
+    check(&[("HEALTH_CHECKS", "db=tcp:a:1"), ("HEALTH_MONITOR_ENABLED", "true")], &[]);
+}
+
+#[test]
 fn open_doors() {
     check(&[("CLUSTER_ADDRESS", "0.0.0.0")], &["CLUSTER_ADDRESS"]);
     check(&[("HTTP_ADDRESS", "0.0.0.0")], &["HTTP_ADDRESS"]);

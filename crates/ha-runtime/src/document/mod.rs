@@ -2,12 +2,14 @@
 
 mod cluster;
 mod failover;
+mod health;
 
 use ha_cluster::View;
 use ha_failover::FailoverStatus;
 use serde::Serialize;
 
 pub use cluster::ClusterDetails;
+pub use health::HealthDetails;
 
 use crate::Rooms;
 
@@ -24,7 +26,7 @@ pub enum HealthStatus {
 }
 
 /// The body of `GET /health`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HealthDocument {
     /// The worst of all findings.
     pub status: HealthStatus,
@@ -39,7 +41,7 @@ pub struct HealthDocument {
 }
 
 /// What each room says; a room that is off says nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HaDetails {
     /// True when any room is on.
     pub enabled: bool,
@@ -48,6 +50,9 @@ pub struct HaDetails {
     /// What the cluster room says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_info: Option<ClusterDetails>,
+    /// What the checked components say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_status: Option<HealthDetails>,
     /// What the failover room says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failover_status: Option<FailoverStatus>,
@@ -84,6 +89,7 @@ pub fn build(rooms: Rooms, view: &View, failover: Option<FailoverStatus>, stoppi
         enabled: true,
         version: env!("CARGO_PKG_VERSION"),
         cluster_info: rooms.cluster.then(|| ClusterDetails::new(view)),
+        health_status: None,
         failover_status: failover,
     };
     HealthDocument {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_config::{Config, Role, Strategy};
-use ha_http::{Door, Server, Token};
+use ha_http::{Door, LogControl, Server, Token};
 use ha_runtime::{FailoverSeams, Ha};
 use tokio::sync::watch;
 
@@ -104,7 +104,7 @@ struct Node {
 
 async fn start(config: Config, token: Option<Token>, command: Vec<OsString>, log: &Log) -> Result<Node, Failure> {
     // The port is taken first: a node that nobody can ask should not join a cluster.
-    let door = open_door(&config, token).await?;
+    let door = open_door(&config, token, log.control()).await?;
     let builder = ha_runtime::builder(config.clone());
     let end_process = service::end_process(Arc::new(log.flusher()));
     let builder = builder.failover_seams(FailoverSeams { end_process, ..FailoverSeams::default() });
@@ -127,9 +127,9 @@ async fn start(config: Config, token: Option<Token>, command: Vec<OsString>, log
     Ok(Node { ha, server })
 }
 
-async fn open_door(config: &Config, token: Option<Token>) -> Result<Door, Failure> {
+async fn open_door(config: &Config, token: Option<Token>, log: LogControl) -> Result<Door, Failure> {
     let listen = SocketAddr::new(config.http.address, config.http.port);
-    let http = ha_http::Config { listen, token, ..ha_http::Config::default() };
+    let http = ha_http::Config { listen, token, log: Some(log), ..ha_http::Config::default() };
     http.metrics.install().map_err(Failure::failed)?;
     ha_http::listen(http).await.map_err(|error| {
         let advice = match error.source.kind() {
