@@ -258,10 +258,9 @@ async fn of_two_nodes_alone_a_person_promotes_the_survivor() -> Outcome {
     assert!(next.token > 1 << 40, "token {}", next.token);
 
     play.cluster.restart(primary)?;
-    let left = play
-        .cluster
-        .wait_node(primary, "being left behind", LEADER_TIMEOUT, |status| status.line().contains("went on by force"));
-    left.await?;
+    let left_behind = play.cluster.node_mut(primary);
+    left_behind.wait_exit(LEADER_TIMEOUT).await?;
+    assert!(left_behind.log_text().contains("went on by force"), "{}", left_behind.log_tail());
     assert_eq!(play.journal.begun_after(next.token), None);
     assert_eq!(play.cluster.http(survivor).get("/health/primary").await?.status, 200);
     play.ends()
