@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use ha_cluster::{Cluster, Config, Event, Machines, Replicated, Seams, WriteError};
+use ha_cluster::{Cluster, Config, Event, Machines, Replicated, Role, Seams, WriteError};
+use ha_replication::Replication;
+use ha_state::{State, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::broadcast::error::RecvError;
@@ -13,6 +15,8 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::history::{Answer, History, Request};
 use super::ledger::{Append, Ledger};
+use super::records::{self, Book, Keeping};
+use super::shared::{self, Shared};
 use super::{Name, Trace};
 
 /// How long a client waits for an answer.
@@ -39,7 +43,7 @@ impl Load {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pace;
     }
 
-    fn pace(&self) -> Option<Pace> {
+    pub(super) fn pace(&self) -> Option<Pace> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -54,6 +58,10 @@ pub struct Handles {
     pub cluster: Cluster,
     /// The ledger on it; none on a witness.
     pub ledger: Replicated<Ledger>,
+    /// Shared state; off where a scene does not turn it on, and on a witness.
+    pub state: State,
+    /// This node's records, where the cast keeps some.
+    pub replication: Option<Replication>,
 }
 
 /// What a life needs to begin.
@@ -73,6 +81,12 @@ pub struct Blueprint {
     pub load: Load,
     /// Where they write down what they were told.
     pub history: History,
+    /// Shared state and its clients.
+    pub shared: Shared,
+    /// How it keeps records, if it does.
+    pub records: Option<Keeping>,
+    /// Where clients write down what they were told of records.
+    pub book: Book,
     /// Where it is written down what happens.
     pub trace: Trace,
 }
@@ -126,11 +140,31 @@ impl Body {
 
     async fn serve(&self, blueprint: Blueprint) -> Result<(), String> {
         let name = blueprint.name;
-        let machines = Machines::new().with(Ledger::default());
+        let mut machines = Machines::new().with(Ledger::default()).with(Store::new());
+        let mut opened = None;
+        if let Some(keeping) = blueprint.records {
+            let (records, copy) = ha_replication::open(keeping.config(), blueprint.seams.disk.clone())
+                .await
+                .map_err(|error| format!("cannot open records: {error}"))?;
+            machines = machines.with(records);
+            opened = Some(copy);
+        }
         let started = ha_cluster::start(blueprint.config.clone(), blueprint.seams.clone(), machines);
         let cluster = started.await.map_err(|error| format!("cannot start: {error}"))?;
         let ledger = cluster.replicated::<Ledger>().ok_or("the ledger is missing")?;
-        let handles = Handles { cluster, ledger };
+        let shares = blueprint.shared.is_on() && blueprint.config.role == Role::Member;
+        let state = if shares {
+            let state = ha_state::start(ha_state::Config::default(), &cluster, blueprint.seams.clock.clone());
+            state.map_err(|error| format!("cannot share: {error}"))?
+        } else {
+            State::off("this scene has no shared state")
+        };
+        if shares {
+            shared::begin(&blueprint, &state);
+        }
+        let replication = opened.map(|copy| copy.start(cluster.clone())).transpose();
+        let replication = replication.map_err(|error| error.to_string())?;
+        let handles = Handles { cluster, ledger, state, replication };
         let (orders, mut ordered) = mpsc::unbounded_channel();
         {
             let mut vitals = self.lock();
@@ -141,6 +175,9 @@ impl Body {
         let mut rng = StdRng::seed_from_u64(blueprint.seed);
         for _ in 0..blueprint.clients {
             tokio::spawn(client(blueprint.clone(), handles.ledger.clone(), rng.random()));
+            if let Some(replication) = &handles.replication {
+                tokio::spawn(records::client(blueprint.clone(), replication.clone(), rng.random()));
+            }
         }
         loop {
             tokio::select! {

@@ -38,6 +38,7 @@ pub fn play(scene: &Scene, settings: Settings, trace: Trace) -> Report {
         world.trace.line("*", "the scene is over: everything must heal");
         world.recover();
         world.expect_healed();
+        world.expect_sound_sharing();
     }));
     let failure = outcome.err().map(|payload| {
         let text = payload.downcast_ref::<String>().cloned();

@@ -123,9 +123,20 @@ scenes! {
     t49_bad_seeds: "T49", 1..=2;
     t50_all_at_once: "T50", 1..=10;
     t53_garbage: "T53", 1..=2;
+    t05_lock_holder_sleeps: "T05", 1..=3;
+    t58_lock_storm: "T58", 1..=2;
+    t60_leader_changes_at_expiry: "T60", 1..=4;
+    shared_amid_deaths_and_splits: "shared", 1..=4;
+    shared_amid_chaos: "shared-3", 1..=6;
     chaos_on_three: "chaos-3", 1..=6;
     chaos_on_five: "chaos-5", 1..=4;
     chaos_with_a_witness: "chaos-w", 1..=4;
+    records_strong: "records-strong", 1..=4;
+    records_quorum: "records-quorum", 1..=3;
+    records_with_a_witness: "records-w", 1..=3;
+    records_power_lost: "records-power", 1..=4;
+    records_full: "records-full", 1..=2;
+    records_lost: "records-lost", 1..=2;
     deaths: "deaths", 1..=4;
 }
 
@@ -178,4 +189,9 @@ fn commands_without_the_exactly_once_table_are_noticed() {
 #[test]
 fn clocks_that_drift_beyond_all_bounds_are_noticed() {
     expect_noticed("wild-clocks", &["T25", "chaos-3"]);
+}
+
+#[test]
+fn reads_that_nobody_confirmed_are_noticed() {
+    expect_noticed("stale-reads", &["shared", "shared-3"]);
 }

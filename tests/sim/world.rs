@@ -14,6 +14,8 @@ use super::history::History;
 use super::invariants::{self, Invariant, Moment, Seen, Timers};
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
+use super::records::Book;
+use super::shared::Shared;
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
 
 /// How long one step is.
@@ -45,6 +47,8 @@ pub enum Mutant {
     AppliedTwice,
     /// Clocks drift far more than leases allow for.
     WildClocks,
+    /// Reads of shared keys are not confirmed by anybody.
+    StaleReads,
 }
 
 impl Mutant {
@@ -55,6 +59,7 @@ impl Mutant {
             "forgotten-vote" => Some(Self::ForgottenVote),
             "applied-twice" => Some(Self::AppliedTwice),
             "wild-clocks" => Some(Self::WildClocks),
+            "stale-reads" => Some(Self::StaleReads),
             _ => None,
         }
     }
@@ -63,7 +68,7 @@ impl Mutant {
         match this {
             Some(Self::NoSync) => Honesty::IgnoresSyncs,
             Some(Self::ForgottenVote) => Honesty::ForgetsVotes,
-            Some(Self::AppliedTwice | Self::WildClocks) | None => Honesty::Honest,
+            Some(Self::AppliedTwice | Self::WildClocks | Self::StaleReads) | None => Honesty::Honest,
         }
     }
 }
@@ -94,7 +99,9 @@ pub struct World {
     pub(super) trace: Trace,
     pub(super) network: Network,
     pub(super) history: History,
+    pub(super) book: Book,
     pub(super) load: Load,
+    pub(super) shared: Shared,
     pub(super) hosts: BTreeMap<Name, Host>,
     pub(super) seen: BTreeMap<Name, Seen>,
     pub(super) cast: Cast,
@@ -128,7 +135,9 @@ impl World {
             trace,
             network,
             history: History::default(),
+            book: Book::default(),
             load: Load::default(),
+            shared: Shared::default(),
             hosts: BTreeMap::new(),
             seen: BTreeMap::new(),
             cast: super::nodes(0),
@@ -202,6 +211,9 @@ impl World {
             seed: client_seed,
             load: self.load.clone(),
             history: self.history.clone(),
+            shared: self.shared.clone(),
+            records: self.cast.records.filter(|_| host.config.role != Role::Witness),
+            book: self.book.clone(),
             trace: self.trace.clone(),
         });
         host.machine = Machine::Up;
@@ -277,6 +289,9 @@ impl World {
         self.look();
         self.bury();
         self.judge(|judge, moment| judge.check(moment));
+        if let Some(broken) = self.book.lock().broken() {
+            panic!("it must hold that a record is read as it was acknowledged; but {broken}");
+        }
     }
 
     fn judge(&mut self, judge: impl Fn(&mut dyn Invariant, &Moment<'_>) -> Result<(), String>) {

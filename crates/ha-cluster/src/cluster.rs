@@ -9,6 +9,7 @@ use ha_net::{AskError, Lane, NodeId, Traffic};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::archive::{self, Archive, RestoreError, SaveError};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::events::Events;
@@ -18,7 +19,7 @@ use crate::raft::Copies;
 use crate::rooms::{Answer, Room};
 use crate::take::{Evidence, Grants, Take, TakeError};
 use crate::wal::SyncTimes;
-use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, StartError, Term, View, codec};
+use crate::{ClusterInfo, Config, Epoch, Event, Member, MemberRole, Node, NodeLease, StartError, Term, View, codec};
 
 /// What differs between a real and a simulated node.
 #[derive(Clone)]
@@ -87,7 +88,7 @@ impl Cluster {
 
     /// How long the disk of the log takes.
     pub fn disk_times(&self) -> SyncTimes {
-        self.started.disk.times()
+        self.started.stopwatch.times()
     }
 
     /// Gives this node another priority, until it starts again: the others hear of it, and the leader acts on it. The
@@ -184,6 +185,26 @@ impl Cluster {
     /// Waits until everything that was acknowledged anywhere before this call is applied here. Cancel-safe.
     pub async fn barrier(&self) -> Result<(), ReadError> {
         self.started.engine.confirm().await
+    }
+
+    /// Saves the state of all machines as it is at some moment after this call began. Writes go on meanwhile.
+    pub async fn save(&self) -> Result<Archive, SaveError> {
+        self.confirm().await?;
+        let cluster_id = self.started.view.borrow().cluster_id;
+        let unformed = || SaveError::Failed { reason: "this node belongs to no cluster yet".to_owned() };
+        let cluster_id = cluster_id.ok_or_else(unformed)?;
+        if self.started.view.borrow().role == Some(MemberRole::Witness) {
+            let reason = "a witness keeps no state: ask another node".to_owned();
+            return Err(SaveError::Failed { reason });
+        }
+        archive::save(&self.started.disk, cluster_id, self.started.engine.capture()).await
+    }
+
+    /// Replaces the state of all machines, on all nodes, by a saved one. The epoch rises above all that was ever seen in
+    /// either cluster. Dropping the future before the end leaves everything as it was, or restores it.
+    pub async fn restore(&self, archive: &Archive) -> Result<(), RestoreError> {
+        let now = *self.started.engine.epoch().borrow();
+        archive::restore(&self.started.submitter, archive, now).await
     }
 
     /// Removes a member for good; any node may be asked. Its data directory cannot be used in this cluster again.

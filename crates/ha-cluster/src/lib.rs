@@ -23,6 +23,7 @@
 //!
 //! It is no place for what a command means, or for roles of a service: those belong to the machines, see [`Machine`].
 
+mod archive;
 mod campaign;
 pub mod clock;
 mod cluster;
@@ -47,6 +48,7 @@ mod take;
 mod view;
 pub mod wal;
 
+pub use archive::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
 pub use cluster::{Cluster, LeaveError, PriorityError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
 pub use events::Events;

@@ -8,13 +8,15 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use ha_runtime::Ha;
+use ha_runtime::{ARCHIVE_BYTES_MAX, Ha};
 use tokio::sync::{Semaphore, watch};
 
 use crate::access::Access;
 use crate::error::ApiError;
 use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
-use crate::routes::{cluster, components, events, failover, health, locks, replication, running, state, state_watch};
+use crate::routes::{
+    cluster, components, events, failover, health, locks, replication, running, snapshot, state, state_watch,
+};
 use crate::{LogControl, Metrics};
 
 /// What handlers share.
@@ -58,6 +60,11 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/config/log-level", post(running::log_level))
         .route("/v1/health/{component}/heartbeat", post(components::heartbeat))
         .route("/v1/state/{*key}", put(state::put).delete(state::delete))
+        // Also what only reads: it is everything at once.
+        .route(
+            "/v1/snapshot",
+            get(snapshot::save).merge(post(snapshot::restore).layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))),
+        )
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))

@@ -1,9 +1,10 @@
 //! How replication behaves.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Consistency;
+use crate::{Consistency, SystemWall, Wall};
 
 /// Who may be written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum SyncLoss {
 }
 
 /// How replication behaves.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// Who may be written to.
@@ -49,6 +50,14 @@ pub struct Config {
     pub directory: PathBuf,
     /// Most changes that go onto the log, or to another copy, at once.
     pub batch_items_max: usize,
+    /// Without a leader: how often a copy compares itself with each other one.
+    pub sync_interval: Duration,
+    /// Without a leader: a write is acknowledged before the disk has it.
+    pub async_writes: bool,
+    /// Without a leader: how long a copy may be away before deletions are forgotten and it must begin anew.
+    pub grave_time: Duration,
+    /// Tells the time of day, for stamps.
+    pub wall: Arc<dyn Wall>,
     /// How long changes may wait in memory before they go to the store. The log has them on disk meanwhile.
     pub store_interval: Duration,
     /// How often the leader looks at the copies.
@@ -71,6 +80,10 @@ impl Default for Config {
             on_sync_loss: SyncLoss::Block,
             directory: PathBuf::from("./ha-data/replication"),
             batch_items_max: 100,
+            sync_interval: Duration::from_secs(5),
+            async_writes: true,
+            grave_time: Duration::from_secs(3 * 24 * 60 * 60),
+            wall: Arc::new(SystemWall),
             store_interval: Duration::from_millis(500),
             look_interval: Duration::from_millis(200),
             sync_timeout: Duration::from_secs(5),
@@ -85,12 +98,17 @@ impl Default for Config {
 pub const BATCH_ITEMS_MAX: usize = 10_000;
 
 impl Config {
+    /// Whether no leader orders what is written.
+    pub(crate) fn is_loose(&self) -> bool {
+        self.consistency == Consistency::Eventual
+    }
+
     /// Finds values that cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.batch_items_max == 0 || self.batch_items_max > BATCH_ITEMS_MAX {
             return Err(ConfigError::BatchItems);
         }
-        if self.store_interval.is_zero() || self.look_interval.is_zero() {
+        if self.store_interval.is_zero() || self.look_interval.is_zero() || self.sync_interval.is_zero() {
             return Err(ConfigError::NoInterval);
         }
         Ok(())

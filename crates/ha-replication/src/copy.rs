@@ -1,5 +1,6 @@
 //! One copy of the records: what waits in memory, and what the store holds.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -25,7 +26,18 @@ pub(crate) struct Fill {
     pub(crate) hole_upto: u64,
     /// Everything that is there goes first, and the hole becomes all of it.
     pub(crate) anew: bool,
+    /// Everything goes, since the horizon has passed this copy.
+    pub(crate) wipes: Option<u64>,
+    /// The copy has been compared with the others since it began.
+    pub(crate) loaded: bool,
     pub(crate) done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Fill {
+    fn new(done: oneshot::Sender<Result<(), StoreError>>) -> Self {
+        let changes = std::collections::BTreeMap::new();
+        Self { changes, upto: (0, 0), last: false, hole_upto: 0, anew: false, wipes: None, loaded: false, done }
+    }
 }
 
 /// What the one that writes does next.
@@ -44,32 +56,40 @@ pub(crate) struct Copy {
 struct Inner {
     memory: RwLock<Memory>,
     store: Store,
+    is_loose: bool,
     fills: Mutex<Vec<Fill>>,
     /// There may be something to write, or a failed write may be tried again.
     wake: Notify,
     durable: watch::Sender<u64>,
     /// Counts up with every applied batch: what follows changes waits for it.
     applied: watch::Sender<u64>,
+    /// The last place that the store holds, where this copy orders changes by itself.
+    stored: watch::Sender<u64>,
+    /// Somebody waits for the disk.
+    is_wanted: AtomicBool,
     trouble: watch::Sender<Option<StoreError>>,
     stopping: watch::Sender<bool>,
     ended: watch::Sender<bool>,
-    is_full: std::sync::atomic::AtomicBool,
+    is_full: AtomicBool,
 }
 
 impl Copy {
-    pub(crate) fn new(store: Store, state: &State) -> Self {
-        let memory = Memory::at(state.position, state.agreed.clone());
+    pub(crate) fn new(store: Store, state: &State, is_loose: bool) -> Self {
+        let memory = Memory::at(state.position, state.agreed.clone()).with_place(state.place);
         let inner = Inner {
             memory: RwLock::new(memory),
             store,
+            is_loose,
             fills: Mutex::default(),
             wake: Notify::new(),
             durable: watch::Sender::new(state.position.index),
             applied: watch::Sender::new(state.position.epoch),
+            stored: watch::Sender::new(state.place),
+            is_wanted: AtomicBool::new(false),
             trouble: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
             ended: watch::Sender::new(false),
-            is_full: std::sync::atomic::AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -104,8 +124,11 @@ impl Copy {
 
     /// Tells those who follow changes that there may be some.
     pub(crate) fn tell(&self) {
-        let epoch = self.memory().position().epoch;
-        self.inner.applied.send_if_modified(|seen| std::mem::replace(seen, epoch) != epoch);
+        let seen_so_far = {
+            let memory = self.memory();
+            memory.position().epoch + memory.place()
+        };
+        self.inner.applied.send_if_modified(|seen| std::mem::replace(seen, seen_so_far) != seen_so_far);
     }
 
     fn durable_to(&self, index: u64) {
@@ -142,17 +165,65 @@ impl Copy {
 
     /// Remembers whether there is room on the disk for more.
     pub(crate) fn set_full(&self, full: bool) {
-        self.inner.is_full.store(full, std::sync::atomic::Ordering::Relaxed);
+        self.inner.is_full.store(full, Ordering::Relaxed);
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.inner.is_full.load(std::sync::atomic::Ordering::Relaxed)
+        self.inner.is_full.load(Ordering::Relaxed)
     }
 
     /// Sends what waits on its way to the store, and lets a failed write be tried again.
     pub(crate) fn flush(&self) {
         self.change(|memory| memory.freeze());
         self.inner.wake.notify_one();
+    }
+
+    /// Waits until the disk holds everything up to a place. Many that wait share one write. Cancel-safe.
+    pub(crate) async fn until_stored(&self, place: u64) {
+        let mut stored = self.inner.stored.subscribe();
+        while *stored.borrow_and_update() < place {
+            let idle = self.memory().next().is_none();
+            if idle {
+                self.flush();
+            } else {
+                self.inner.is_wanted.store(true, Ordering::Relaxed);
+            }
+            if stored.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the disk holds everything that is here.
+    pub(crate) async fn settle(&self) {
+        let place = self.memory().place();
+        self.until_stored(place).await;
+    }
+
+    /// Removes everything, because this copy was away for too long. Nothing is left of it when this returns.
+    pub(crate) async fn wipe(&self, horizon: u64) -> Result<(), StoreError> {
+        let (done, written) = oneshot::channel();
+        self.fills().push(Fill { wipes: Some(horizon), ..Fill::new(done) });
+        self.inner.wake.notify_one();
+        written.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Remembers that this copy has been compared with the others since it began.
+    pub(crate) async fn loaded(&self) -> Result<(), StoreError> {
+        let (done, written) = oneshot::channel();
+        self.fills().push(Fill { loaded: true, ..Fill::new(done) });
+        self.inner.wake.notify_one();
+        written.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Whether no leader orders what is written.
+    pub(crate) fn is_loose(&self) -> bool {
+        self.inner.is_loose
+    }
+
+    /// The store, to compare with another copy's.
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
     }
 
     /// Writes fetched changes. Cancelled, it is not known whether they are there; writing them again is harmless.
@@ -165,7 +236,7 @@ impl Copy {
         anew: bool,
     ) -> Result<(), StoreError> {
         let (done, written) = oneshot::channel();
-        self.fills().push(Fill { changes, upto, last, hole_upto, anew, done });
+        self.fills().push(Fill { changes, upto, last, hole_upto, anew, ..Fill::new(done) });
         self.inner.wake.notify_one();
         written.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -215,9 +286,18 @@ impl Copy {
     }
 
     /// The store holds the oldest layer now.
-    pub(crate) fn stored(&self, index: u64) {
+    pub(crate) fn stored(&self, index: u64, place: u64) {
         let mut memory = self.memory_mut();
         memory.stored();
+        if self.inner.is_wanted.swap(false, Ordering::Relaxed) {
+            // Whoever asked while this was written goes next, all together.
+            memory.freeze();
+        }
+        self.inner.stored.send_if_modified(|stored| {
+            let moved = place > *stored;
+            *stored = place.max(*stored);
+            moved
+        });
         // What waits no more may have been all: then entries that were no changes are held too.
         let upto = if memory.is_empty() { memory.position().index } else { index };
         drop(memory);
@@ -274,6 +354,7 @@ impl Copy {
             digest: totals.digest,
             trouble,
             is_full: self.is_full(),
+            seen_below: 0,
         }
     }
 

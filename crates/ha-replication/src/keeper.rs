@@ -23,7 +23,7 @@ impl Keeper {
         loop {
             match self.copy.work().await {
                 Work::Layer(layer) => match self.write(&layer).await {
-                    Ok(()) => self.copy.stored(layer.position.index),
+                    Ok(()) => self.copy.stored(layer.position.index, layer.place),
                     Err(error) => {
                         if !self.copy.failed(error).await {
                             break;
@@ -40,13 +40,16 @@ impl Keeper {
 
     async fn write(&mut self, layer: &Layer) -> Result<(), StoreError> {
         let may_be_old = self.copy.hole().is_some();
-        let batch = Batch { changes: &layer.changes, may_be_old, anew: false, graves_max: GRAVES_MAX };
+        let (graves_max, horizon) = graves(layer.agreed.horizon, layer.place > 0);
+        let batch = Batch { changes: &layer.changes, may_be_old, anew: false, graves_max, horizon };
         self.writer
             .write(batch, |state| {
                 if layer.jumped {
                     jump(state, layer.position.epoch);
                 }
                 state.position = layer.position;
+                state.place = state.place.max(layer.place);
+                state.stamp = state.stamp.max(layer.stamp);
                 state.agreed = layer.agreed.clone();
             })
             .await?;
@@ -55,10 +58,16 @@ impl Keeper {
     }
 
     async fn fill(&mut self, fill: Fill) {
-        let Fill { changes, upto, last, hole_upto, anew, done } = fill;
-        let batch = Batch { changes: &changes, may_be_old: true, anew, graves_max: GRAVES_MAX };
+        let Fill { changes, upto, last, hole_upto, anew, wipes, loaded, done } = fill;
+        let (graves_max, horizon) = (GRAVES_MAX, 0);
+        let batch = Batch { changes: &changes, may_be_old: true, anew: anew || wipes.is_some(), graves_max, horizon };
         let written = self.writer.write(batch, |state| {
-            if anew {
+            if let Some(horizon) = wipes {
+                state.began_at = horizon;
+                state.loaded = false;
+            } else if loaded {
+                state.loaded = true;
+            } else if anew {
                 let upto = state.hole.map_or(0, |hole| hole.upto).max(state.position.epoch);
                 state.hole = Some(Hole { after: 0, after_tie: 0, upto, anew: true });
             } else if last && state.hole.is_some_and(|hole| hole.upto == hole_upto) {
@@ -79,4 +88,9 @@ fn jump(state: &mut State, upto: u64) {
     let begins = Hole { after, after_tie: if after == 0 { 0 } else { u64::MAX }, upto, anew: after == 0 };
     let hole = state.hole.unwrap_or(begins);
     state.hole = Some(Hole { upto: upto.max(hole.upto), ..hole });
+}
+
+/// How many graves are kept: on the ordered path, the newest; without a leader, those above the horizon.
+fn graves(horizon: u64, is_loose: bool) -> (u64, u64) {
+    if horizon > 0 || is_loose { (u64::MAX, horizon) } else { (GRAVES_MAX, 0) }
 }

@@ -10,12 +10,16 @@ use tokio::time::Instant;
 
 use crate::copy::Copy;
 use crate::in_step::{self, Seen};
+use crate::loose::LooseCopy;
 use crate::message::{Command, Report};
 use crate::status::{Heard, History};
 use crate::{Config, Records, fetch};
 
 /// How often copies are asked how they are.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far the horizon moves at least, in milliseconds of stamps.
+const HORIZON_STEP_MS: u64 = 10_000;
 
 /// What is known of the copies. Cheap to clone.
 #[derive(Clone, Default)]
@@ -54,6 +58,7 @@ pub(crate) struct Leader {
     pub(crate) log: Replicated<Records>,
     pub(crate) copy: Copy,
     pub(crate) known: Known,
+    pub(crate) loose: Option<LooseCopy>,
     pub(crate) config: Config,
 }
 
@@ -84,6 +89,10 @@ impl Leader {
             }
             if !nodes.contains(&view.node_id) {
                 // A witness that leads hands over by itself.
+                continue;
+            }
+            if let Some(loose) = &self.loose {
+                self.move_horizon(loose, &held, &view, &nodes).await;
                 continue;
             }
             if self.hand_over(&view, &nodes).await {
@@ -125,6 +134,42 @@ impl Leader {
         // Longer than that, something is wrong that the next look will see.
         if let Ok(Err(error)) = tokio::time::timeout(self.config.sync_timeout, proposed).await {
             tracing::debug!("copies in step did not change: {error}");
+        }
+    }
+
+    /// Puts on the log below which stamp every copy has seen everything: graves below it can go. A copy that has been
+    /// silent for longer than graves are kept is left out, and must begin anew when it comes back.
+    async fn move_horizon(&self, loose: &LooseCopy, held: &HeldBy, view: &View, nodes: &BTreeSet<NodeId>) {
+        let now = Instant::now();
+        let (mut horizon, mut resets) = (u64::MAX, BTreeSet::new());
+        {
+            let known = self.known.lock();
+            for node in nodes.iter().filter(|node| **node != view.node_id) {
+                match known.copies.get(node) {
+                    Some(heard) if !heard.answers && now - heard.at >= self.config.grave_time => {
+                        resets.insert(node.clone());
+                    }
+                    Some(heard) => horizon = horizon.min(heard.report.seen_below),
+                    None => horizon = 0,
+                }
+            }
+        }
+        let others = nodes.iter().filter(|node| **node != view.node_id && !resets.contains(*node));
+        horizon = horizon.min(loose.seen_below(others.cloned()));
+        let (agreed, known_resets) = {
+            let memory = self.copy.memory();
+            (memory.agreed().horizon, memory.agreed().resets.clone())
+        };
+        let moved = horizon.saturating_sub(agreed) >> 16 >= HORIZON_STEP_MS && horizon < u64::MAX;
+        if !moved {
+            return;
+        }
+        // Named once for each absence: a copy that has begun anew is not told so again.
+        resets.retain(|node| !known_resets.contains_key(node));
+        let command = Command::Horizon { horizon, resets };
+        let proposed = self.log.write_as_leader(held.term, &command);
+        if let Ok(Err(error)) = tokio::time::timeout(self.config.sync_timeout, proposed).await {
+            tracing::debug!("the horizon did not move: {error}");
         }
     }
 

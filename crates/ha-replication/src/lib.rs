@@ -30,6 +30,7 @@
 //! | `ship.rs`, `gate.rs`, `held.rs` | a write on its way: gathered, put on the log, held by enough disks |
 //! | `lead.rs`, `in_step.rs` | the leader's part: which copies a strong write waits for |
 //! | `fetch.rs` | how a copy gets what it lacks |
+//! | `loose/` | records without a leader: stamps, pushes, comparing copies |
 //! | `replication.rs`, `remote.rs`, `serve.rs` | the handle, and what it asks of other copies |
 //! | `repository/` | a foreign database as source and sink |
 //!
@@ -46,6 +47,7 @@ mod in_step;
 mod keeper;
 mod key;
 mod lead;
+mod loose;
 mod machine;
 mod memory;
 mod message;
@@ -63,11 +65,12 @@ pub use config::{BATCH_ITEMS_MAX, Config, ConfigError, Mode, SyncLoss};
 pub use error::{ReadError, ReplicateError, SubscribeError};
 pub use follow::{Event, Subscription};
 pub use key::{ID_BYTES_MAX, Key, KeyError, TYPE_BYTES_MAX};
+pub use loose::{Report as MergeReport, SystemWall, Wall};
 pub use machine::Records;
 pub use message::{Applied, Command, Consistency};
 pub use open::{OpenError, Opened, open};
 pub use record::{Change, DATA_BYTES_MAX, Record, Version};
-pub use replication::{PAGE_BYTES, PAGE_ITEMS_MAX, Replication};
+pub use replication::{HeldHere, PAGE_BYTES, PAGE_ITEMS_MAX, Replication};
 pub use ship::Written;
 pub use status::{CopyState, NodeStatus, Status};
 pub use store::{CheckReport, StoreError};

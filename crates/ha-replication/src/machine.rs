@@ -71,6 +71,11 @@ impl Machine for Records {
                         write(memory, &mut position, changes);
                     }
                 }
+                Command::Horizon { horizon, resets } => {
+                    let agreed = memory.agreed_mut();
+                    agreed.horizon = agreed.horizon.max(horizon);
+                    agreed.resets.extend(resets.into_iter().map(|node| (node, horizon)));
+                }
                 Command::SyncSet { seen, members } => {
                     let sync = &mut memory.agreed_mut().sync;
                     if sync.generation == seen {
@@ -96,7 +101,13 @@ impl Machine for Records {
     fn restore(&mut self, image: &[u8]) -> Result<(), String> {
         let manifest: Manifest = encoding::decode(image).map_err(|error| error.to_string())?;
         self.copy.change(|memory| {
-            if manifest.position.epoch > memory.position().epoch {
+            if manifest.position.epoch <= memory.position().epoch {
+                return;
+            }
+            if self.copy.is_loose() {
+                // What is missing is found by comparing copies.
+                memory.adopt(manifest.position, manifest.agreed);
+            } else {
                 memory.jump(manifest.position, manifest.agreed);
             }
         });

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::Key;
 use crate::record::Kept;
 use crate::store::{Agreed, Place, Position};
+use crate::{Key, Version};
 
 /// Bytes after which changes go to the store at once.
 const LAYER_BYTES: usize = 8 * 1024 * 1024;
@@ -22,6 +22,9 @@ pub(crate) struct Layer {
     /// All of them in their order, those that were replaced since too.
     order: Vec<(Place, Key)>,
     bytes: usize,
+    /// The highest place and stamp in it.
+    pub(crate) place: u64,
+    pub(crate) stamp: u64,
     /// The log after them.
     pub(crate) position: Position,
     pub(crate) agreed: Agreed,
@@ -36,6 +39,8 @@ pub(crate) struct Memory {
     /// On their way to the store, oldest first.
     frozen: VecDeque<Arc<Layer>>,
     bytes: usize,
+    /// The highest place that was given, where this copy orders changes by itself.
+    place: u64,
 }
 
 impl Memory {
@@ -67,6 +72,24 @@ impl Memory {
         self.frozen.is_empty() && self.active.changes.is_empty() && !self.active.jumped
     }
 
+    /// Begins to give places after this one.
+    pub(crate) fn with_place(self, place: u64) -> Self {
+        Self { place, ..self }
+    }
+
+    /// The place of the last change that was given one.
+    pub(crate) fn place(&self) -> u64 {
+        self.place
+    }
+
+    /// Takes one change that no leader ordered; it is newer than any of that record that is here or stored.
+    pub(crate) fn put_next(&mut self, key: Key, version: Version, data: Option<Bytes>) {
+        self.place += 1;
+        self.active.place = self.place;
+        self.active.stamp = self.active.stamp.max(version.time);
+        self.put(key, Kept { version, place: self.place, data });
+    }
+
     /// Takes one change, which is newer than any that is here.
     pub(crate) fn put(&mut self, key: Key, kept: Kept) {
         let bytes = kept.bytes(&key) + CHANGE_OVERHEAD_BYTES;
@@ -80,6 +103,19 @@ impl Memory {
     pub(crate) fn advance(&mut self, position: Position) -> bool {
         self.active.position = position;
         self.active.bytes >= LAYER_BYTES
+    }
+
+    /// Changes that no leader ordered were put here. They go to the store at once when there are many.
+    pub(crate) fn advance_loose(&mut self) {
+        if self.active.bytes >= LAYER_BYTES {
+            self.freeze();
+        }
+    }
+
+    /// A snapshot says what was agreed on, where no leader orders records.
+    pub(crate) fn adopt(&mut self, position: Position, agreed: Agreed) {
+        self.active.position = position;
+        self.active.agreed = agreed;
     }
 
     /// The copy was taken here by a snapshot.

@@ -32,6 +32,13 @@ pub enum Command {
         /// The changes.
         changes: Vec<Change>,
     },
+    /// Every copy has seen all stamps below `horizon`, except those that were away for too long.
+    Horizon {
+        /// The stamp.
+        horizon: u64,
+        /// Copies that must begin anew.
+        resets: BTreeSet<NodeId>,
+    },
 }
 
 /// What a command is answered.
@@ -79,6 +86,18 @@ pub(crate) enum Ask {
     },
     /// Of the leader: how are all copies?
     Status,
+    /// Changes that no leader ordered.
+    Push { changes: Vec<Loose> },
+    /// Of the one node that takes writes: take this one.
+    Take { change: Change },
+    /// The sums of all groups; the asker's time of comparing.
+    Groups { stamp: u64 },
+    /// The sums of the buckets of these groups.
+    Buckets { groups: Vec<u8> },
+    /// What is in these buckets.
+    Slots { buckets: Vec<u16> },
+    /// These records of a bucket.
+    Wanted { bucket: u16, names: Vec<u64> },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,6 +108,11 @@ pub(crate) enum Told {
     Imported(Result<u64, String>),
     /// As JSON.
     Status(Vec<u8>),
+    Done(Result<(), String>),
+    Taken(Result<(Version, BTreeSet<NodeId>), String>),
+    Sums(Vec<Vec<u64>>),
+    Slots(Vec<Vec<(u64, u64, u64)>>),
+    Wanted(Vec<Loose>),
     Changes(Page),
 }
 
@@ -119,6 +143,8 @@ pub(crate) struct Report {
     pub(crate) trouble: Option<String>,
     /// Its disk is nearly full.
     pub(crate) is_full: bool,
+    /// Without a leader: it holds everything that any copy had at this stamp.
+    pub(crate) seen_below: u64,
 }
 
 impl Report {
@@ -126,6 +152,15 @@ impl Report {
     pub(crate) fn is_complete(&self) -> bool {
         self.hole.is_none() && !self.jumps
     }
+}
+
+/// A change that no leader ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Loose {
+    pub(crate) key: Key,
+    pub(crate) time: u64,
+    pub(crate) tie: u64,
+    pub(crate) data: Option<Bytes>,
 }
 
 /// A record that was read for another node.

@@ -10,6 +10,7 @@ use crate::copy::Copy;
 use crate::gate::{Gate, ROOM};
 use crate::keeper::Keeper;
 use crate::lead::{Known, Leader};
+use crate::loose::LooseCopy;
 use crate::remote::Remote;
 use crate::replication::{Inner, Replication};
 use crate::ship::Shipper;
@@ -44,7 +45,7 @@ pub async fn open(config: Config, disk: Arc<dyn Disk>) -> Result<(Records, Opene
     config.validate()?;
     let (store, writer) = Store::open(disk.clone(), config.directory.clone(), config.cache_bytes).await?;
     let state = store.state()?;
-    let copy = Copy::new(store, &state);
+    let copy = Copy::new(store, &state, config.is_loose());
     let keeper = Keeper::new(copy.clone(), writer);
     let failed = |error: std::io::Error| StoreError::Disk {
         directory: config.directory.clone(),
@@ -62,18 +63,28 @@ impl Opened {
         let gate = Gate::new(cluster.clone(), copy.clone(), config.on_sync_loss);
         let shipper = Shipper::start(log.clone(), gate.clone(), config.batch_items_max);
         let (known, stopped) = (Known::default(), CancellationToken::new());
+        let me = cluster.watch().borrow().node_id.clone();
+        let loose = config.is_loose();
+        let loose = loose.then(|| LooseCopy::new(copy.clone(), me, config.async_writes, config.wall.clone()));
+        let loose = loose.transpose()?;
+        if let Some(loose) = &loose {
+            until(&stopped, crate::loose::push(cluster.clone(), loose.clone(), config.clone()));
+            until(&stopped, crate::loose::compare(cluster.clone(), loose.clone(), config.clone()));
+        } else {
+            until(&stopped, fetch::run(cluster.clone(), copy.clone(), config.clone()));
+        }
         let leader = Leader {
             cluster: cluster.clone(),
             log: log.clone(),
             copy: copy.clone(),
             known: known.clone(),
+            loose: loose.clone(),
             config: config.clone(),
         };
         until(&stopped, leader.run());
-        until(&stopped, fetch::run(cluster.clone(), copy.clone(), config.clone()));
         until(&stopped, keep_stored(copy.clone(), disk.clone(), config.clone()));
         let remote = Remote::new(cluster.clone());
-        let inner = Inner { config, cluster, disk, log, copy, gate, shipper, remote, known, stopped };
+        let inner = Inner { config, cluster, disk, log, copy, gate, loose, shipper, remote, known, stopped };
         let replication = Replication::new(inner);
         replication.inner.cluster.serve(ROOM, serve::server(Arc::downgrade(&replication.inner)));
         Ok(replication)

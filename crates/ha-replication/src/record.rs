@@ -171,7 +171,7 @@ pub(crate) fn fingerprint(key: &Key, kept: &Kept) -> u64 {
 }
 
 /// The finalizer of splitmix64 (Steele, Lea, Flood 2014).
-fn mix(mut number: u64) -> u64 {
+pub(crate) fn mix(mut number: u64) -> u64 {
     number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,5 +1,6 @@
 //! The handle.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,12 +14,14 @@ use crate::copy::Copy;
 use crate::follow::Subscription;
 use crate::gate::Gate;
 use crate::lead::Known;
+use crate::loose::LooseCopy;
+use crate::message::{Ask, Told};
 use crate::record::Kept;
 use crate::remote::Remote;
 use crate::ship::{Shipper, Written};
 use crate::{
-    Change, CheckReport, Config, Consistency, DATA_BYTES_MAX, Key, ReadError, Record, Records, ReplicateError, Status,
-    StoreError, Version,
+    Change, CheckReport, Config, Consistency, DATA_BYTES_MAX, Key, MergeReport, Mode, ReadError, Record, Records,
+    ReplicateError, Status, StoreError, Version,
 };
 
 /// Most records of a page.
@@ -34,6 +37,19 @@ pub struct Replication {
     level: Consistency,
 }
 
+/// What a copy holds. Copies that are complete and equal in this hold, in all likelihood, the same records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldHere {
+    /// Nothing is missing, and nothing waits for the disk.
+    pub is_complete: bool,
+    /// Changes that it has applied since the cluster began.
+    pub items: u64,
+    /// Records that are there.
+    pub records: u64,
+    /// The sum over them.
+    pub digest: u64,
+}
+
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) cluster: Cluster,
@@ -41,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) log: Replicated<Records>,
     pub(crate) copy: Copy,
     pub(crate) gate: Gate,
+    /// Where no leader orders what is written.
+    pub(crate) loose: Option<LooseCopy>,
     pub(crate) shipper: Shipper,
     pub(crate) remote: Remote,
     pub(crate) known: Known,
@@ -107,7 +125,44 @@ impl Replication {
 
     async fn write(&self, change: Change) -> Result<Written, ReplicateError> {
         self.takes_writes()?;
-        self.inner.shipper.write(change, self.level).await
+        let Some(loose) = &self.inner.loose else {
+            if self.level == Consistency::Eventual {
+                return Err(refused("this cluster orders what is written: ask for strong or quorum"));
+            }
+            return self.inner.shipper.write(change, self.level).await;
+        };
+        if self.level != Consistency::Eventual {
+            return Err(refused("this cluster replicates without a leader: nothing stronger than eventual can be had"));
+        }
+        let (version, acknowledged_by) = match self.inner.config.mode {
+            Mode::MultiMaster => loose.write(change).await?,
+            Mode::MasterSlave => self.write_on_master(loose, change).await?,
+        };
+        Ok(Written { version, acknowledged_by })
+    }
+
+    /// Only one node takes writes; the others pass them on.
+    async fn write_on_master(
+        &self,
+        loose: &LooseCopy,
+        change: Change,
+    ) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
+        let view = self.inner.cluster.watch().borrow().clone();
+        match &view.leader {
+            Some(leader) if leader.node_id == view.node_id => loose.write(change).await,
+            Some(leader) => match self.inner.remote.ask(&leader.node_id, &Ask::Take { change }).await {
+                Ok(Told::Taken(Ok(taken))) => Ok(taken),
+                Ok(Told::Taken(Err(reason))) => Err(ReplicateError::NotReplicated { reason }),
+                Ok(_) => Err(ReplicateError::Unknown { reason: "the master's answer cannot be read".to_owned() }),
+                Err(reason) => Err(ReplicateError::Unknown { reason }),
+            },
+            None => Err(refused("there is no master now")),
+        }
+    }
+
+    /// What was done to changes that met here, where no leader orders them.
+    pub fn merged(&self) -> Option<MergeReport> {
+        self.inner.loose.as_ref().map(LooseCopy::report)
     }
 
     /// Refuses what this node's disk could not keep.
@@ -129,7 +184,7 @@ impl Replication {
     /// Cancel-safe.
     pub async fn get(&self, data_type: &str, data_id: &str) -> Result<Option<Record>, ReadError> {
         let key = Key::new(data_type, data_id)?;
-        if !self.inner.copy.is_complete() {
+        if !self.inner.copy.is_complete() && self.inner.loose.is_none() {
             return self.inner.remote.get(key, self.level).await;
         }
         self.current().await?;
@@ -148,7 +203,7 @@ impl Replication {
     /// A page of the records of one type, by id, as of some moment after this call began: those after an id, up to
     /// `limit`, [`PAGE_ITEMS_MAX`] and about [`PAGE_BYTES`]. An empty page is the end. Cancel-safe.
     pub async fn list(&self, data_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, ReadError> {
-        if !self.inner.copy.is_complete() {
+        if !self.inner.copy.is_complete() && self.inner.loose.is_none() {
             let after = after.map(|after| Key::new(data_type, after)).transpose()?;
             Key::prefix(data_type)?;
             return self.inner.remote.list(data_type, after, limit, self.level).await;
@@ -206,6 +261,18 @@ impl Replication {
         })
     }
 
+    /// What this node's copy holds at this moment, to be compared with another.
+    pub fn held_here(&self) -> HeldHere {
+        let report = self.inner.copy.report();
+        let is_stored = self.inner.copy.memory().is_empty();
+        HeldHere {
+            is_complete: report.is_complete() && is_stored,
+            items: report.position.items,
+            records: report.records,
+            digest: report.digest,
+        }
+    }
+
     /// This node.
     pub fn node_id(&self) -> NodeId {
         self.inner.cluster.watch().borrow().node_id.clone()
@@ -217,6 +284,10 @@ impl Replication {
         self.inner.copy.stop();
         self.inner.copy.ended().await;
     }
+}
+
+fn refused(reason: &str) -> ReplicateError {
+    ReplicateError::NotReplicated { reason: reason.to_owned() }
 }
 
 pub(crate) fn record(key: Key, kept: Kept) -> Option<Record> {

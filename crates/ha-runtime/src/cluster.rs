@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use ha_cluster::wal::SyncTimes;
 use ha_cluster::{
-    Cluster, ClusterInfo, Event, Events, LeaveError, Member, MemberRole, Node, NodeId, PriorityError, TransferError,
-    View,
+    Archive, Cluster, ClusterInfo, Event, Events, LeaveError, Member, MemberRole, Node, NodeId, PriorityError,
+    RestoreError, SaveError, TransferError, View,
 };
 use ha_net::Traffic;
 use tokio::sync::{broadcast, watch};
@@ -44,6 +44,19 @@ pub trait ClusterSeat: Send + Sync + 'static {
 
     /// See [`Cluster::stop`].
     fn stop(&self) -> BoxFuture<'_, ()>;
+
+    /// See [`Cluster::save`].
+    fn save(&self) -> BoxFuture<'_, Result<Archive, SaveError>> {
+        let reason = "there is no cluster here".to_owned();
+        Box::pin(std::future::ready(Err(SaveError::Failed { reason })))
+    }
+
+    /// See [`Cluster::restore`].
+    fn restore(&self, archive: Archive) -> BoxFuture<'_, Result<(), RestoreError>> {
+        let _ = archive;
+        let reason = "there is no cluster here".to_owned();
+        Box::pin(std::future::ready(Err(RestoreError::NotRestored { reason })))
+    }
 }
 
 impl ClusterSeat for Cluster {
@@ -86,6 +99,14 @@ impl ClusterSeat for Cluster {
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(Cluster::stop(self))
     }
+
+    fn save(&self) -> BoxFuture<'_, Result<Archive, SaveError>> {
+        Box::pin(Cluster::save(self))
+    }
+
+    fn restore(&self, archive: Archive) -> BoxFuture<'_, Result<(), RestoreError>> {
+        Box::pin(async move { Cluster::restore(self, &archive).await })
+    }
 }
 
 /// The cluster as this node sees it. Cheap to clone.
@@ -110,6 +131,11 @@ impl ClusterHandle {
     pub(crate) fn off(view: View) -> Self {
         let seat = Arc::new(Alone { view: watch::Sender::new(Arc::new(view)), events: Events::new() });
         Self { enabled: false, view: seat.watch(), seat }
+    }
+
+    /// Where questions go that this crate asks.
+    pub(crate) fn seat(&self) -> &dyn ClusterSeat {
+        &*self.seat
     }
 
     /// False when the cluster is off.

@@ -29,6 +29,7 @@
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
 //! | `health.rs`, `vitals.rs` | checked components: those of the options, and the node's own vital signs |
 //! | `doctor/` | why nodes do not join, replication lags, or failover does not trigger |
+//! | `snapshot.rs` | the whole control state, saved and brought back |
 //! | `state.rs` | the place of shared state in a node |
 //! | `replication.rs` | the records' place in a node, also when replication is off |
 //! | `feed.rs` | what one room tells another |
@@ -46,6 +47,7 @@ mod node;
 mod replication;
 mod rooms;
 mod settings;
+mod snapshot;
 mod start;
 mod state;
 #[cfg(any(test, feature = "testing"))]
@@ -60,8 +62,10 @@ pub use node::{Ha, STOP_TIME_MAX};
 pub use replication::{ReplicationHandle, replication as replication_config};
 pub use rooms::Rooms;
 pub use settings::{SettingsError, cluster as cluster_config};
+pub use snapshot::{RestoreAnyway, RestoreRefused};
 pub use start::{StartError, start, start_on};
 
+pub use ha_cluster::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
 pub use ha_cluster::{
     Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Events, Incarnation, LeaveError, Member, MemberRole,
     MemberState, Node, NodeId, NodeLease, PriorityError, Term, TransferError, View, Votes,

@@ -108,7 +108,7 @@ impl ReplicationHandle {
 /// The config of the replication room, for a program that embeds `ha-replication` alone and wants the options all the
 /// same.
 pub fn replication(config: &ha_config::Config) -> Result<ha_replication::Config, SettingsError> {
-    let ha_config::Replication { mode, consistency, batch_size, .. } = &config.replication;
+    let ha_config::Replication { mode, consistency, batch_size, sync_interval, async_writes, .. } = &config.replication;
     let mut replication = ha_replication::Config::default();
     replication.mode = match mode {
         ha_config::ReplicationMode::MasterSlave => Mode::MasterSlave,
@@ -126,6 +126,8 @@ pub fn replication(config: &ha_config::Config) -> Result<ha_replication::Config,
     };
     replication.directory = config.ha.data_dir.join(ha_cluster::identity::REPLICATION_DIRECTORY);
     replication.batch_items_max = *batch_size;
+    replication.sync_interval = *sync_interval;
+    replication.async_writes = *async_writes;
     replication.look_interval = config.cluster.heartbeat_interval.clamp(LOOK_INTERVAL.0, LOOK_INTERVAL.1);
     replication.sync_timeout = config.cluster.node_timeout;
     let refused = |error| SettingsError::new("the options of replication", error);

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_cluster::clock::{BootClock, Clock};
+use ha_runtime::ha_state::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::acknowledged::Acknowledged;
+use crate::state::{self, What};
 use crate::writers::{Background, Bench, propose};
 
 /// What can be asked.
@@ -23,6 +25,18 @@ enum Request {
     Rest,
     /// The longest time without an acknowledgement since an instant of the boot clock.
     Gap { since_ns: u64 },
+    /// Lets clients of shared state work for a while; answers rate and latencies.
+    State { what: What, clients: usize, seconds: f64, bytes: usize },
+    /// Hands one lock to and fro between two clients, each time after the waiter has queued for a while.
+    HandOver { queued_ms: u64, seconds: f64 },
+    /// Sets so many distinct keys.
+    Fill { keys: usize, bytes: usize },
+    /// Sets keys while so many watches follow.
+    Watched { watches: usize, seconds: f64, bytes: usize },
+    /// Lets a crowd wait for a lock whose holder dies, until so many of them were served.
+    Crowd { waiters: usize, served: usize },
+    /// How many keys there are.
+    Keys,
     /// Reads every acknowledged proposal of these files back.
     Verify { files: Vec<PathBuf> },
 }
@@ -30,12 +44,13 @@ enum Request {
 /// One conversation.
 pub(crate) struct Talk {
     bench: Arc<Bench>,
+    state: State,
     background: Background,
 }
 
 impl Talk {
-    pub(crate) fn new(bench: Arc<Bench>) -> Self {
-        Self { bench, background: Background::default() }
+    pub(crate) fn new(bench: Arc<Bench>, state: State) -> Self {
+        Self { bench, state, background: Background::default() }
     }
 
     /// Answers one line.
@@ -69,6 +84,19 @@ impl Talk {
                 let gap = self.background.gap(Duration::from_nanos(since_ns), BootClock.now());
                 Ok(json!({"gap_ns": u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX)}))
             }
+            Request::State { what, clients, seconds, bytes } => {
+                Ok(state::work(&self.state, what, clients, Duration::from_secs_f64(seconds), bytes).await)
+            }
+            Request::HandOver { queued_ms, seconds } => {
+                let queued = Duration::from_millis(queued_ms);
+                state::hand_over(&self.state, queued, Duration::from_secs_f64(seconds)).await
+            }
+            Request::Fill { keys, bytes } => state::fill(&self.state, keys, bytes).await,
+            Request::Watched { watches, seconds, bytes } => {
+                state::watched(&self.state, watches, Duration::from_secs_f64(seconds), bytes).await
+            }
+            Request::Crowd { waiters, served } => state::crowd(&self.state, waiters, served).await,
+            Request::Keys => Ok(json!({"keys": self.state.usage().keys})),
             Request::Verify { files } => self.verify(&files).await,
         }
     }

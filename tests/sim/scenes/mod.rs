@@ -8,6 +8,8 @@ mod formation;
 mod identity;
 mod members;
 mod partition;
+mod records;
+mod sharing;
 mod strangers;
 mod transfer;
 mod weather;
@@ -52,8 +54,23 @@ pub const ALL: &[Scene] = &[
     scene("T49", "seeds are down, wrong, or the node itself", formation::bad_seeds),
     scene("T50", "all nodes start at the same instant, in bad weather", formation::all_at_once),
     scene("T53", "random, oversized and truncated frames", strangers::garbage),
+    scene("T05", "the machine of a lock's holder sleeps past the end of its lease", sharing::holder_sleeps),
+    scene("T58", "a crowd waits for a lock, and its holder dies", sharing::storm),
+    scene(
+        "T60",
+        "leadership changes just when a lock expires, to a leader whose clock is fast",
+        sharing::leader_at_expiry,
+    ),
+    scene("shared", "keys and locks amid deaths and splits", sharing::deaths_and_splits),
+    scene("shared-3", "keys and locks, and every kind of fault at random", sharing::chaos),
     scene("chaos-3", "every kind of fault at random, three nodes", chaos::three),
     scene("chaos-5", "every kind of fault at random, five nodes", chaos::five),
     scene("chaos-w", "every kind of fault at random, two nodes and a witness", chaos::witnessed),
+    scene("records-strong", "records on every copy, every kind of fault, three nodes", records::strong),
+    scene("records-quorum", "records on a majority, every kind of fault, five nodes", records::quorum),
+    scene("records-w", "records on two nodes and a witness, every kind of fault", records::witnessed),
+    scene("records-power", "power is lost under records", records::power_lost),
+    scene("records-full", "disks fill up under records", records::full),
+    scene("records-lost", "a copy loses its records, or finds them damaged", records::lost),
     scene("deaths", "processes die and machines lose power, one after another", chaos::deaths),
 ];

@@ -7,10 +7,9 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
 use tokio::net::TcpStream;
 
-use super::{Client, NodeUrl};
+use super::{Client, Content, NodeUrl};
 use crate::failure::Failure;
 
 /// How long a connection may take to be made.
@@ -21,7 +20,7 @@ pub(super) async fn send(
     client: &Client,
     method: Method,
     path: &str,
-    body: Option<&Value>,
+    body: Content<'_>,
     name: Option<&str>,
 ) -> Result<Response<Incoming>, Failure> {
     let url = &client.url;
@@ -38,7 +37,7 @@ fn request(
     client: &Client,
     method: Method,
     path: &str,
-    body: Option<&Value>,
+    body: Content<'_>,
     name: Option<&str>,
 ) -> Result<Request<Full<Bytes>>, Failure> {
     let mut request = Request::builder()
@@ -55,11 +54,15 @@ fn request(
     if let Some(name) = name {
         request = request.header("idempotency-key", name);
     }
-    if body.is_some() {
-        request = request.header(header::CONTENT_TYPE, "application/json");
+    let (kind, body) = match body {
+        Content::Nothing => (None, Bytes::new()),
+        Content::Json(value) => (Some("application/json"), value.to_string().into()),
+        Content::Bytes(bytes) => (Some("application/octet-stream"), bytes),
+    };
+    if let Some(kind) = kind {
+        request = request.header(header::CONTENT_TYPE, kind);
     }
-    let body = body.map(Value::to_string).unwrap_or_default();
-    request.body(Full::new(body.into())).map_err(Failure::usage)
+    request.body(Full::new(body)).map_err(Failure::usage)
 }
 
 async fn dial(url: &NodeUrl) -> Result<TcpStream, Failure> {

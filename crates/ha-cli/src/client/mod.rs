@@ -27,6 +27,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a node may take to carry out a change: longer than the node itself gives it.
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(65);
 
+/// How long something large may be on its way.
+const TRANSFER_TIME_MAX: Duration = Duration::from_secs(600);
+
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -53,6 +56,13 @@ pub(crate) struct Client {
     token: Option<String>,
 }
 
+/// What is sent with a request.
+pub(crate) enum Content<'a> {
+    Nothing,
+    Json(&'a Value),
+    Bytes(Bytes),
+}
+
 /// What a node answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -69,7 +79,7 @@ impl Client {
 
     /// Asks; any status is an answer.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
-        self.in_time(ANSWER_TIME_MAX, self.call(Method::GET, path, None, None)).await
+        self.in_time(ANSWER_TIME_MAX, self.call(Method::GET, path, Content::Nothing, None)).await
     }
 
     /// Asks for a change; any status is an answer.
@@ -85,38 +95,52 @@ impl Client {
         body: Option<&Value>,
         request: Option<&str>,
     ) -> Result<Answer, Failure> {
+        let body = body.map_or(Content::Nothing, Content::Json);
         self.in_time(CHANGE_TIME_MAX, self.call(method, path, body, request)).await
     }
 
     /// As [`Self::get`], for what takes a node as long as a change.
     pub(crate) async fn get_slowly(&self, path: &str) -> Result<Answer, Failure> {
-        self.in_time(CHANGE_TIME_MAX, self.call(Method::GET, path, None, None)).await
+        self.in_time(CHANGE_TIME_MAX, self.call(Method::GET, path, Content::Nothing, None)).await
+    }
+
+    /// Asks for something large.
+    pub(crate) async fn download(&self, path: &str, bytes_max: usize) -> Result<Bytes, Failure> {
+        let work = async {
+            let response = connection::send(self, Method::GET, path, Content::Nothing, None).await?;
+            let status = response.status();
+            if !status.is_success() {
+                return Err(Answer { status, body: self.read(response.into_body(), ANSWER_BYTES_MAX).await? }.refusal());
+            }
+            self.read(response.into_body(), bytes_max).await
+        };
+        self.in_time(TRANSFER_TIME_MAX, work).await
+    }
+
+    /// Sends something large.
+    pub(crate) async fn upload(&self, path: &str, bytes: Bytes) -> Result<Answer, Failure> {
+        self.in_time(TRANSFER_TIME_MAX, self.call(Method::POST, path, Content::Bytes(bytes), None)).await
     }
 
     /// Follows an event stream.
     pub(crate) async fn follow(&self, path: &str) -> Result<EventStream, Failure> {
-        let response = self.in_time(ANSWER_TIME_MAX, connection::send(self, Method::GET, path, None, None)).await?;
+        let response =
+            self.in_time(ANSWER_TIME_MAX, connection::send(self, Method::GET, path, Content::Nothing, None)).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(EventStream::new(self.url.clone(), response.into_body()));
         }
-        let body = self.in_time(ANSWER_TIME_MAX, self.read(response.into_body())).await?;
+        let body = self.in_time(ANSWER_TIME_MAX, self.read(response.into_body(), ANSWER_BYTES_MAX)).await?;
         Err(Answer { status, body }.refusal())
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        name: Option<&str>,
-    ) -> Result<Answer, Failure> {
+    async fn call(&self, method: Method, path: &str, body: Content<'_>, name: Option<&str>) -> Result<Answer, Failure> {
         let response = connection::send(self, method, path, body, name).await?;
-        Ok(Answer { status: response.status(), body: self.read(response.into_body()).await? })
+        Ok(Answer { status: response.status(), body: self.read(response.into_body(), ANSWER_BYTES_MAX).await? })
     }
 
-    async fn read(&self, body: hyper::body::Incoming) -> Result<Bytes, Failure> {
-        match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+    async fn read(&self, body: hyper::body::Incoming, bytes_max: usize) -> Result<Bytes, Failure> {
+        match Limited::new(body, bytes_max).collect().await {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) => Err(Failure::failed(format_args!("the answer of {} broke off: {error}", self.url))),
         }

@@ -13,6 +13,7 @@ mod members;
 mod remove;
 mod replication;
 mod run;
+mod snapshot;
 mod state;
 mod status;
 mod transfer;
@@ -49,6 +50,9 @@ pub(crate) enum Command {
     State(state::StateCommand),
     /// Run a command while holding a lock.
     Lock(lock::Args),
+    /// Save the whole control state, or bring it back.
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Follow what happens on a node.
     Events(ClientArgs),
     /// Read and write records, and show how their copies are.
@@ -78,6 +82,7 @@ impl Command {
             Self::Health(args) => ask(health::run(args)),
             Self::Doctor(args) => ask(doctor::run(args)),
             Self::State(command) => ask(command.run()),
+            Self::Snapshot(command) => ask(command.run()),
             Self::Lock(args) => lock::run(args),
             Self::Events(args) => ask(events::run(args)),
             Self::Replication(command) => ask(command.run()),

@@ -25,7 +25,7 @@ pub(crate) enum ReplicationCommand {
         data_id: String,
         /// Its data.
         #[arg(value_name = "JSON")]
-        json: String,
+        data: String,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -74,8 +74,8 @@ impl ReplicationCommand {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Status(client) => ask_and_show(client, "/v1/replication", status).await,
-            Self::Put { data_type, data_id, json, client } => {
-                let data: Value = serde_json::from_str(&json)
+            Self::Put { data_type, data_id, data, client } => {
+                let data: Value = serde_json::from_str(&data)
                     .map_err(|error| Failure::usage(format_args!("the data is not JSON: {error}")))?;
                 let answer =
                     Client::new(&client).change(Method::PUT, &path(&data_type, &data_id), Some(&data), None).await?;

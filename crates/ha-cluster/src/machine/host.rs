@@ -11,6 +11,7 @@ use ha_net::codec::CodecError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::restoring::{RestorePart, RestoreResult, Restoring};
 use super::session::{Admission, OpenSession, Sessions};
 use super::{Applied, Batch, Capture, Command, Machine, MachineId, Outcome};
 use crate::codec;
@@ -157,11 +158,18 @@ impl Image {
         out.put_u16_le(self.machines.len() as u16);
         for (id, encode) in self.machines {
             let state = encode();
+            out.reserve(state.len() + 9);
             out.put_u8(id.0);
             out.put_u64_le(state.len() as u64);
             out.put_slice(&state);
         }
+        self.core.restoring.encode(&mut out);
         out.freeze()
+    }
+
+    /// The epoch at which it was captured.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.core.epoch
     }
 }
 
@@ -189,7 +197,8 @@ fn parts(image: &[u8]) -> Result<(Core, States<'_>), bytes::TryGetError> {
         machines.push((id, state));
         rest = after;
     }
-    Ok((Core { epoch, sessions, lapsed }, machines))
+    let restoring = Restoring::decode(rest)?;
+    Ok((Core { epoch, sessions, lapsed, restoring }, machines))
 }
 
 /// What the cluster itself keeps on the log.
@@ -199,6 +208,8 @@ struct Core {
     sessions: Sessions,
     /// The epoch at which a node's lease was last declared over: roles given to it before are void.
     lapsed: BTreeMap<NodeId, u64>,
+    /// A saved state that is on its way back.
+    restoring: Restoring,
 }
 
 /// The cluster's own commands.
@@ -212,6 +223,19 @@ pub(crate) enum SystemCommand {
         node: NodeId,
         /// How many renewals the proposing leader had granted.
         renewals: u64,
+    },
+    /// A part of a saved state; answered with a [`RestoreResult`].
+    RestorePart(RestorePart),
+    /// All parts are there: the state of every machine is replaced; answered with a [`RestoreResult`].
+    Restore {
+        /// Whose parts.
+        attempt: u64,
+        /// Bytes of all of them.
+        length: u64,
+        /// Their CRC32C.
+        crc: u32,
+        /// The epoch rises to here, in any case: every node counts alike, also one that keeps no state.
+        epoch: u64,
     },
 }
 
@@ -326,6 +350,19 @@ impl Host {
                     core.lapsed.insert(node, epoch);
                     codec::record(&index)
                 }
+                // A witness has nothing to replace. Nobody is told its answer unless it leads, and then it is right:
+                // it leads only while no other node could have applied more.
+                SystemCommand::RestorePart(_) if self.witness => codec::record(&RestoreResult::Done),
+                SystemCommand::RestorePart(part) => codec::record(&core.restoring.add(part)),
+                SystemCommand::Restore { attempt, length, crc, epoch } => {
+                    core.epoch = core.epoch.max(epoch);
+                    let result = match core.restoring.take(attempt, length, crc) {
+                        _ if self.witness => RestoreResult::Done,
+                        Ok(image) => self.replace(&image),
+                        Err(refused) => refused,
+                    };
+                    codec::record(&result)
+                }
             });
         }
         if self.witness {
@@ -337,6 +374,26 @@ impl Host {
         let stored = self.stores.get(&command.machine).is_some_and(|durable| index <= *durable.borrow());
         let reply = if stored { machine.replied(at, &command.body) } else { machine.apply(at, &command.body) };
         reply.map_err(|_| ApplyError::Command { index, machine: machine.name() })
+    }
+
+    /// Replaces the state of the machines by a saved one. What the cluster itself keeps stays.
+    fn replace(&self, image: &[u8]) -> RestoreResult {
+        let refused = |reason: String| RestoreResult::Refused { reason };
+        let states = match parts(image) {
+            Ok((_, states)) => states,
+            Err(_) => return refused(RestoreError::Image.to_string()),
+        };
+        if let Some((id, _)) = states.iter().find(|(id, _)| !self.machines.contains_key(id)) {
+            return refused(RestoreError::Machine { machine: id.0 }.to_string());
+        }
+        for (id, state) in states {
+            if let Some(machine) = self.machines.get(&id)
+                && let Err(reason) = machine.restore(state)
+            {
+                return refused(RestoreError::State { machine: machine.name(), reason }.to_string());
+            }
+        }
+        RestoreResult::Done
     }
 
     /// Ends the sessions of nodes that are members no more.
@@ -355,15 +412,16 @@ impl Host {
         self.epoch.send_if_modified(|seen| std::mem::replace(seen, epoch) != epoch);
     }
 
-    /// Captures all machines at the same moment. Nothing may be applied meanwhile.
+    /// Captures all machines at the same moment.
     pub(crate) fn capture(&self) -> Image {
-        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Held throughout: an entry that is being applied is waited for, and none begins meanwhile.
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let machines = if self.witness {
             Vec::new()
         } else {
             self.machines.iter().map(|(id, machine)| (*id, machine.capture())).collect()
         };
-        Image { core, machines }
+        Image { core: core.clone(), machines }
     }
 
     /// Replaces the state of all machines by a captured one.

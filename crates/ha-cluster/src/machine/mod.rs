@@ -3,6 +3,7 @@
 mod batch;
 mod host;
 mod replicated;
+mod restoring;
 mod session;
 mod submit;
 
@@ -14,6 +15,7 @@ pub(crate) use batch::{Batch, Command, Outcome, decode_outcomes, encode_outcomes
 pub use host::Machines;
 pub(crate) use host::{Host, Image, SystemCommand};
 pub use replicated::{ASK_TIMEOUT, ReadError, Replicated, WriteError};
+pub(crate) use restoring::{RestorePart, RestoreResult};
 pub(crate) use session::{OpenSession, SessionId};
 pub use submit::COMMAND_BYTES_MAX;
 pub(crate) use submit::{Propose, ProposeError, Submitter};

@@ -38,6 +38,7 @@ use crate::{Config, ConfigError, NodeLease, Role, Seed, View};
 /// A node that has started.
 pub(crate) struct Started {
     pub(crate) net: Net,
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) engine: Engine,
     pub(crate) machines: Machines,
     pub(crate) submitter: Submitter,
@@ -45,7 +46,7 @@ pub(crate) struct Started {
     pub(crate) grants: watch::Receiver<Arc<Grants>>,
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) events: Events,
-    pub(crate) disk: Arc<wal::Stopwatch>,
+    pub(crate) stopwatch: Arc<wal::Stopwatch>,
     pub(crate) asks: Asks,
     pub(crate) rooms: Rooms,
 }
@@ -209,9 +210,10 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         failed: None,
         removed: false,
     };
-    let disk = driver.wal.stopwatch();
+    let stopwatch = driver.wal.stopwatch();
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
-    Ok(Started { net, engine, machines, submitter, lease, grants, view: follow, events, disk, asks, rooms })
+    let disk = seams.disk;
+    Ok(Started { net, disk, engine, machines, submitter, lease, grants, view: follow, events, stopwatch, asks, rooms })
 }
 
 /// A member without its log would forget what it voted and acknowledged: it must not start, nor begin a new one.

@@ -24,7 +24,7 @@ use super::status::RaftStatus;
 use super::types::{PeerRecord, Raft};
 use crate::Config;
 use crate::disk::Disk;
-use crate::machine::Host;
+use crate::machine::{Host, Image};
 use crate::snapshot::SnapshotStore;
 use crate::view::Epoch;
 use crate::wal::Wal;
@@ -132,6 +132,11 @@ impl Engine {
         while self.leader().0.as_ref() == Some(leader) {
             changes.next().await;
         }
+    }
+
+    /// The state of all machines at this moment.
+    pub(crate) fn capture(&self) -> Image {
+        self.host.capture()
     }
 
     /// How many commands were applied here, to follow.

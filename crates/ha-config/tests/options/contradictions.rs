@@ -8,7 +8,7 @@ fn problems(settings: &[(&str, &str)]) -> Vec<Problem> {
 }
 
 #[track_caller]
-fn refused(settings: &[(&str, &str)], names: [&str; 2]) {
+fn refused<const NAMES: usize>(settings: &[(&str, &str)], names: [&str; NAMES]) {
     let found = problems(settings);
     assert_eq!(found.len(), 1, "{found:?}");
     let text = found[0].to_string();

@@ -9,5 +9,6 @@ mod item;
 pub(crate) mod locks;
 pub(crate) mod replication;
 pub(crate) mod running;
+pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod state_watch;

@@ -1,6 +1,7 @@
 //! The records of this copy on disk: larger than memory, every batch whole or not there.
 
 mod backend;
+mod buckets;
 mod check;
 mod open;
 mod state;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use ha_cluster::disk::Disk;
 use redb::{ReadOnlyTable, TableDefinition};
 
+pub(crate) use buckets::{BUCKETS, GROUP, bucket_of, name_of};
 pub use check::CheckReport;
 pub(crate) use state::{Agreed, Hole, Position, State, SyncSet, Totals};
 pub(crate) use write::{Batch, Writer};
@@ -31,6 +33,10 @@ const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 const ORDER: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("order");
 /// The places of graves.
 const GRAVES: TableDefinition<(u64, u64), ()> = TableDefinition::new("graves");
+/// Bucket and key to version, of records that are replicated without a leader.
+const SLOTS: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("slots");
+/// Bucket to the sum of its slots.
+const SUMS: TableDefinition<u16, u64> = TableDefinition::new("sums");
 /// One entry: what the copy knows of itself.
 const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
 const STATE_KEY: &str = "state";
@@ -42,6 +48,7 @@ pub(crate) type Place = (u64, u64);
 struct Tables {
     records: ReadOnlyTable<&'static [u8], &'static [u8]>,
     order: ReadOnlyTable<(u64, u64), &'static [u8]>,
+    slots: ReadOnlyTable<&'static [u8], (u64, u64)>,
     state: Arc<State>,
 }
 
@@ -52,6 +59,7 @@ pub(crate) struct Store {
     directory: PathBuf,
     cache_bytes: usize,
     tables: Arc<RwLock<Shelf>>,
+    sums: buckets::Sums,
 }
 
 /// What readers find.

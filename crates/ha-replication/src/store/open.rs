@@ -9,7 +9,9 @@ use ha_cluster::disk::{DirLock, Disk, File, LockError};
 use redb::{Database, ReadableDatabase, StorageBackend};
 
 use super::backend::{Direct, Mirror};
-use super::{FILE, GRAVES, ORDER, RECORDS, STATE, STATE_KEY, Shelf, State, Store, StoreError, Tables, Writer};
+use super::{
+    FILE, GRAVES, ORDER, RECORDS, SLOTS, STATE, STATE_KEY, SUMS, Shelf, State, Store, StoreError, Tables, Writer,
+};
 
 /// How the name of a file ends that was set aside.
 const SET_ASIDE: &str = ".damaged";
@@ -22,7 +24,7 @@ impl Store {
         directory: PathBuf,
         cache_bytes: usize,
     ) -> Result<(Self, Writer), StoreError> {
-        let store = Self { disk, directory, cache_bytes, tables: Arc::default() };
+        let store = Self { disk, directory, cache_bytes, tables: Arc::default(), sums: Default::default() };
         let mut writer = Writer::closed(store.clone());
         if !store.is_begun().await? {
             store.shelve(Shelf::Empty);
@@ -108,6 +110,8 @@ impl Store {
             begun.open_table(RECORDS).map_err(|error| self.fault(error))?;
             begun.open_table(ORDER).map_err(|error| self.fault(error))?;
             begun.open_table(GRAVES).map_err(|error| self.fault(error))?;
+            begun.open_table(SLOTS).map_err(|error| self.fault(error))?;
+            begun.open_table(SUMS).map_err(|error| self.fault(error))?;
             let state = State::default().encode()?;
             begun
                 .open_table(STATE)
@@ -140,6 +144,7 @@ impl Store {
         let tables = Tables {
             records: reading.open_table(RECORDS).map_err(|error| self.fault(error))?,
             order: reading.open_table(ORDER).map_err(|error| self.fault(error))?,
+            slots: reading.open_table(SLOTS).map_err(|error| self.fault(error))?,
             state: state.clone(),
         };
         self.shelve(Shelf::Open(Arc::new(tables)));

@@ -37,6 +37,10 @@ pub(crate) struct Agreed {
     pub(crate) sync: SyncSet,
     /// How much was taken over from each foreign database.
     pub(crate) sources: BTreeMap<String, u64>,
+    /// Every copy has seen all stamps below this, except those that must begin anew.
+    pub(crate) horizon: u64,
+    /// Copies that were away for too long when the horizon was moved, and that horizon.
+    pub(crate) resets: BTreeMap<NodeId, u64>,
 }
 
 /// Changes that this copy never received: those above `after` up to `upto`. They are fetched from another copy.
@@ -62,6 +66,12 @@ pub(crate) struct State {
     pub(crate) floor: (u64, u64),
     /// The highest place given so far, where this copy orders changes by itself.
     pub(crate) place: u64,
+    /// The latest stamp given or seen.
+    pub(crate) stamp: u64,
+    /// The horizon at which this copy began anew last.
+    pub(crate) began_at: u64,
+    /// Without a leader: this copy has been compared with the others since it began.
+    pub(crate) loaded: bool,
     pub(crate) totals: Totals,
 }
 

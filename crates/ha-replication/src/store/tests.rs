@@ -38,7 +38,7 @@ async fn write(
     changes: &BTreeMap<Key, Kept>,
     graves_max: u64,
 ) -> Result<(), StoreError> {
-    let batch = Batch { changes, may_be_old: false, anew: false, graves_max };
+    let batch = Batch { changes, may_be_old: false, anew: false, graves_max, horizon: 0 };
     writer.write(batch, |state| state.position.epoch = epoch).await.map(drop)
 }
 
@@ -84,14 +84,14 @@ async fn an_older_change_does_not_replace_a_later_one_and_all_can_be_begun_anew(
         (key(2), kept(3, 1, Some("old"))),
         (key(3), kept(3, 2, Some("x"))),
     ]);
-    let batch = Batch { changes: &old, may_be_old: true, anew: false, graves_max: 0 };
+    let batch = Batch { changes: &old, may_be_old: true, anew: false, graves_max: 0, horizon: 0 };
     writer
         .write(batch, |state| state.hole = Some(Hole { after: 0, after_tie: 0, upto: 5, anew: false }))
         .await
         .unwrap();
     assert_eq!(content(&store).into_values().map(|(_, data)| data).collect::<Vec<_>>(), ["new", "x"]);
     assert_eq!(store.state().unwrap().totals.graves, 1, "graves stay while changes are missing");
-    let batch = Batch { changes: &BTreeMap::new(), may_be_old: true, anew: true, graves_max: 0 };
+    let batch = Batch { changes: &BTreeMap::new(), may_be_old: true, anew: true, graves_max: 0, horizon: 0 };
     writer.write(batch, |_| {}).await.unwrap();
     assert_eq!(store.state().unwrap().totals, Totals::default());
     sound(&store);

@@ -7,7 +7,10 @@ use ha_cluster::disk::DirLock;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::backend::Mirror;
-use super::{GRAVES, ORDER, Place, RECORDS, STATE, STATE_KEY, State, Store, StoreError, Totals};
+use super::buckets::slot_key;
+use super::{
+    GRAVES, ORDER, Place, RECORDS, SLOTS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of,
+};
 use crate::Key;
 use crate::record::{Kept, fingerprint};
 
@@ -31,6 +34,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) anew: bool,
     /// Graves that are kept.
     pub(crate) graves_max: u64,
+    /// Graves with a stamp below this are kept no longer.
+    pub(crate) horizon: u64,
 }
 
 impl Writer {
@@ -46,6 +51,7 @@ impl Writer {
         if self.open.is_none() {
             let opened = self.store.open_file().await?;
             self.store.guarded(|| self.store.publish(&opened.0))?;
+            self.store.guarded(|| self.store.load_sums(&opened.0))?;
             self.open = Some(opened);
         }
         Ok(())
@@ -71,10 +77,14 @@ impl Writer {
         self.open().await?;
         let Some((database, mirror)) = &self.open else { return Err(StoreError::Closed) };
         let store = &self.store;
-        store.guarded(|| commit(store, database, &batch, change))?;
+        let touched = store.guarded(|| commit(store, database, &batch, change))?;
         if let Some(mirror) = mirror {
             mirror.drain().await.map_err(|error| store.fault(redb::Error::Io(error)))?;
         }
+        if batch.anew {
+            store.clear_sums();
+        }
+        store.add_sums(&touched);
         store.guarded(|| store.publish(database))
     }
 
@@ -96,7 +106,7 @@ fn commit(
     database: &Database,
     batch: &Batch<'_>,
     change: impl FnOnce(&mut State),
-) -> Result<(), StoreError> {
+) -> Result<Touched, StoreError> {
     let mut transaction = database.begin_write().map_err(|error| store.fault(error))?;
     // A second sync for each batch, and no reading of the whole file after a crash.
     transaction.set_quick_repair(true);
@@ -105,17 +115,21 @@ fn commit(
         transaction.delete_table(RECORDS).map_err(|error| store.fault(error))?;
         transaction.delete_table(ORDER).map_err(|error| store.fault(error))?;
         transaction.delete_table(GRAVES).map_err(|error| store.fault(error))?;
+        transaction.delete_table(SLOTS).map_err(|error| store.fault(error))?;
+        transaction.delete_table(SUMS).map_err(|error| store.fault(error))?;
         state.totals = Totals::default();
         state.floor = (0, 0);
     }
     change(&mut state);
-    {
+    let touched = {
         let mut writing = Writing {
             store,
             records: transaction.open_table(RECORDS).map_err(|error| store.fault(error))?,
             order: transaction.open_table(ORDER).map_err(|error| store.fault(error))?,
             graves: transaction.open_table(GRAVES).map_err(|error| store.fault(error))?,
+            slots: transaction.open_table(SLOTS).map_err(|error| store.fault(error))?,
             totals: state.totals,
+            touched: Touched::new(),
         };
         for (key, kept) in batch.changes {
             writing.put(key, kept, batch.may_be_old)?;
@@ -127,7 +141,19 @@ fn commit(
                 state.floor = writing.purge()?.unwrap_or(state.floor);
             }
         }
+        if batch.horizon > 0 {
+            writing.purge_below(batch.horizon)?;
+        }
         state.totals = writing.totals;
+        writing.touched
+    };
+    {
+        let mut sums = transaction.open_table(SUMS).map_err(|error| store.fault(error))?;
+        for (bucket, change) in &touched {
+            let fault = |error| store.fault(redb::Error::from(error));
+            let before = sums.get(bucket).map_err(fault)?.map_or(0, |sum| sum.value());
+            sums.insert(bucket, before.wrapping_add(*change)).map_err(fault)?;
+        }
     }
     let encoded = state.encode()?;
     transaction
@@ -135,8 +161,12 @@ fn commit(
         .map_err(|error| store.fault(error))?
         .insert(STATE_KEY, &encoded[..])
         .map_err(|error| store.fault(error))?;
-    transaction.commit().map_err(|error| store.fault(error))
+    transaction.commit().map_err(|error| store.fault(error))?;
+    Ok(touched)
 }
+
+/// What is added to the sum of each bucket.
+pub(super) type Touched = BTreeMap<u16, u64>;
 
 fn read_state(store: &Store, transaction: &WriteTransaction) -> Result<State, StoreError> {
     let table = transaction.open_table(STATE).map_err(|error| store.fault(error))?;
@@ -150,7 +180,9 @@ struct Writing<'a, 't> {
     records: Table<'t, &'static [u8], &'static [u8]>,
     order: Table<'t, (u64, u64), &'static [u8]>,
     graves: Table<'t, (u64, u64), ()>,
+    slots: Table<'t, &'static [u8], (u64, u64)>,
     totals: Totals,
+    touched: Touched,
 }
 
 impl Writing<'_, '_> {
@@ -171,6 +203,11 @@ impl Writing<'_, '_> {
         }
         let fault = |error| self.store.fault(redb::Error::from(error));
         self.order.insert(kept.order(), &key.bytes()[..]).map_err(fault)?;
+        if kept.version.is_stamp() {
+            let version = (kept.version.time, kept.version.tie);
+            self.slots.insert(&slot_key(key)[..], version).map_err(fault)?;
+            self.touch(key, kept, u64::wrapping_add);
+        }
         if kept.data.is_none() {
             self.graves.insert(kept.order(), ()).map_err(fault)?;
             self.totals.graves += 1;
@@ -186,6 +223,11 @@ impl Writing<'_, '_> {
     fn forget(&mut self, key: &Key, old: &Kept) -> Result<(), StoreError> {
         let fault = |error| self.store.fault(redb::Error::from(error));
         self.order.remove(old.order()).map_err(fault)?;
+        if old.version.is_stamp() {
+            self.slots.remove(&slot_key(key)[..]).map_err(fault)?;
+            self.touch(key, old, u64::wrapping_sub);
+        }
+        let fault = |error| self.store.fault(redb::Error::from(error));
         if old.data.is_none() {
             self.graves.remove(old.order()).map_err(fault)?;
             self.totals.graves = self.totals.graves.saturating_sub(1);
@@ -193,6 +235,30 @@ impl Writing<'_, '_> {
             self.totals.records = self.totals.records.saturating_sub(1);
             self.totals.bytes = self.totals.bytes.saturating_sub(old.bytes(key) as u64);
             self.totals.digest = self.totals.digest.wrapping_sub(fingerprint(key, old));
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, key: &Key, kept: &Kept, change: fn(u64, u64) -> u64) {
+        let sum = self.touched.entry(bucket_of(key)).or_default();
+        *sum = change(*sum, fingerprint(key, &Kept { data: None, ..kept.clone() }));
+    }
+
+    /// Digs up graves with a stamp below the horizon: nobody who matters could bring back what lay there.
+    fn purge_below(&mut self, horizon: u64) -> Result<(), StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        let mut old = Vec::new();
+        for entry in self.graves.iter().map_err(fault)?.take(PURGED_AT_ONCE_MAX as usize) {
+            let place = entry.map_err(fault)?.0.value();
+            let Some(bytes) = self.order.get(place).map_err(fault)?.map(|key| key.value().to_owned()) else { continue };
+            let key = super::valid(&bytes)?;
+            let held = self.records.get(&bytes[..]).map_err(fault)?;
+            let held = held.map(|held| super::decode(&key, held.value())).transpose()?;
+            old.extend(held.filter(|held| held.data.is_none() && held.version.time < horizon).map(|held| (key, held)));
+        }
+        for (key, grave) in old {
+            self.forget(&key, &grave)?;
+            self.records.remove(&key.bytes()[..]).map_err(|error| self.store.fault(redb::Error::from(error)))?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ha_cluster::{Cluster, Machines, Seams, Seed};
-use ha_replication::{Config, Consistency, Replication};
+use ha_replication::{Config, Consistency, Mode, Replication};
 
 /// What a node may take to get somewhere.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +31,7 @@ pub(crate) struct Stage {
     addresses: Vec<SocketAddr>,
     pub(crate) snapshot_entries: u64,
     pub(crate) consistency: Consistency,
+    pub(crate) mode: Mode,
 }
 
 impl Stage {
@@ -38,7 +39,13 @@ impl Stage {
         let listeners: Vec<_> = (0..nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, addresses, snapshot_entries: 50_000, consistency: Consistency::Quorum }
+        Self {
+            directory,
+            addresses,
+            snapshot_entries: 50_000,
+            consistency: Consistency::Quorum,
+            mode: Mode::MasterSlave,
+        }
     }
 
     pub(crate) fn directory(&self, index: usize) -> PathBuf {
@@ -61,6 +68,9 @@ impl Stage {
         let mut records = Config::default();
         records.directory = config.data_dir.join("replication");
         records.consistency = self.consistency;
+        records.mode = self.mode;
+        records.async_writes = false;
+        records.sync_interval = Duration::from_millis(300);
         records.sync_timeout = Duration::from_secs(1);
         records.free_bytes_min = 0;
         let seams = Seams::default();

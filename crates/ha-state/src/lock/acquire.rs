@@ -122,6 +122,9 @@ enum End {
 /// How long a request with no time to wait waits for its answer: as any other change.
 const TRY_TIME_MAX: Duration = ha_cluster::ASK_TIMEOUT;
 
+/// Pause before a request is made again whose outcome is unknown.
+const PAUSE: Duration = Duration::from_millis(50);
+
 impl Pending {
     fn begin(state: State, acquire: Acquire, ttl: Duration, timeout: Duration, named: bool) -> Self {
         let limit = if timeout.is_zero() { TRY_TIME_MAX } else { timeout };
@@ -164,6 +167,8 @@ impl Pending {
                         self.end = if self.named { End::Leave } else { End::TakeBack };
                         return Err(AcquireError::Unknown { reason });
                     }
+                    // A node that has failed says so at once, each time.
+                    tokio::time::sleep(PAUSE).await;
                 }
                 Err(certain) => {
                     self.end = End::Leave;

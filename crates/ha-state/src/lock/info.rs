@@ -66,6 +66,15 @@ impl State {
         Ok((infos.into_iter().map(|found| self.with_remaining(found)).collect(), more))
     }
 
+    /// What those call themselves that wait for a lock, in order, on this node's own copy, which may be behind.
+    pub fn waiters_local(&self, name: &str) -> Vec<Arc<str>> {
+        self.inner.log.read_local(|store| {
+            let content = store.content();
+            let found = content.locks.get_key_value(name);
+            found.map(|(name, lock)| info(content, name, lock, PAGE_ITEMS_MAX).waiters).unwrap_or_default()
+        })
+    }
+
     fn with_remaining(&self, mut info: LockInfo) -> LockInfo {
         if let Some(holder) = &mut info.holder {
             self.inner.counted.catch_up(&self.inner.log, &self.inner.hub);

@@ -9,6 +9,7 @@ mod idle;
 mod machine;
 mod proposals;
 mod start;
+mod state;
 
 use clap::{Subcommand, ValueEnum};
 
@@ -19,6 +20,8 @@ use super::Outcome;
 pub(crate) enum Arguments {
     /// Elections, hand-overs, durable proposals and idle cost of a cluster of real processes
     Cluster(cluster::Arguments),
+    /// Shared keys and locks, beside etcd where it is installed
+    State(state::Arguments),
 }
 
 /// One group of figures.
@@ -46,5 +49,6 @@ pub(crate) enum Part {
 pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     match arguments {
         Arguments::Cluster(arguments) => cluster::run(arguments).await,
+        Arguments::State(arguments) => state::run(arguments).await,
     }
 }

@@ -1,0 +1,128 @@
+//! A saved state that comes back through the log, part by part.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
+use serde::{Deserialize, Serialize};
+
+/// Most bytes that wait to be complete.
+const BYTES_MAX: u64 = crate::archive::ARCHIVE_BYTES_MAX as u64;
+
+/// A part of a saved state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RestorePart {
+    /// Tells one attempt from another: a part of a later one begins anew.
+    pub(crate) attempt: u64,
+    /// Where in the state it begins.
+    pub(crate) offset: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// What became of a part, or of all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RestoreResult {
+    /// It is there.
+    Done,
+    /// It was not used.
+    Refused { reason: String },
+}
+
+/// The parts so far, in order and without gaps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Restoring {
+    attempt: u64,
+    length: u64,
+    parts: Vec<Bytes>,
+}
+
+fn refused(reason: &str) -> RestoreResult {
+    RestoreResult::Refused { reason: reason.to_owned() }
+}
+
+impl Restoring {
+    /// Takes the next part; the first one of an attempt ends any other attempt.
+    pub(crate) fn add(&mut self, part: RestorePart) -> RestoreResult {
+        if part.offset == 0 {
+            *self = Self { attempt: part.attempt, ..Self::default() };
+        }
+        if part.attempt != self.attempt || part.offset != self.length {
+            return refused("another restore has begun");
+        }
+        if self.length + part.bytes.len() as u64 > BYTES_MAX {
+            return refused("the saved state is too large");
+        }
+        self.length += part.bytes.len() as u64;
+        self.parts.push(part.bytes);
+        RestoreResult::Done
+    }
+
+    /// All parts as one, if they are whole; nothing is left in any case.
+    pub(crate) fn take(&mut self, attempt: u64, length: u64, crc: u32) -> Result<Bytes, RestoreResult> {
+        let whole = std::mem::take(self);
+        if whole.attempt != attempt || whole.length != length {
+            return Err(refused("another restore has begun"));
+        }
+        let mut image = BytesMut::with_capacity(length as usize);
+        whole.parts.iter().for_each(|part| image.put_slice(part));
+        if crc32c::crc32c(&image) != crc {
+            return Err(refused("the saved state came in damaged"));
+        }
+        Ok(image.freeze())
+    }
+
+    /// Writes it into a snapshot.
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.attempt);
+        out.put_u64_le(self.length);
+        out.reserve(self.length as usize);
+        self.parts.iter().for_each(|part| out.put_slice(part));
+    }
+
+    /// Reads what [`Self::encode`] wrote; a snapshot of an older version ends before it.
+    pub(crate) fn decode(mut from: &[u8]) -> Result<Self, TryGetError> {
+        if from.is_empty() {
+            return Ok(Self::default());
+        }
+        let (attempt, length) = (from.try_get_u64_le()?, from.try_get_u64_le()?);
+        if from.len() as u64 != length {
+            return Err(TryGetError { requested: length as usize, available: from.len() });
+        }
+        let parts = if length == 0 { Vec::new() } else { vec![Bytes::copy_from_slice(from)] };
+        Ok(Self { attempt, length, parts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(attempt: u64, offset: u64, bytes: &'static str) -> RestorePart {
+        RestorePart { attempt, offset, bytes: bytes.into() }
+    }
+
+    #[test]
+    fn parts_in_order_become_a_whole() {
+        let mut restoring = Restoring::default();
+        assert_eq!(restoring.add(part(1, 0, "half of another")), RestoreResult::Done);
+        assert_eq!(restoring.add(part(2, 0, "ab")), RestoreResult::Done);
+        assert_ne!(restoring.add(part(1, 2, "xx")), RestoreResult::Done, "it was overtaken");
+        assert_ne!(restoring.add(part(2, 3, "xx")), RestoreResult::Done, "a gap");
+        let mut out = BytesMut::new();
+        restoring.encode(&mut out);
+        let mut restored = Restoring::decode(&out).unwrap();
+        for restoring in [&mut restoring, &mut restored] {
+            assert_eq!(restoring.add(part(2, 2, "c")), RestoreResult::Done);
+            assert_eq!(restoring.take(2, 3, crc32c::crc32c(b"abc")), Ok(Bytes::from_static(b"abc")));
+            assert_eq!(*restoring, Restoring::default());
+        }
+        assert!((1..out.len()).all(|end| Restoring::decode(&out[..end]).is_err()));
+        assert_eq!(Restoring::decode(&[]), Ok(Restoring::default()));
+    }
+
+    #[test]
+    fn what_is_not_whole_is_not_used() {
+        let mut restoring = Restoring::default();
+        restoring.add(part(1, 0, "abc"));
+        assert!(restoring.clone().take(1, 3, 0).is_err());
+        assert!(restoring.clone().take(1, 4, crc32c::crc32c(b"abc")).is_err());
+        assert!(restoring.take(2, 3, crc32c::crc32c(b"abc")).is_err());
+    }
+}

@@ -1,0 +1,61 @@
+//! What a load came to, and the process that clients outside of a node run in.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{Bench, VALUE_BYTES};
+
+/// Load before anything is measured.
+pub(super) const WARM_UP: Duration = Duration::from_millis(700);
+
+/// What a load came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Operations a second.
+    pub(super) rate: f64,
+    pub(super) median: Duration,
+    pub(super) mean: Duration,
+    pub(super) p99: Duration,
+    pub(super) worst: Duration,
+}
+
+impl Load {
+    /// What a bench program told. Nothing may have failed.
+    pub(super) fn told(answer: &Value) -> Result<Self, Box<dyn std::error::Error>> {
+        if answer["failed"] != 0 {
+            return Err(format!("operations failed under plain load: {answer}").into());
+        }
+        let number = |name: &str| answer[name].as_f64().ok_or_else(|| format!("no {name} in {answer}"));
+        let time = |name: &str| number(name).map(|micros| Duration::from_secs_f64(micros / 1e6));
+        let operations = answer["operations"].as_f64().map_or_else(|| number("acknowledged"), Ok)?;
+        let (rate, median) = (operations / number("seconds")?, time("p50_us")?);
+        Ok(Self { rate, median, mean: time("mean_us")?, p99: time("p99_us")?, worst: time("max_us")? })
+    }
+}
+
+/// What clients outside of the nodes do.
+pub(super) struct Outside<'a> {
+    pub(super) kind: &'a str,
+    pub(super) addresses: &'a [SocketAddr],
+    pub(super) what: &'a str,
+    pub(super) clients: usize,
+    pub(super) queued_ms: u64,
+}
+
+impl Outside<'_> {
+    /// Lets them work for a while, in a process of their own.
+    pub(super) async fn run(&self, bench: &Bench, time: Duration) -> Result<Load, Box<dyn std::error::Error>> {
+        let job = json!({
+            "kind": self.kind, "addresses": self.addresses, "what": self.what, "clients": self.clients,
+            "seconds": time.as_secs_f64(), "bytes": VALUE_BYTES, "queued_ms": self.queued_ms,
+        });
+        let output = Command::new(&bench.bench_load).arg(job.to_string()).kill_on_drop(true).output().await?;
+        if !output.status.success() {
+            return Err(format!("{job}: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Load::told(&serde_json::from_slice(&output.stdout)?)
+    }
+}
