@@ -4,6 +4,7 @@
 
 mod bad_data;
 mod bad_start;
+mod failover;
 mod formation;
 mod freezing;
 mod killing;

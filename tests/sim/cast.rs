@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use ha_cluster::{Config, Role, Seed};
+use ha_replication::{Consistency, Mode, SyncLoss};
 
 use super::Name;
 use super::invariants::Timers;
+use super::records::Keeping;
 
 /// Raft's heartbeat in scenes that do not set another: that of the profile `lan`.
 const HEARTBEAT: Duration = Duration::from_millis(50);
@@ -24,12 +26,13 @@ pub struct Cast {
     pub(super) witness: bool,
     pub(super) clients: usize,
     scale: u32,
+    pub(super) records: Option<Keeping>,
     changes: Vec<(Option<Name>, Change)>,
 }
 
 /// So many nodes, named from 1 on, each with all of them as seeds.
 pub fn nodes(members: u8) -> Cast {
-    Cast { members, witness: false, clients: 1, scale: 1, changes: Vec::new() }
+    Cast { members, witness: false, clients: 1, scale: 1, records: None, changes: Vec::new() }
 }
 
 impl Cast {
@@ -51,6 +54,13 @@ impl Cast {
     #[must_use]
     pub fn but(mut self, name: Name, change: impl Fn(&mut Config) + 'static) -> Self {
         self.changes.push((Some(name), Box::new(change)));
+        self
+    }
+
+    /// And records, which the clients write and read too.
+    #[must_use]
+    pub fn keeping_records(mut self, consistency: Consistency) -> Self {
+        self.records = Some(Keeping { consistency, mode: Mode::MasterSlave, on_sync_loss: SyncLoss::Block });
         self
     }
 

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ha_cluster::{Cluster, LeaveError, NodeId, TransferError};
+use ha_replication::Replication;
 use rand::RngExt as _;
 
 use super::history::Answer;
 use super::node::Handles;
+use super::records::TYPE;
 use super::{Name, Who, World};
 
 /// How long an expectation waits when the scene does not say.
@@ -355,7 +357,72 @@ impl World {
         self.stop_load();
         self.expect("no client waits for an answer any more", HEALING, |world| world.is_quiet());
         self.expect("all nodes have the same data", HEALING, |world| world.is_converged());
+        self.expect_records_healed();
         self.judge_end();
+    }
+
+    /// Demands of the copies of records that they are complete and equal, and hold what was acknowledged.
+    fn expect_records_healed(&mut self) {
+        if self.cast.records.is_none() {
+            return;
+        }
+        let copies = |world: &Self| -> Vec<(Name, Replication)> {
+            let keeps = |name: &Name| {
+                let vitals = world.hosts[name].body.lock();
+                Some((*name, vitals.handles.as_ref()?.replication.clone()?))
+            };
+            let counts = |name: &Name| world.seen(*name).up && !world.seen(*name).stopped;
+            world.names().iter().filter(|name| counts(name)).filter_map(keeps).collect()
+        };
+        self.expect("all copies of records are complete and equal", HEALING, |world| {
+            let copies = copies(world);
+            let held = |copy: &Replication| copy.held_here();
+            let Some((_, first)) = copies.first() else { return false };
+            let first = held(first);
+            first.is_complete && copies.iter().all(|(_, copy)| held(copy) == first)
+        });
+        let mut broken = None;
+        for (name, copy) in copies(self) {
+            let find = |id: &str| {
+                let found = copy.get_local(TYPE, id).map_err(|error| error.to_string())?;
+                Ok(found.and_then(|record| record.json().ok()))
+            };
+            broken = broken.or(self.book.lock().judge(find).err().map(|reason| format!("on {name}, {reason}")));
+        }
+        if let Some(broken) = broken {
+            panic!("it must hold that acknowledged records are there in the end; but {broken}");
+        }
+        let (acknowledged, read) = {
+            let book = self.book.lock();
+            (book.acknowledged, book.read)
+        };
+        assert!(acknowledged > 0 && read > 0, "nothing was shown: no record was written and read");
+        self.trace.line("*", format_args!("{acknowledged} records acknowledged, {read} read"));
+    }
+
+    /// A record is acknowledged from now on.
+    ///
+    /// # Panics
+    ///
+    /// When none is.
+    pub fn expect_records_within(&mut self, limit: Duration) {
+        let before = self.book.lock().acknowledged;
+        // Some that are under way may have been asked before.
+        let many = before + 3 * self.names().len();
+        self.expect("records are acknowledged", limit, |world| world.book.lock().acknowledged > many);
+    }
+
+    /// The copy of a node is complete.
+    ///
+    /// # Panics
+    ///
+    /// When it does not become so.
+    pub fn expect_complete(&mut self, name: Name, limit: Duration) {
+        self.expect(&format!("the copy of {name} is complete"), limit, |world| {
+            let vitals = world.hosts[&name].body.lock();
+            let copy = vitals.handles.as_ref().and_then(|handles| handles.replication.as_ref());
+            copy.is_some_and(|copy| copy.held_here().is_complete)
+        });
     }
 
     fn expect_writes_on(&mut self, name: Name, limit: Duration) {

@@ -21,6 +21,7 @@ pub mod name;
 pub mod nemesis;
 pub mod network;
 pub mod node;
+pub mod records;
 pub mod scenes;
 pub mod shared;
 pub mod stage;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use ha_cluster::{Cluster, Config, Event, Machines, Replicated, Role, Seams, WriteError};
+use ha_replication::Replication;
 use ha_state::{State, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -14,6 +15,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::history::{Answer, History, Request};
 use super::ledger::{Append, Ledger};
+use super::records::{self, Book, Keeping};
 use super::shared::{self, Shared};
 use super::{Name, Trace};
 
@@ -41,7 +43,7 @@ impl Load {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pace;
     }
 
-    fn pace(&self) -> Option<Pace> {
+    pub(super) fn pace(&self) -> Option<Pace> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -58,6 +60,8 @@ pub struct Handles {
     pub ledger: Replicated<Ledger>,
     /// Shared state; off where a scene does not turn it on, and on a witness.
     pub state: State,
+    /// This node's records, where the cast keeps some.
+    pub replication: Option<Replication>,
 }
 
 /// What a life needs to begin.
@@ -79,6 +83,10 @@ pub struct Blueprint {
     pub history: History,
     /// Shared state and its clients.
     pub shared: Shared,
+    /// How it keeps records, if it does.
+    pub records: Option<Keeping>,
+    /// Where clients write down what they were told of records.
+    pub book: Book,
     /// Where it is written down what happens.
     pub trace: Trace,
 }
@@ -132,7 +140,15 @@ impl Body {
 
     async fn serve(&self, blueprint: Blueprint) -> Result<(), String> {
         let name = blueprint.name;
-        let machines = Machines::new().with(Ledger::default()).with(Store::new());
+        let mut machines = Machines::new().with(Ledger::default()).with(Store::new());
+        let mut opened = None;
+        if let Some(keeping) = blueprint.records {
+            let (records, copy) = ha_replication::open(keeping.config(), blueprint.seams.disk.clone())
+                .await
+                .map_err(|error| format!("cannot open records: {error}"))?;
+            machines = machines.with(records);
+            opened = Some(copy);
+        }
         let started = ha_cluster::start(blueprint.config.clone(), blueprint.seams.clone(), machines);
         let cluster = started.await.map_err(|error| format!("cannot start: {error}"))?;
         let ledger = cluster.replicated::<Ledger>().ok_or("the ledger is missing")?;
@@ -146,7 +162,9 @@ impl Body {
         if shares {
             shared::begin(&blueprint, &state);
         }
-        let handles = Handles { cluster, ledger, state };
+        let replication = opened.map(|copy| copy.start(cluster.clone())).transpose();
+        let replication = replication.map_err(|error| error.to_string())?;
+        let handles = Handles { cluster, ledger, state, replication };
         let (orders, mut ordered) = mpsc::unbounded_channel();
         {
             let mut vitals = self.lock();
@@ -157,6 +175,9 @@ impl Body {
         let mut rng = StdRng::seed_from_u64(blueprint.seed);
         for _ in 0..blueprint.clients {
             tokio::spawn(client(blueprint.clone(), handles.ledger.clone(), rng.random()));
+            if let Some(replication) = &handles.replication {
+                tokio::spawn(records::client(blueprint.clone(), replication.clone(), rng.random()));
+            }
         }
         loop {
             tokio::select! {

@@ -131,6 +131,12 @@ scenes! {
     chaos_on_three: "chaos-3", 1..=6;
     chaos_on_five: "chaos-5", 1..=4;
     chaos_with_a_witness: "chaos-w", 1..=4;
+    records_strong: "records-strong", 1..=4;
+    records_quorum: "records-quorum", 1..=3;
+    records_with_a_witness: "records-w", 1..=3;
+    records_power_lost: "records-power", 1..=4;
+    records_full: "records-full", 1..=2;
+    records_lost: "records-lost", 1..=2;
     deaths: "deaths", 1..=4;
 }
 

@@ -14,6 +14,7 @@ use super::history::History;
 use super::invariants::{self, Invariant, Moment, Seen, Timers};
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
+use super::records::Book;
 use super::shared::Shared;
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
 
@@ -98,6 +99,7 @@ pub struct World {
     pub(super) trace: Trace,
     pub(super) network: Network,
     pub(super) history: History,
+    pub(super) book: Book,
     pub(super) load: Load,
     pub(super) shared: Shared,
     pub(super) hosts: BTreeMap<Name, Host>,
@@ -133,6 +135,7 @@ impl World {
             trace,
             network,
             history: History::default(),
+            book: Book::default(),
             load: Load::default(),
             shared: Shared::default(),
             hosts: BTreeMap::new(),
@@ -209,6 +212,8 @@ impl World {
             load: self.load.clone(),
             history: self.history.clone(),
             shared: self.shared.clone(),
+            records: self.cast.records.filter(|_| host.config.role != Role::Witness),
+            book: self.book.clone(),
             trace: self.trace.clone(),
         });
         host.machine = Machine::Up;
@@ -284,6 +289,9 @@ impl World {
         self.look();
         self.bury();
         self.judge(|judge, moment| judge.check(moment));
+        if let Some(broken) = self.book.lock().broken() {
+            panic!("it must hold that a record is read as it was acknowledged; but {broken}");
+        }
     }
 
     fn judge(&mut self, judge: impl Fn(&mut dyn Invariant, &Moment<'_>) -> Result<(), String>) {

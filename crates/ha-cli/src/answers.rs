@@ -16,6 +16,47 @@ pub(crate) struct Health {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Details {
     pub(crate) cluster_info: Option<Cluster>,
+    pub(crate) health_status: Option<Components>,
+}
+
+/// The `health_status` of [`Details`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct Components {
+    pub(crate) checks: Vec<Component>,
+}
+
+/// One checked component.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Component {
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) critical: bool,
+    pub(crate) message: Option<String>,
+    pub(crate) since_seconds: f64,
+    pub(crate) recovery: Option<String>,
+}
+
+/// `GET /v1/doctor`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Diagnosis {
+    pub(crate) well: bool,
+    pub(crate) topics: Vec<Topic>,
+}
+
+/// One question of [`Diagnosis`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct Topic {
+    pub(crate) question: String,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// One thing that was found.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Finding {
+    pub(crate) severity: String,
+    pub(crate) what: String,
+    pub(crate) cause: String,
+    pub(crate) remedy: String,
 }
 
 /// The `cluster_info` of [`Details`].

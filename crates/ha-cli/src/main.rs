@@ -4,7 +4,6 @@ mod answers;
 mod client;
 mod commands;
 mod failure;
-#[allow(dead_code, unused_imports, reason = "a command has a guard where failover says that it may run")]
 mod guard;
 mod logging;
 mod output;
@@ -29,5 +28,15 @@ fn main() -> ExitCode {
     match Program::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_command_contradicts_itself() {
+        super::Program::command().debug_assert();
     }
 }

@@ -227,3 +227,34 @@ fn a_reader_that_has_gone_is_no_failure() {
     let ended = Ended::from(child.wait_with_output().unwrap());
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
 }
+
+#[test]
+fn the_doctor_exits_with_1_when_there_is_trouble() {
+    let stage = Stage::new(healthy(), None);
+    let ended = stage.ask(&["doctor"]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    assert!(ended.out.starts_with("Do nodes join?  yes\n"), "{}", ended.out);
+    stage.puppet.show(degraded());
+    let ended = stage.ask(&["doctor"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.out.contains("  trouble   node-3 has failed\n    cause   nothing is heard"), "{}", ended.out);
+    assert!(
+        ended.out.contains("    remedy  start it again; if it is gone for good: ha remove node-3\n"),
+        "{}",
+        ended.out
+    );
+    let json: Value = serde_json::from_str(&stage.ask(&["doctor", "--json"]).out).unwrap();
+    assert_eq!((&json["well"], &json["topics"][0]["name"]), (&json!(false), &json!("joining")));
+}
+
+#[test]
+fn a_priority_is_set_on_a_running_node() {
+    let stage = Stage::new(healthy(), None);
+    let ended = stage.ask(&["config", "set", "priority", "7"]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "the priority of the node is 7 until it starts again\n"));
+    let ended = stage.ask(&["config", "set", "priority", "1001"]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""));
+    assert_eq!(stage.ask(&["config", "set", "priority", "high"]).code, Some(2));
+    assert_eq!(stage.ask(&["config", "set", "colour", "red"]).code, Some(2));
+    assert_eq!(*stage.puppet.priorities.lock().unwrap(), [7]);
+}

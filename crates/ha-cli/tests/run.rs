@@ -180,3 +180,38 @@ fn a_second_signal_ends_it_at_once() {
     assert!(matches!(ended.code, Some(130 | 143)), "{ended:?}");
     assert!(ended.err.contains("told again"), "{ended:?}");
 }
+
+#[test]
+fn a_node_checks_its_components_tells_of_them_and_changes_its_log_while_it_runs() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = alone(&data);
+    for setting in [
+        "HEALTH_MONITOR_ENABLED=true",
+        "HEALTH_CHECK_INTERVAL=0.2",
+        "HEALTH_FAILURE_THRESHOLD=1",
+        "HEALTH_CHECKS=work=command:echo broken >&2; exit 1",
+        "HEALTH_CRITICAL=work",
+    ] {
+        command.args(["--set", setting]);
+    }
+    let mut node = Running::start(command);
+    let url = node.url();
+    node.wait_for("work is unhealthy: broken (exit status: 1)");
+    let ended = end(ha(&["health", "--url", &url]));
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(ended.out.contains("\nwork           unhealthy  yes"), "{}", ended.out);
+    let ended = end(ha(&["doctor", "--url", &url]));
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(
+        ended.out.contains("  trouble   work is unhealthy\n    cause   broken (exit status: 1)\n"),
+        "{}",
+        ended.out
+    );
+    let ended = end(ha(&["config", "set", "log_level", "loud", "--url", &url]));
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert_eq!(end(ha(&["config", "set", "log_level", "off", "--url", &url])).code, Some(0));
+    node.signal(Signal::TERM);
+    let ended = node.end();
+    assert_eq!(ended.code, Some(0));
+    assert!(!ended.err.contains("told to stop"), "{}", ended.err);
+}

@@ -8,7 +8,8 @@ use support::{end, ha};
 fn without_arguments_it_shows_its_help() {
     let ended = end(ha(&[]));
     assert_eq!(ended.code, Some(2));
-    for command in ["run", "status", "members", "leader", "transfer", "health", "events", "config", "version"] {
+    for command in ["run", "status", "members", "leader", "transfer", "health", "doctor", "events", "config", "version"]
+    {
         assert!(ended.err.contains(&format!("\n  {command} ")), "{command} is missing in\n{}", ended.err);
     }
     assert_eq!(end(ha(&["--help"])).code, Some(0));
@@ -32,7 +33,7 @@ fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
         (&["status", "--jsno"], "--jsno"),
         (&["status", "--url", "https://node-1"], "TLS"),
         (&["run", "--log", "ha_net=loud"], "ha_net=loud"),
-        (&["run", "--", "python", "-m", "bot"], "not available yet: it needs failover"),
+        (&["run", "--", "python", "-m", "bot"], "failover decides where it runs"),
     ] {
         let ended = end(ha(arguments));
         assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.err);

@@ -3,17 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ha_net::wire::Wire;
-use ha_net::{NodeId, Traffic};
+use ha_net::{AskError, Lane, NodeId, Traffic};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::archive::{self, Archive, RestoreError, SaveError};
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::machine::{Machine, Machines, ReadError, Replicated};
+use crate::events::Events;
+use crate::machine::{Machine, Machines, ReadError, Replicated, WriteError};
 use crate::node::{self, Ask, Started};
-use crate::{ClusterInfo, Config, Epoch, Event, Member, MemberRole, Node, NodeLease, StartError, View};
+use crate::raft::Copies;
+use crate::rooms::{Answer, Room};
+use crate::take::{Evidence, Grants, Take, TakeError};
+use crate::wal::SyncTimes;
+use crate::{ClusterInfo, Config, Epoch, Event, Member, MemberRole, Node, NodeLease, StartError, Term, View, codec};
 
 /// What differs between a real and a simulated node.
 #[derive(Clone)]
@@ -71,7 +77,24 @@ impl Cluster {
 
     /// What happens from now on. A reader that falls too far behind is told how many it missed.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.started.events.subscribe()
+        self.started.events.follow()
+    }
+
+    /// The stream of [`Self::events`] itself: for what has happened before, and to tell there what happens beside the
+    /// cluster.
+    pub fn event_stream(&self) -> Events {
+        self.started.events.clone()
+    }
+
+    /// How long the disk of the log takes.
+    pub fn disk_times(&self) -> SyncTimes {
+        self.started.stopwatch.times()
+    }
+
+    /// Gives this node another priority, until it starts again: the others hear of it, and the leader acts on it. The
+    /// time that this node waits before it campaigns stays that of its configuration.
+    pub async fn set_priority(&self, priority: u16) -> Result<(), PriorityError> {
+        self.ask(|answer| Ask::SetPriority { priority, answer }).await.unwrap_or(Err(PriorityError::Stopped))
     }
 
     /// Commands applied here, to follow.
@@ -84,6 +107,32 @@ impl Cluster {
         self.started.lease.clone()
     }
 
+    /// Whose leases hold, as this node sees it while it leads.
+    pub fn grants(&self) -> watch::Receiver<Arc<Grants>> {
+        self.started.grants.clone()
+    }
+
+    /// Applies a command that takes something from a node, so that it can be given to another. Takes effect only if
+    /// this node still leads in `term`; tried once, never forwarded.
+    ///
+    /// From the moment at which the evidence holds until the command is applied, the node's lease is not renewed; and
+    /// after that no renewal counts before the node has applied the command itself. So it never acts on what it lost.
+    ///
+    /// Dropping the future gives up waiting; the command may still be applied.
+    pub async fn take<M: Machine>(
+        &self,
+        term: Term,
+        from: NodeId,
+        evidence: Evidence,
+        command: &M::Command,
+    ) -> Result<M::Reply, TakeError> {
+        let body = codec::encode(command).map_err(|error| WriteError::NotApplied { reason: error.to_string() })?;
+        let ask = |answer| Ask::Take(Take { term, from, evidence, machine: M::ID, body, answer });
+        let reply = self.ask(ask).await.unwrap_or(Err(TakeError::NotLeader))?;
+        let unreadable = || WriteError::Unknown { reason: "the reply cannot be read".to_owned() };
+        codec::decode(&reply).map_err(|_| unreadable().into())
+    }
+
     /// What went over the network so far.
     pub fn traffic(&self) -> Traffic {
         self.started.net.traffic()
@@ -93,6 +142,31 @@ impl Cluster {
     pub fn replicated<M: Machine>(&self) -> Option<Replicated<M>> {
         let machine = self.started.machines.typed::<M>()?;
         Some(Replicated::new(machine, self.started.submitter.clone(), self.started.engine.clone()))
+    }
+
+    /// How far each member's disk holds the log, to follow: the leader knows.
+    pub fn copies(&self) -> Copies {
+        self.started.engine.copies()
+    }
+
+    /// Answers what the same room of other nodes asks, from now on. Each question runs in a task of its own, at most a
+    /// bounded number per connection.
+    pub fn serve(&self, room: Room, server: impl Fn(NodeId, Bytes) -> Answer + Send + Sync + 'static) {
+        self.started.rooms.serve(room, server);
+    }
+
+    /// Asks the same room of another node. Cancel-safe: dropping the future gives the question up.
+    pub async fn ask_room(
+        &self,
+        to: &NodeId,
+        lane: Lane,
+        room: Room,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes, AskError> {
+        let none = || AskError::NotSent { reason: format!("there is no room {}", room.0) };
+        let service = room.service().ok_or_else(none)?;
+        self.started.net.ask(to, lane, service, body, limit).await
     }
 
     /// Hands leadership to a node, or to the best candidate; returns once it leads. Any node may be asked. Dropping
@@ -186,6 +260,18 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const ASKS_MAX: usize = 256;
 
 pub(crate) type Asks = mpsc::Sender<Ask>;
+
+/// Why a node keeps its priority.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PriorityError {
+    /// A witness never leads by choice.
+    #[error("a witness has no priority: it leads only to hand over")]
+    Witness,
+    /// The cluster is off, or this node stops.
+    #[error("this node takes part in no cluster now")]
+    Stopped,
+}
 
 /// Why leadership did not move.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]

@@ -32,6 +32,7 @@ mod config;
 mod controller;
 pub mod discovery;
 pub mod disk;
+mod events;
 mod formation;
 pub mod gossip;
 pub mod identity;
@@ -40,18 +41,25 @@ mod machine;
 mod node;
 mod node_lease;
 mod raft;
+mod rooms;
 mod service;
 pub mod snapshot;
+mod take;
 mod view;
 pub mod wal;
 
 pub use archive::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
-pub use cluster::{Cluster, LeaveError, Seams, TransferError, start};
+pub use cluster::{Cluster, LeaveError, PriorityError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
-pub use ha_net::{Address, ClusterId, Incarnation, NodeId};
+pub use events::Events;
+pub use ha_net::codec as encoding;
+pub use ha_net::{Address, AskError, ClusterId, Incarnation, Lane, NodeId};
 pub use machine::{
     ASK_TIMEOUT, Applied, COMMAND_BYTES_MAX, Capture, Machine, MachineId, Machines, ReadError, Replicated, WriteError,
 };
 pub use node::StartError;
 pub use node_lease::NodeLease;
+pub use raft::{Copies, Held, HeldBy};
+pub use rooms::{Answer, Room};
+pub use take::{Evidence, Grants, TakeError};
 pub use view::{ClusterInfo, ClusterState, Epoch, Event, Member, MemberRole, MemberState, Node, Term, View, Votes};

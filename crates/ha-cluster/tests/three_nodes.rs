@@ -91,6 +91,20 @@ async fn three_nodes_form_agree_move_leadership_and_survive_a_restart_of_all() {
     until(&nodes[0], "the new leader", |v| v.leader.as_ref() == Some(&moved)).await;
     assert!(nodes[0].replicated::<Register>().unwrap().write(&5000).await.unwrap());
 
+    // Who would rather not lead any more says so while it runs, and hands over.
+    let leading = nodes.iter().find(|node| node.watch().borrow().node_id == moved.node_id).unwrap();
+    leading.set_priority(0).await.unwrap();
+    for node in &nodes {
+        let of_it = |view: &ha_cluster::View| {
+            view.members.iter().find(|member| member.node_id == moved.node_id).map(|member| member.priority)
+        };
+        until(node, "the new priority", |v| of_it(v) == Some(0)).await;
+        until(node, "another leader", |v| v.leader_is_live && v.leader.as_ref() != Some(&moved)).await;
+    }
+    assert!(leading.event_stream().last().iter().any(|event| event.kind == "priority"));
+    leading.set_priority(100).await.unwrap();
+    assert!(leading.disk_times().count > 0);
+
     for node in &nodes {
         node.stop().await;
     }

@@ -156,6 +156,15 @@ static ADVICE: &[Advice] = &[
         },
     },
     Advice {
+        options: &["HEALTH_CHECKS", "HEALTH_MONITOR_ENABLED"],
+        unwise: |config| {
+            when(
+                !config.health.monitor_enabled && !config.health.checks.is_empty(),
+                "components are named and none is checked: set HEALTH_MONITOR_ENABLED=true",
+            )
+        },
+    },
+    Advice {
         options: &["CLUSTER_ADDRESS", "CLUSTER_SECRET"],
         unwise: |config| {
             let cluster = &config.cluster;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::address::{Endpoint, Seed};
 use crate::choice::{Consistency, Failback, FailoverMode, Preset, Profile, ReplicationMode, Role, Strategy};
+use crate::component::{ComponentName, HealthCheck, RecoveryCommand};
 use crate::names::find;
 use crate::secret::Secret;
 use crate::setting::{Setting, TextRule};
@@ -70,7 +71,7 @@ options! {
         /// Settings for one purpose, laid over the preset.
         "HA_PROFILE" profile: Option<Profile> = None;
         /// How work is spread over the nodes.
-        "HA_STRATEGY" strategy: Strategy = Strategy::ActivePassive, waits for "failover";
+        "HA_STRATEGY" strategy: Strategy = Strategy::ActivePassive;
         /// Nodes that must have found one another before a new cluster forms.
         /// A formed cluster takes in further nodes, as many as there are.
         "HA_MIN_NODES" min_nodes: usize = 2, within FORMATION;
@@ -126,40 +127,40 @@ options! {
     /// The service runs on one node, and moves when that node fails.
     failover: Failover {
         /// One node is primary; another takes over when it fails.
-        "FAILOVER_ENABLED" enabled: bool = false, waits for "failover";
+        "FAILOVER_ENABLED" enabled: bool = false;
         /// Who starts a failover: the cluster, or a person.
-        "FAILOVER_MODE" mode: FailoverMode = FailoverMode::Automatic, waits for "failover";
+        "FAILOVER_MODE" mode: FailoverMode = FailoverMode::Automatic;
         /// A promotion that has not finished by then has failed.
-        "FAILOVER_TIMEOUT" timeout: Duration = seconds(30), within TIME, waits for "failover";
+        "FAILOVER_TIMEOUT" timeout: Duration = seconds(30), within TIME;
         /// How often the primary's service is checked.
-        "FAILOVER_HEALTH_CHECK_INTERVAL" health_check_interval: Duration = seconds(5), within TIME, waits for "failover";
+        "FAILOVER_HEALTH_CHECK_INTERVAL" health_check_interval: Duration = seconds(5), within TIME;
         /// Consecutive failed checks after which the primary has failed.
-        "FAILOVER_FAILURE_THRESHOLD" failure_threshold: u32 = 3, within COUNT, waits for "failover";
+        "FAILOVER_FAILURE_THRESHOLD" failure_threshold: u32 = 3, within COUNT;
         /// How long a recovered node must stay healthy before it may become primary again, and how long a node of higher
         /// priority must be healthy and caught up before leadership is handed to it.
         "FAILOVER_RECOVERY_WAIT_TIME" recovery_wait_time: Duration = seconds(60), within WAIT;
         /// Attempts to promote one node before the next candidate has its turn.
-        "FAILOVER_MAX_ATTEMPTS" max_attempts: u32 = 3, within COUNT, waits for "failover";
+        "FAILOVER_MAX_ATTEMPTS" max_attempts: u32 = 3, within COUNT;
         /// Whether the primary returns by itself to the highest priority, after the wait above.
-        "FAILOVER_FAILBACK" failback: Failback = Failback::Manual, waits for "failover";
+        "FAILOVER_FAILBACK" failback: Failback = Failback::Manual;
         /// Run with the failed node's id and address; exit 0 means it is certainly stopped.
-        "FAILOVER_FENCE_COMMAND" fence_command: Option<String> = None, within COMMAND, waits for "failover";
+        "FAILOVER_FENCE_COMMAND" fence_command: Option<String> = None, within COMMAND;
     }
 
     /// Records reach every copy.
     replication: Replication {
         /// Records put on one node reach the others.
-        "REPLICATION_ENABLED" enabled: bool = false, waits for "replication";
+        "REPLICATION_ENABLED" enabled: bool = false;
         /// Which nodes take writes: one, or all.
-        "REPLICATION_MODE" mode: ReplicationMode = ReplicationMode::MasterSlave, waits for "replication";
+        "REPLICATION_MODE" mode: ReplicationMode = ReplicationMode::MasterSlave;
         /// When a write is acknowledged.
-        "REPLICATION_CONSISTENCY" consistency: Consistency = Consistency::Eventual, waits for "replication";
+        "REPLICATION_CONSISTENCY" consistency: Consistency = Consistency::Eventual;
         /// How often copies are compared, and what waits is sent.
-        "REPLICATION_SYNC_INTERVAL" sync_interval: Duration = seconds(5), within TIME, waits for "replication";
+        "REPLICATION_SYNC_INTERVAL" sync_interval: Duration = seconds(5), within TIME;
         /// Most items sent together.
-        "REPLICATION_BATCH_SIZE" batch_size: usize = 100, within BATCH, waits for "replication";
+        "REPLICATION_BATCH_SIZE" batch_size: usize = 100, within BATCH;
         /// With `eventual`: acknowledge before the local disk has it. `strong` and `quorum` imply `false`.
-        "REPLICATION_ASYNC_WRITES" async_writes: bool = true, waits for "replication";
+        "REPLICATION_ASYNC_WRITES" async_writes: bool = true;
     }
 
     /// Shared keys and locks.
@@ -171,15 +172,23 @@ options! {
     /// Components of the service are checked.
     health: Health {
         /// Checks of components.
-        "HEALTH_MONITOR_ENABLED" monitor_enabled: bool = false, waits for "the health monitor";
+        "HEALTH_MONITOR_ENABLED" monitor_enabled: bool = false;
         /// How often each component is checked.
-        "HEALTH_CHECK_INTERVAL" check_interval: Duration = seconds(30), within TIME, waits for "the health monitor";
+        "HEALTH_CHECK_INTERVAL" check_interval: Duration = seconds(30), within TIME;
         /// A check that takes longer has failed.
-        "HEALTH_CHECK_TIMEOUT" check_timeout: Duration = seconds(5), within TIME, waits for "the health monitor";
+        "HEALTH_CHECK_TIMEOUT" check_timeout: Duration = seconds(5), within TIME;
         /// Consecutive failed checks after which a component is unhealthy.
-        "HEALTH_FAILURE_THRESHOLD" failure_threshold: u32 = 3, within COUNT, waits for "the health monitor";
+        "HEALTH_FAILURE_THRESHOLD" failure_threshold: u32 = 3, within COUNT;
         /// Run a component's recovery action when it turns unhealthy.
-        "HEALTH_RECOVERY_ENABLED" recovery_enabled: bool = true, waits for "the health monitor";
+        "HEALTH_RECOVERY_ENABLED" recovery_enabled: bool = true;
+        /// Components to check, beside those that a program registers itself. A line of a command that holds a comma
+        /// stands in an array in a file.
+        "HEALTH_CHECKS" checks: Vec<HealthCheck> = Vec::new();
+        /// Components without which the node is unhealthy; others make it degraded. With failover they are checked as
+        /// `FAILOVER_HEALTH_CHECK_INTERVAL` and `FAILOVER_FAILURE_THRESHOLD` say.
+        "HEALTH_CRITICAL" critical: Vec<ComponentName> = Vec::new();
+        /// What is run with `/bin/sh -c` when a component turns unhealthy: at once, then with doubled pauses, five times.
+        "HEALTH_RECOVERY_COMMANDS" recovery_commands: Vec<RecoveryCommand> = Vec::new();
     }
 
     /// The HTTP API.

@@ -25,6 +25,7 @@ mod address;
 mod advice;
 mod builder;
 mod choice;
+mod component;
 mod config;
 pub mod docs;
 mod environment;
@@ -50,6 +51,7 @@ pub use address::{AddressError, Endpoint, Seed};
 pub use advice::Warning;
 pub use builder::Builder;
 pub use choice::{Consistency, Failback, FailoverMode, NotAChoice, Preset, Profile, ReplicationMode, Role, Strategy};
+pub use component::{CheckTarget, ComponentError, ComponentName, HealthCheck, RecoveryCommand};
 pub use config::{
     Cluster, Config, FORMATION_NODES_MAX, Failover, Ha, Health, Http, OPTIONS, PRIORITY_DEFAULT, Replication, State,
     TIME_MAX, TIME_MIN, VOTERS_MAX,
@@ -60,7 +62,7 @@ pub use print::Explained;
 pub use problem::{Mention, Problem, ProblemKind, Problems};
 pub use seconds::{SecondsError, parse_seconds, print_seconds};
 pub use secret::{MASK, Secret};
-pub use setting::SEEDS_MAX;
+pub use setting::{CHECKS_MAX, SEEDS_MAX};
 pub use source::Source;
 pub use table::OptionInfo;
 pub use value::Value;

@@ -1,8 +1,10 @@
 //! Options that cannot work together.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::choice::{Consistency, Preset, Profile, Role};
+use crate::component::ComponentName;
 use crate::config::Config;
 use crate::names::find;
 use crate::problem::{Mention, Problem, ProblemKind};
@@ -69,6 +71,13 @@ fn when(broken: bool, accepted: impl FnOnce() -> String) -> Option<String> {
 
 fn needs_cluster(config: &Config, enabled: bool, name: &str) -> Option<String> {
     when(enabled && !config.cluster.enabled, || format!("CLUSTER_ENABLED=true, or {name}=false"))
+}
+
+/// The first name that no check has.
+fn not_checked<'a>(config: &Config, mut names: impl Iterator<Item = &'a ComponentName>) -> Option<String> {
+    let is_checked = |name: &&ComponentName| config.health.checks.iter().any(|check| check.name == **name);
+    let name = names.find(|name| !is_checked(name))?;
+    Some(format!("`{name}=...` among HEALTH_CHECKS too"))
 }
 
 /// Certificate, key and authority go together: each rule compares two of them, so that both names are told.
@@ -160,6 +169,25 @@ pub(crate) static RULES: &[Rule] = &[
                 "no CLUSTER_NODE_PRIORITY, or 0".to_owned()
             })
         },
+    },
+    Rule {
+        options: &["HEALTH_CHECKS"],
+        law: "each component has one check",
+        broken: |config| {
+            let names: Vec<&ComponentName> = config.health.checks.iter().map(|check| &check.name).collect();
+            let distinct: BTreeSet<&ComponentName> = names.iter().copied().collect();
+            when(distinct.len() < names.len(), || "a name of its own for each check".to_owned())
+        },
+    },
+    Rule {
+        options: &["HEALTH_CRITICAL", "HEALTH_CHECKS"],
+        law: "a component is critical only if it is checked",
+        broken: |config| not_checked(config, config.health.critical.iter()),
+    },
+    Rule {
+        options: &["HEALTH_RECOVERY_COMMANDS", "HEALTH_CHECKS"],
+        law: "a component is recovered only if it is checked",
+        broken: |config| not_checked(config, config.health.recovery_commands.iter().map(|command| &command.name)),
     },
     Rule {
         options: &["HTTP_PORT", "CLUSTER_PORT"],

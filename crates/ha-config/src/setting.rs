@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::address::{Endpoint, Seed};
+use crate::component::{ComponentName, HealthCheck, RecoveryCommand};
 use crate::nearest::nearest;
 use crate::problem::shorten;
 use crate::seconds::{parse_seconds, print_seconds};
@@ -16,6 +17,9 @@ use crate::value::Value;
 
 /// Most places to look for other nodes.
 pub const SEEDS_MAX: usize = 256;
+
+/// Most components that options may name.
+pub const CHECKS_MAX: usize = 64;
 
 /// What one layer says about one option.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,23 +311,40 @@ impl Setting for Endpoint {
     }
 }
 
-impl Setting for Vec<Seed> {
+/// Reads a list: from the environment separated by commas, in a file also an array.
+fn read_list<T>(given: &Given, items_max: usize) -> Result<Vec<T>, Refusal>
+where
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    let items: Vec<&str> = match given {
+        Given::Text(text) if text.trim().is_empty() => Vec::new(),
+        Given::Text(text) => text.split(',').collect(),
+        Given::List(items) => items.iter().map(String::as_str).collect(),
+    };
+    if items.len() > items_max {
+        return Err(Refusal::because(format!("has more than {items_max} items")));
+    }
+    let read = |item: &str| {
+        let refuse = |error| Refusal::because(format!("has an item {} that {error}", shorten(item.trim())));
+        item.trim().parse().map_err(refuse)
+    };
+    items.into_iter().map(read).collect()
+}
+
+/// A type of which an option takes a list.
+pub(crate) trait Item: FromStr<Err: fmt::Display> + fmt::Display {
+    const ITEMS_MAX: usize;
+
+    /// Goes on from "up to so many".
+    const ACCEPTED: &'static str;
+}
+
+impl<T: Item> Setting for Vec<T> {
     type Bounds = ();
 
     fn read(given: &Given, (): &()) -> Result<Self, Refusal> {
-        let items: Vec<&str> = match given {
-            Given::Text(text) if text.trim().is_empty() => Vec::new(),
-            Given::Text(text) => text.split(',').collect(),
-            Given::List(items) => items.iter().map(String::as_str).collect(),
-        };
-        if items.len() > SEEDS_MAX {
-            return Err(Refusal::because(format!("has more than {SEEDS_MAX} items")));
-        }
-        let read = |item: &str| {
-            let refuse = |error| Refusal::because(format!("has an item {} that {error}", shorten(item.trim())));
-            item.trim().parse().map_err(refuse)
-        };
-        items.into_iter().map(read).collect()
+        read_list(given, T::ITEMS_MAX)
     }
 
     fn value(&self) -> Value {
@@ -331,8 +352,27 @@ impl Setting for Vec<Seed> {
     }
 
     fn accepted((): &()) -> String {
-        format!(
-            "up to {SEEDS_MAX} of `host:port` or `dns:NAME:PORT`, separated by commas; in a file also an array of texts"
-        )
+        format!("up to {} {}, separated by commas; in a file also an array of texts", T::ITEMS_MAX, T::ACCEPTED)
     }
+}
+
+impl Item for Seed {
+    const ITEMS_MAX: usize = SEEDS_MAX;
+    const ACCEPTED: &'static str = "of `host:port` or `dns:NAME:PORT`";
+}
+
+impl Item for HealthCheck {
+    const ITEMS_MAX: usize = CHECKS_MAX;
+    const ACCEPTED: &'static str = "of `NAME=tcp:HOST:PORT`, `NAME=http://HOST:PORT/PATH`, `NAME=command:LINE`, \
+                                    `NAME=disk:PATH:PERCENT` or `NAME=heartbeat:TIME`";
+}
+
+impl Item for ComponentName {
+    const ITEMS_MAX: usize = CHECKS_MAX;
+    const ACCEPTED: &'static str = "names of `HEALTH_CHECKS`";
+}
+
+impl Item for RecoveryCommand {
+    const ITEMS_MAX: usize = CHECKS_MAX;
+    const ACCEPTED: &'static str = "of `NAME=LINE`";
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::limits::CONNECTIONS_MAX;
-use crate::{Metrics, Token};
+use crate::{LogControl, Metrics, Token};
 
 /// Where and for whom HTTP is spoken.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Config {
     pub connections_max: usize,
     /// What `/metrics` shows beside the node's own gauges.
     pub metrics: Metrics,
+    /// What `POST /v1/config/log-level` changes; without it, nothing can be changed.
+    pub log: Option<LogControl>,
 }
 
 impl Default for Config {
@@ -25,6 +27,7 @@ impl Default for Config {
             token: None,
             connections_max: CONNECTIONS_MAX,
             metrics: Metrics::new(),
+            log: None,
         }
     }
 }

@@ -20,6 +20,7 @@ mod body;
 mod config;
 mod error;
 pub mod limits;
+mod log_control;
 mod metrics;
 mod router;
 mod routes;
@@ -27,5 +28,6 @@ mod server;
 
 pub use access::{Token, TokenError};
 pub use config::Config;
+pub use log_control::LogControl;
 pub use metrics::Metrics;
 pub use server::{Door, ListenError, Server, listen};

@@ -11,17 +11,20 @@ use axum::routing::{delete, get, post, put};
 use ha_runtime::{ARCHIVE_BYTES_MAX, Ha};
 use tokio::sync::{Semaphore, watch};
 
-use crate::Metrics;
 use crate::access::Access;
 use crate::error::ApiError;
 use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
-use crate::routes::{cluster, events, health, locks, snapshot, state, state_watch};
+use crate::routes::{
+    cluster, components, events, failover, health, locks, replication, running, snapshot, state, state_watch,
+};
+use crate::{LogControl, Metrics};
 
 /// What handlers share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) ha: Ha,
     pub(crate) metrics: Metrics,
+    pub(crate) log: Option<LogControl>,
     pub(crate) access: Arc<Access>,
     pub(crate) streams: Streams,
 }
@@ -48,7 +51,14 @@ impl Streams {
 pub(crate) fn router(shared: Shared) -> Router {
     let changes = Router::new()
         .route("/v1/cluster/transfer", post(cluster::transfer))
+        .route("/v1/failover/switchover", post(failover::switchover))
+        .route("/v1/failover/failback", post(failover::failback))
+        .route("/v1/failover/pause", post(failover::pause))
+        .route("/v1/failover/resume", post(failover::resume))
         .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
+        .route("/v1/cluster/priority", post(running::priority))
+        .route("/v1/config/log-level", post(running::log_level))
+        .route("/v1/health/{component}/heartbeat", post(components::heartbeat))
         .route("/v1/state/{*key}", put(state::put).delete(state::delete))
         // Also what only reads: it is everything at once.
         .route(
@@ -58,6 +68,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))
+        .route("/v1/replication/{data_type}/{data_id}", put(replication::put).delete(replication::delete))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_change));
     Router::new()
         .route("/health", get(health::document))
@@ -69,12 +80,19 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster", get(cluster::info))
         .route("/v1/cluster/leader", get(cluster::leader))
         .route("/v1/cluster/members", get(cluster::members))
+        .route("/v1/failover", get(failover::status))
         .route("/v1/events", get(events::follow))
+        .route("/v1/health", get(components::overall))
+        .route("/v1/doctor", get(components::doctor))
         .route("/v1/state", get(state::list))
         .route("/v1/state/{*key}", get(state::get))
         .route("/v1/state-watch", get(state_watch::follow))
         .route("/v1/locks", get(locks::list))
         .route("/v1/locks/{resource}", get(locks::info))
+        .route("/v1/replication", get(replication::status))
+        .route("/v1/replication-check", get(replication::check))
+        .route("/v1/replication/{data_type}", get(replication::list))
+        .route("/v1/replication/{data_type}/{data_id}", get(replication::get))
         .merge(changes)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

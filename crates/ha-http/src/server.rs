@@ -57,6 +57,7 @@ impl Door {
         let shared = Shared {
             ha,
             metrics: self.config.metrics.clone(),
+            log: self.config.log.clone(),
             access: Arc::new(Access::new(self.config.token, self.local_addr)),
             streams: Streams::new(ended.clone()),
         };

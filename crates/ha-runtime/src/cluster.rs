@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use ha_cluster::wal::SyncTimes;
 use ha_cluster::{
-    Archive, Cluster, ClusterInfo, Event, LeaveError, Member, MemberRole, Node, NodeId, RestoreError, SaveError,
-    TransferError, View,
+    Archive, Cluster, ClusterInfo, Event, Events, LeaveError, Member, MemberRole, Node, NodeId, PriorityError,
+    RestoreError, SaveError, TransferError, View,
 };
 use ha_net::Traffic;
 use tokio::sync::{broadcast, watch};
@@ -15,6 +16,9 @@ use tokio::sync::{broadcast, watch};
 pub trait ClusterSeat: Send + Sync + 'static {
     /// Everything this node knows, to follow.
     fn watch(&self) -> watch::Receiver<Arc<View>>;
+
+    /// The stream of events itself: for what has happened, and to tell there what happens beside the cluster.
+    fn event_stream(&self) -> Events;
 
     /// What happens from now on.
     fn events(&self) -> broadcast::Receiver<Event>;
@@ -31,6 +35,12 @@ pub trait ClusterSeat: Send + Sync + 'static {
 
     /// See [`Cluster::remove`].
     fn remove(&self, node: NodeId) -> BoxFuture<'_, Result<(), LeaveError>>;
+
+    /// See [`Cluster::disk_times`]; `None` where there is no log.
+    fn disk_times(&self) -> Option<SyncTimes>;
+
+    /// See [`Cluster::set_priority`].
+    fn set_priority(&self, priority: u16) -> BoxFuture<'_, Result<(), PriorityError>>;
 
     /// See [`Cluster::stop`].
     fn stop(&self) -> BoxFuture<'_, ()>;
@@ -56,6 +66,18 @@ impl ClusterSeat for Cluster {
 
     fn events(&self) -> broadcast::Receiver<Event> {
         Cluster::events(self)
+    }
+
+    fn event_stream(&self) -> Events {
+        Cluster::event_stream(self)
+    }
+
+    fn disk_times(&self) -> Option<SyncTimes> {
+        Some(Cluster::disk_times(self))
+    }
+
+    fn set_priority(&self, priority: u16) -> BoxFuture<'_, Result<(), PriorityError>> {
+        Box::pin(Cluster::set_priority(self, priority))
     }
 
     fn holds_lease(&self) -> bool {
@@ -90,7 +112,7 @@ impl ClusterSeat for Cluster {
 /// The cluster as this node sees it. Cheap to clone.
 ///
 /// With the cluster off (`CLUSTER_ENABLED=false`) the node is alone, and the handle answers as a node that has found
-/// nobody: no members, no leader, state `forming`, and no event ever. So a program asks the same questions in both
+/// nobody: no members, no leader, state `forming`, and no event of a cluster ever. So a program asks the same questions in both
 /// cases, and [`Self::enabled`] tells them apart.
 #[derive(Clone)]
 pub struct ClusterHandle {
@@ -107,7 +129,7 @@ impl ClusterHandle {
 
     /// The handle of a node whose cluster is off. The view says who it would be, and stays as it is.
     pub(crate) fn off(view: View) -> Self {
-        let seat = Arc::new(Alone { view: watch::Sender::new(Arc::new(view)), events: broadcast::Sender::new(1) });
+        let seat = Arc::new(Alone { view: watch::Sender::new(Arc::new(view)), events: Events::new() });
         Self { enabled: false, view: seat.watch(), seat }
     }
 
@@ -158,6 +180,25 @@ impl ClusterHandle {
         self.seat.events()
     }
 
+    /// What has happened on this node lately, the oldest first.
+    pub fn past_events(&self) -> Vec<Event> {
+        self.seat.event_stream().last()
+    }
+
+    pub(crate) fn event_stream(&self) -> Events {
+        self.seat.event_stream()
+    }
+
+    /// How long the disk of the log takes; `None` with the cluster off.
+    pub fn disk_times(&self) -> Option<SyncTimes> {
+        self.seat.disk_times()
+    }
+
+    /// Gives this node another priority, until it starts again. See [`Cluster::set_priority`].
+    pub async fn set_priority(&self, priority: u16) -> Result<(), PriorityError> {
+        self.seat.set_priority(priority).await
+    }
+
     /// What has gone between this node and others, counted from its start; `None` with the cluster off.
     pub fn traffic(&self) -> Option<Traffic> {
         self.seat.traffic()
@@ -183,7 +224,7 @@ impl ClusterHandle {
 /// A node whose cluster is off. It holds the sending ends, so that those who follow wait instead of being told of an end.
 struct Alone {
     view: watch::Sender<Arc<View>>,
-    events: broadcast::Sender<Event>,
+    events: Events,
 }
 
 impl ClusterSeat for Alone {
@@ -191,8 +232,20 @@ impl ClusterSeat for Alone {
         self.view.subscribe()
     }
 
+    fn event_stream(&self) -> Events {
+        self.events.clone()
+    }
+
     fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        self.events.follow()
+    }
+
+    fn disk_times(&self) -> Option<SyncTimes> {
+        None
+    }
+
+    fn set_priority(&self, _priority: u16) -> BoxFuture<'_, Result<(), PriorityError>> {
+        Box::pin(std::future::ready(Err(PriorityError::Stopped)))
     }
 
     fn holds_lease(&self) -> bool {

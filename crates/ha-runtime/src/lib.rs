@@ -24,15 +24,27 @@
 //! | `start.rs` | [`start`]: the rooms in their order, and the warnings |
 //! | `node.rs` | [`Ha`]: the handles, and the orderly stop |
 //! | `rooms.rs` | which rooms are on |
+//! | `builder.rs` | [`Builder`]: a node with a service, or on other seams |
+//! | `failover.rs` | the roles' place in a node, also when failover is off |
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
+//! | `health.rs`, `vitals.rs` | checked components: those of the options, and the node's own vital signs |
+//! | `doctor/` | why nodes do not join, replication lags, or failover does not trigger |
 //! | `snapshot.rs` | the whole control state, saved and brought back |
 //! | `state.rs` | the place of shared state in a node |
+//! | `replication.rs` | the records' place in a node, also when replication is off |
+//! | `feed.rs` | what one room tells another |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
+mod builder;
 mod cluster;
+pub mod doctor;
 pub mod document;
+mod failover;
+mod feed;
+mod health;
 mod node;
+mod replication;
 mod rooms;
 mod settings;
 mod snapshot;
@@ -40,10 +52,14 @@ mod start;
 mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod vitals;
 
+pub use builder::{Builder, node as builder};
 pub use cluster::{ClusterHandle, ClusterSeat};
 pub use document::HealthDocument;
+pub use failover::FailoverHandle;
 pub use node::{Ha, STOP_TIME_MAX};
+pub use replication::{ReplicationHandle, replication as replication_config};
 pub use rooms::Rooms;
 pub use settings::{SettingsError, cluster as cluster_config};
 pub use snapshot::{RestoreAnyway, RestoreRefused};
@@ -51,8 +67,18 @@ pub use start::{StartError, start, start_on};
 
 pub use ha_cluster::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
 pub use ha_cluster::{
-    Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Incarnation, LeaveError, Member, MemberRole,
-    MemberState, Node, NodeId, Term, TransferError, View, Votes,
+    Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Events, Incarnation, LeaveError, Member, MemberRole,
+    MemberState, Node, NodeId, NodeLease, PriorityError, Term, TransferError, View, Votes,
 };
+pub use ha_failover::roster::{Cause, Decision};
+pub use ha_failover::{
+    Demotion, EXIT_CODE_NOT_STOPPED, FailoverState, FailoverStatus, Fitness, GroupId, MoveError, Moved, PauseError,
+    Promotion, RoleId, RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
+};
+pub use ha_health;
 pub use ha_net::Traffic;
+pub use ha_replication::{
+    CheckReport, Consistency, CopyState, NodeStatus, ReadError, Record, ReplicateError, Replication,
+    Status as ReplicationStatus, StoreError, SubscribeError, Subscription, Version, Written,
+};
 pub use ha_state;

@@ -22,7 +22,7 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    fn new(options: &'static str, reason: impl Display) -> Self {
+    pub(crate) fn new(options: &'static str, reason: impl Display) -> Self {
         Self { options, reason: reason.to_string() }
     }
 }

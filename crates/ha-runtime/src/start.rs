@@ -1,13 +1,12 @@
 //! Starts the rooms, in order.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
 
+use ha_cluster::Seams;
 use ha_cluster::identity::IdentityError;
-use ha_cluster::{Machines, Seams};
 
-use crate::settings::{self, SettingsError};
-use crate::{ClusterHandle, Ha, Rooms, state};
+use crate::settings::SettingsError;
+use crate::{Ha, builder};
 
 /// Starts a node on this machine. Must be called on a tokio runtime.
 ///
@@ -19,37 +18,13 @@ pub async fn start(config: ha_config::Config) -> Result<Ha, StartError> {
 
 /// As [`start`], on a network, disk and clock of the caller's choice: for simulation.
 pub async fn start_on(config: ha_config::Config, seams: Seams) -> Result<Ha, StartError> {
-    let rooms = settings::rooms(&config);
-    warn(&config, rooms);
-    if !rooms.cluster {
-        return Ok(Ha::assemble(rooms, ClusterHandle::off(settings::alone(&config)?)));
-    }
-    let settings = settings::cluster(&config)?;
-    let (role, clock) = (settings.role, seams.clock.clone());
-    let machines = state::machines(Machines::new());
-    let cluster = ha_cluster::start(settings, seams, machines).await?;
-    let state = state::start(rooms, role, &cluster, clock)?;
-    Ok(Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster))).with_state(state))
+    builder::node(config).seams(seams).start().await
 }
 
 /// Says once what will surprise somebody later.
-fn warn(config: &ha_config::Config, rooms: Rooms) {
+pub(crate) fn warn(config: &ha_config::Config) {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
-    }
-    let unbuilt = [
-        ("FAILOVER_ENABLED", rooms.failover),
-        ("REPLICATION_ENABLED", rooms.replication),
-        ("HEALTH_MONITOR_ENABLED", rooms.health_monitor),
-    ];
-    // What was set by hand is already among the warnings; this is what a preset turned on.
-    let unbuilt: Vec<_> = unbuilt
-        .into_iter()
-        .filter(|(option, on)| *on && !config.is_explicit(option))
-        .map(|(option, _)| option)
-        .collect();
-    if !unbuilt.is_empty() {
-        tracing::warn!("{}: turned on by the preset, and not part of this version yet", unbuilt.join(", "));
     }
 }
 
@@ -63,15 +38,21 @@ pub enum StartError {
     /// The room of shared state cannot start.
     #[error(transparent)]
     State(#[from] ha_state::StartError),
+    /// The failover room cannot start.
+    #[error(transparent)]
+    Failover(#[from] ha_failover::StartError),
     /// The cluster room cannot start.
     #[error("{0}{advice}", advice = advice(.0))]
     Cluster(#[from] ha_cluster::StartError),
+    /// This node's copy of the records cannot be used.
+    #[error(transparent)]
+    Replication(#[from] ha_replication::OpenError),
 }
 
 impl StartError {
     /// True when the configuration must change before a start can succeed.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Settings(_) | Self::Cluster(ha_cluster::StartError::Config(_)))
+        matches!(self, Self::Settings(_) | Self::Failover(_) | Self::Cluster(ha_cluster::StartError::Config(_)))
     }
 }
 

@@ -7,9 +7,10 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    Address, ClusterHandle, ClusterId, ClusterSeat, Epoch, Event, Ha, Incarnation, LeaveError, Member, MemberRole,
-    MemberState, Node, NodeId, Rooms, Term, Traffic, TransferError, View, Votes,
+    Address, ClusterHandle, ClusterId, ClusterSeat, Epoch, Event, Events, Ha, Incarnation, LeaveError, Member,
+    MemberRole, MemberState, Node, NodeId, PriorityError, Rooms, Term, Traffic, TransferError, View, Votes,
 };
+use ha_cluster::wal::SyncTimes;
 
 /// Events that a slow reader of a puppet may leave unread.
 pub const EVENTS_KEPT: usize = 4;
@@ -26,6 +27,10 @@ pub struct Puppet {
     pub followers: watch::Sender<usize>,
     /// Every transfer that was asked for.
     pub transfers: Mutex<Vec<Option<NodeId>>>,
+    /// What is told beside the cluster, which nobody follows here.
+    pub stream: Events,
+    /// The priorities that were set.
+    pub priorities: Mutex<Vec<u16>>,
     /// What a transfer is answered; `None` lets it wait for ever.
     pub transfer_answer: Mutex<Option<Result<Node, TransferError>>>,
     /// Every member whose removal was asked for.
@@ -44,6 +49,8 @@ impl Puppet {
             lease: watch::Sender::new(true),
             events: broadcast::Sender::new(EVENTS_KEPT),
             followers: watch::Sender::new(0),
+            stream: Events::new(),
+            priorities: Mutex::default(),
             transfers: Mutex::default(),
             transfer_answer: Mutex::new(Some(Err(TransferError::NoLeader))),
             removals: Mutex::default(),
@@ -77,6 +84,19 @@ impl ClusterSeat for Puppet {
         let events = self.events.subscribe();
         self.followers.send_modify(|count| *count += 1);
         events
+    }
+
+    fn event_stream(&self) -> Events {
+        self.stream.clone()
+    }
+
+    fn disk_times(&self) -> Option<SyncTimes> {
+        Some(SyncTimes::default())
+    }
+
+    fn set_priority(&self, priority: u16) -> BoxFuture<'_, Result<(), PriorityError>> {
+        self.priorities.lock().unwrap().push(priority);
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn holds_lease(&self) -> bool {

@@ -8,6 +8,7 @@ mod formation;
 mod identity;
 mod members;
 mod partition;
+mod records;
 mod sharing;
 mod strangers;
 mod transfer;
@@ -65,5 +66,11 @@ pub const ALL: &[Scene] = &[
     scene("chaos-3", "every kind of fault at random, three nodes", chaos::three),
     scene("chaos-5", "every kind of fault at random, five nodes", chaos::five),
     scene("chaos-w", "every kind of fault at random, two nodes and a witness", chaos::witnessed),
+    scene("records-strong", "records on every copy, every kind of fault, three nodes", records::strong),
+    scene("records-quorum", "records on a majority, every kind of fault, five nodes", records::quorum),
+    scene("records-w", "records on two nodes and a witness, every kind of fault", records::witnessed),
+    scene("records-power", "power is lost under records", records::power_lost),
+    scene("records-full", "disks fill up under records", records::full),
+    scene("records-lost", "a copy loses its records, or finds them damaged", records::lost),
     scene("deaths", "processes die and machines lose power, one after another", chaos::deaths),
 ];

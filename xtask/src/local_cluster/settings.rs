@@ -29,6 +29,8 @@ pub struct Settings {
     pub networks: bool,
     /// Options of every node, by their environment names.
     pub options: BTreeMap<String, String>,
+    /// What every node but a witness runs while it is primary.
+    pub service: Vec<String>,
     /// Where the folder of the cluster is made; the system's place for temporary files when `None`, which may be memory.
     pub below: Option<PathBuf>,
     /// Whether the last lines of each log are printed when the cluster is dropped. A test wants that: they are shown
@@ -71,7 +73,8 @@ impl Settings {
     /// This many nodes with the timers of one machine room, and nothing else turned on.
     pub fn new(nodes: usize) -> Self {
         let options = BTreeMap::from([("HA_PROFILE".to_owned(), "lan".to_owned())]);
-        Self { nodes, witness: false, binary: None, networks: false, options, below: None, tells_logs: true }
+        let (service, below) = (Vec::new(), None);
+        Self { nodes, witness: false, binary: None, networks: false, options, service, below, tells_logs: true }
     }
 
     /// With one more node that only votes.
@@ -93,6 +96,13 @@ impl Settings {
     pub fn with(mut self, option: &str, value: &str) -> Self {
         self.options.insert(option.to_owned(), value.to_owned());
         self
+    }
+
+    /// With failover, and a command that writes down where it runs; see [`super::Journal`].
+    #[must_use]
+    pub fn with_journal(mut self) -> Self {
+        self.service = super::Journal::command();
+        self.with("FAILOVER_ENABLED", "true")
     }
 
     /// All processes: nodes and witness.
@@ -153,6 +163,7 @@ impl Settings {
                 launcher: place.launcher.clone(),
                 binary: binary.to_owned(),
                 options,
+                service: if witness { Vec::new() } else { self.service.clone() },
             }
         };
         places.iter().take(self.processes()).enumerate().map(spec).collect()

@@ -44,6 +44,9 @@ pub struct NodeSpec {
     pub binary: PathBuf,
     /// Options by their environment names.
     pub options: BTreeMap<String, String>,
+    /// What it runs while it is primary.
+    #[serde(default)]
+    pub service: Vec<String>,
 }
 
 impl NodeSpec {
@@ -72,6 +75,9 @@ impl NodeSpec {
         let mut words = self.launcher.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).arg("run").current_dir(&self.directory);
+        if !self.service.is_empty() {
+            command.arg("--").args(&self.service);
+        }
         for (name, _) in std::env::vars_os() {
             if OPTION_PREFIXES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(name);
@@ -125,6 +131,7 @@ mod tests {
             directory: PathBuf::from("d"),
             binary: PathBuf::from("ha"),
             options: BTreeMap::new(),
+            service: Vec::new(),
         }
     }
 

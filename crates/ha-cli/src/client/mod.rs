@@ -99,9 +99,9 @@ impl Client {
         self.in_time(CHANGE_TIME_MAX, self.call(method, path, body, request)).await
     }
 
-    /// Asks for something to go; any status is an answer.
-    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, Failure> {
-        self.in_time(CHANGE_TIME_MAX, self.call(Method::DELETE, path, Content::Nothing, None)).await
+    /// As [`Self::get`], for what takes a node as long as a change.
+    pub(crate) async fn get_slowly(&self, path: &str) -> Result<Answer, Failure> {
+        self.in_time(CHANGE_TIME_MAX, self.call(Method::GET, path, Content::Nothing, None)).await
     }
 
     /// Asks for something large.

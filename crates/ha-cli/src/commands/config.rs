@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ha_config::{Config, Explained, Problems, Source, Warning, print_seconds, timing};
 use serde_json::json;
 
+use super::config_set;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::settings::SettingsArgs;
@@ -19,6 +20,8 @@ pub(crate) enum ConfigCommand {
     Check(CheckArgs),
     /// Print the worst-case times of detection and failover, term by term.
     Timing(TimingArgs),
+    /// Change a running node, until it starts again.
+    Set(config_set::Args),
 }
 
 /// What `show` takes.
@@ -77,6 +80,7 @@ impl ConfigCommand {
             Self::Show(args) => show(&args),
             Self::Check(args) => check(&args),
             Self::Timing(args) => timing(&args),
+            Self::Set(args) => super::ask(config_set::run(args)),
         }
     }
 }

@@ -1,13 +1,17 @@
 //! One file per command.
 
 mod config;
+mod config_set;
+mod doctor;
 mod events;
+mod failover;
 mod guard;
 mod health;
 mod leader;
 mod lock;
 mod members;
 mod remove;
+mod replication;
 mod run;
 mod snapshot;
 mod state;
@@ -34,8 +38,13 @@ pub(crate) enum Command {
     Transfer(transfer::Args),
     /// Take a member out of the cluster for good.
     Remove(remove::Args),
+    /// Show who runs what, or move it.
+    #[command(subcommand)]
+    Failover(failover::FailoverCommand),
     /// Say how a node is; exits with 1 when it is unhealthy.
     Health(ClientArgs),
+    /// Find out why nodes do not join, why replication lags, why failover does not trigger.
+    Doctor(ClientArgs),
     /// Set, read, remove, list and follow shared keys.
     #[command(subcommand)]
     State(state::StateCommand),
@@ -46,7 +55,10 @@ pub(crate) enum Command {
     Snapshot(snapshot::SnapshotCommand),
     /// Follow what happens on a node.
     Events(ClientArgs),
-    /// Show, check or time a configuration.
+    /// Read and write records, and show how their copies are.
+    #[command(subcommand)]
+    Replication(replication::ReplicationCommand),
+    /// Show, check or time a configuration; change a running node.
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Print the version of this program.
@@ -66,11 +78,14 @@ impl Command {
             Self::Leader(args) => ask(leader::run(args)),
             Self::Transfer(args) => ask(transfer::run(args)),
             Self::Remove(args) => ask(remove::run(args)),
+            Self::Failover(command) => ask(command.run()),
             Self::Health(args) => ask(health::run(args)),
+            Self::Doctor(args) => ask(doctor::run(args)),
             Self::State(command) => ask(command.run()),
             Self::Snapshot(command) => ask(command.run()),
             Self::Lock(args) => lock::run(args),
             Self::Events(args) => ask(events::run(args)),
+            Self::Replication(command) => ask(command.run()),
             Self::Config(command) => command.run(),
             Self::Version(args) => version::run(args),
             Self::Guard(args) => guard::run(args),

@@ -1,5 +1,6 @@
 //! `ha remove`: takes a member out of the cluster for good.
 
+use http::Method;
 use serde_json::Value;
 
 use crate::client::{Client, ClientArgs};
@@ -19,7 +20,7 @@ pub(crate) struct Args {
 
 /// Asks, and returns once the member is out.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let answer = Client::new(&args.client).delete(&format!("/v1/cluster/members/{}", args.node)).await?;
-    let body = answer.success::<Value>()?;
+    let path = format!("/v1/cluster/members/{}", args.node);
+    let body: Value = Client::new(&args.client).change(Method::DELETE, &path, None, None).await?.success()?;
     if args.client.json { print_json(&body) } else { print(&format!("{} is no member any more\n", args.node)) }
 }

@@ -235,8 +235,10 @@ impl Watch {
         while !self.outgoing.is_empty() {
             match self.stream.try_write(&self.outgoing) {
                 Ok(count) => drop(self.outgoing.drain(..count)),
-                // Full, or broken: the reading side notices the latter.
-                Err(_) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Broken, which the reading side notices. A broken stream can always be written to: what is left must
+                // go, or this task would try for ever, and let no other one have its turn.
+                Err(_) => self.outgoing.clear(),
             }
         }
     }

@@ -28,6 +28,7 @@ mod plan;
 mod process;
 mod wire;
 
+#[allow(unused_imports, reason = "only the tests of the guard keep time by themselves")]
 pub(crate) use boot::boot_now;
 pub(crate) use exec::exec;
 pub(crate) use handle::{Cause, Ended, Exit, Guarded};

@@ -66,6 +66,12 @@ pub trait File: Send + Sync + 'static {
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
 
+    /// Whether every call is done when its future is first polled, as it is where calls block. What cannot wait for a
+    /// future (a library that wants plain reads and writes) uses such a file directly, and others through a copy.
+    fn is_done_at_once(&self) -> bool {
+        false
+    }
+
     /// Whether it has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

@@ -126,6 +126,10 @@ impl File for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
+
+    fn is_done_at_once(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ const WAL_DIRECTORY: &str = "wal";
 
 /// The snapshots of the node, below its data directory.
 const SNAPSHOT_DIRECTORY: &str = "snapshots";
+/// The records of replication: good for nothing without the log that they go with.
+pub const REPLICATION_DIRECTORY: &str = "replication";
 
 /// Who the configuration says this node is.
 #[derive(Clone, Debug)]
@@ -211,7 +213,8 @@ async fn refuse_strangers(disk: &dyn Disk, directory: &Path) -> Result<(), Ident
     let draft = format!("{IDENTITY_FILE}{DRAFT_SUFFIX}");
     let is_harmless = |name: &Path| name == Path::new(&draft) || HARMLESS.iter().any(|known| name == Path::new(known));
     let is_ours = |name: &Path| {
-        [WAL_DIRECTORY, SNAPSHOT_DIRECTORY].iter().any(|known| name == Path::new(known)) || slot::is_slot(name)
+        [WAL_DIRECTORY, SNAPSHOT_DIRECTORY, REPLICATION_DIRECTORY].iter().any(|known| name == Path::new(known))
+            || slot::is_slot(name)
     };
     let directory = directory.to_owned();
     match names.iter().find(|name| is_ours(name)).or_else(|| names.iter().find(|name| !is_harmless(name))) {

@@ -44,14 +44,12 @@ pub(crate) enum Input {
         round: u64,
     },
     /// Something that takes a role from this node was proposed, not by an [`Output::Expire`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the room that assigns roles"))]
     Proposed {
         /// From whom.
         node: NodeId,
     },
     /// What was proposed is applied, or will certainly never be. Its outcome being unknown is neither: then nothing
     /// is renewed until this node steps down.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the room that assigns roles"))]
     Settled {
         /// From whom something was to be taken.
         node: NodeId,
@@ -161,6 +159,8 @@ struct Round {
 #[derive(Clone, Debug)]
 struct Leadership {
     term: Term,
+    /// No lease that an earlier leader granted is counted from later than this.
+    began: Duration,
     /// Set when the first entry is applied.
     first_entry: Option<u64>,
     leases: BTreeMap<NodeId, Lease>,
@@ -202,10 +202,32 @@ impl Grantor {
 
     /// The instant from which others may act in a node's place if it is not renewed again; `None` when its lease is
     /// over, or when this node does not lead.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the room that assigns roles"))]
+    #[cfg(test)]
     pub(crate) fn lapses_at(&self, node: &NodeId) -> Option<Duration> {
         let lease = self.leading.as_ref()?.leases.get(node)?;
         (!lease.lapsed).then(|| lease.counted_from + self.terms.others())
+    }
+
+    /// How long others must leave a node alone that is not renewed again; zero when its lease is over. `None` when
+    /// this node cannot say: it does not lead in this term, or has not applied its first entry yet.
+    ///
+    /// To be asked right after a [`Input::Tick`] of the same instant, which allows for a pause of this process.
+    pub(crate) fn held_for(&self, now: Duration, term: Term, node: &NodeId) -> Option<Duration> {
+        let leading = self.leading.as_ref().filter(|leading| leading.term == term && leading.first_entry.is_some())?;
+        let counted_from = match leading.leases.get(node) {
+            Some(lease) if lease.lapsed => return Some(Duration::ZERO),
+            Some(lease) => lease.counted_from,
+            // Not a member in this leadership; the leader before may have granted it a lease.
+            None => leading.began,
+        };
+        Some((counted_from + self.terms.others()).saturating_sub(now))
+    }
+
+    /// Whose lease is not over, and the term in which this node says so; `None` while it cannot say.
+    pub(crate) fn held(&self) -> Option<(Term, BTreeSet<NodeId>)> {
+        let leading = self.leading.as_ref().filter(|leading| leading.first_entry.is_some())?;
+        let held = leading.leases.iter().filter(|(_, lease)| !lease.lapsed).map(|(node, _)| node.clone()).collect();
+        Some((leading.term, held))
     }
 
     /// When [`Input::Tick`] is due at the latest.
@@ -251,6 +273,7 @@ impl Grantor {
         let (Some(expected_by), Some(leading)) = (self.expected_by, &mut self.leading) else { return };
         let pause = now.saturating_sub(expected_by);
         if pause > self.terms.margin() {
+            leading.began = (leading.began + pause).min(now);
             for lease in leading.leases.values_mut() {
                 lease.counted_from = (lease.counted_from + pause).min(now);
             }
@@ -264,7 +287,8 @@ impl Grantor {
         #[cfg(test)]
         let counted_from = self.mutant.lead_counts_from(counted_from);
         let leases = self.nodes.iter().map(|node| (node.clone(), Lease::new(counted_from, 0))).collect();
-        self.leading = Some(Leadership { term, first_entry: None, leases, round: None, next_round_at: now });
+        self.leading =
+            Some(Leadership { term, began: counted_from, first_entry: None, leases, round: None, next_round_at: now });
     }
 
     fn first_entry_applied(&mut self, index: u64) {

@@ -327,6 +327,25 @@ fn a_node_that_left_is_not_renewed_and_is_remembered_until_its_lease_is_over() {
 }
 
 #[test]
+fn a_node_must_be_left_alone_for_as_long_as_any_leader_may_have_granted() {
+    let mut grantor = Grantor::new(Terms::new(ms(1000)), ms(100));
+    step(&mut grantor, 0, grant::Input::Nodes([node("a"), node("b")].into()));
+    step(&mut grantor, 10, grant::Input::Lead { term: Term(3) });
+    assert_eq!(grantor.held_for(ms(10), Term(3), &node("a")), None, "what leaders before decided is not applied yet");
+    step(&mut grantor, 11, grant::Input::FirstEntryApplied { index: 9 });
+    assert_eq!(grantor.held(), Some((Term(3), [node("a"), node("b")].into())));
+    step(&mut grantor, 20, ask("a", 1));
+    step(&mut grantor, 21, grant::Input::Confirmed { round: 1 });
+    assert_eq!(grantor.held_for(ms(100), Term(3), &node("a")), Some(ms(20 + 1060 - 100)));
+    assert_eq!(grantor.held_for(ms(100), Term(2), &node("a")), None, "another leadership");
+    // Neither is one free of whom this leader knows nothing: the one before may have renewed it.
+    assert_eq!(grantor.held_for(ms(100), Term(3), &node("gone")), Some(ms(10 + 1060 - 100)));
+    assert_eq!(grantor.held_for(ms(1070), Term(3), &node("gone")), Some(ms(0)));
+    step(&mut grantor, 1080, grant::Input::StepDown);
+    assert_eq!((grantor.held(), grantor.held_for(ms(1080), Term(3), &node("a"))), (None, None));
+}
+
+#[test]
 fn an_older_life_is_refused_and_only_the_newest_request_waits() {
     let mut grantor = leader();
     step(&mut grantor, 20, ask("a", 1));

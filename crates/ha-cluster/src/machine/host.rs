@@ -9,6 +9,7 @@ use ha_net::NodeId;
 use ha_net::codec::CodecError;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::restoring::{RestorePart, RestoreResult, Restoring};
 use super::session::{Admission, OpenSession, Sessions};
@@ -61,7 +62,10 @@ trait Hosted: Send + Sync {
     fn apply(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError>;
     fn capture(&self) -> Capture;
     fn restore(&self, image: &[u8]) -> Result<(), String>;
-    fn durable_index(&self) -> u64;
+    fn durable(&self) -> Option<watch::Receiver<u64>>;
+    fn has_room(&self) -> bool;
+    fn passed(&self, index: u64);
+    fn replied(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError>;
 }
 
 struct Slot<M>(Arc<RwLock<M>>);
@@ -85,8 +89,22 @@ impl<M: Machine> Hosted for Slot<M> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).restore(image)
     }
 
-    fn durable_index(&self) -> u64 {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).durable_index()
+    fn durable(&self) -> Option<watch::Receiver<u64>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).durable()
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).has_room()
+    }
+
+    fn passed(&self, index: u64) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).passed(index);
+    }
+
+    fn replied(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError> {
+        let command = codec::decode(body)?;
+        let reply = self.0.read().unwrap_or_else(PoisonError::into_inner).replied(at, &command);
+        reply.map_or(Ok(Bytes::new()), |reply| codec::encode(&reply))
     }
 }
 
@@ -225,19 +243,24 @@ pub(crate) enum SystemCommand {
 #[derive(Clone)]
 pub(crate) struct Host {
     machines: Arc<BTreeMap<MachineId, Arc<dyn Hosted>>>,
+    /// How far the stores of those machines are that have one.
+    stores: Arc<BTreeMap<MachineId, watch::Receiver<u64>>>,
     core: Arc<Mutex<Core>>,
     /// A witness counts commands and remembers serials, and keeps no application state.
     witness: bool,
-    epoch: Arc<tokio::sync::watch::Sender<Epoch>>,
+    epoch: Arc<watch::Sender<Epoch>>,
     #[cfg(feature = "testing")]
     forgetful: bool,
 }
 
 impl Host {
     pub(crate) fn new(machines: Machines, witness: bool) -> Self {
-        let epoch = Arc::new(tokio::sync::watch::Sender::new(Epoch(0)));
+        let epoch = Arc::new(watch::Sender::new(Epoch(0)));
+        let stores = |(id, machine): (&MachineId, &Arc<dyn Hosted>)| Some((*id, machine.durable()?));
+        let stores = if witness { BTreeMap::new() } else { machines.hosted.iter().filter_map(stores).collect() };
         Self {
             machines: Arc::new(machines.hosted),
+            stores: Arc::new(stores),
             core: Arc::default(),
             witness,
             epoch,
@@ -253,13 +276,40 @@ impl Host {
     }
 
     /// The count of applied commands, to follow.
-    pub(crate) fn epoch(&self) -> tokio::sync::watch::Receiver<Epoch> {
+    pub(crate) fn epoch(&self) -> watch::Receiver<Epoch> {
         self.epoch.subscribe()
     }
 
     /// The lowest log entry that every machine with a store of its own holds; `None` when none has one.
     pub(crate) fn durable_index(&self) -> Option<u64> {
-        self.machines.values().map(|m| m.durable_index()).filter(|index| *index > 0).min()
+        self.stores.values().map(|durable| *durable.borrow()).min()
+    }
+
+    /// Waits until every store holds this entry. Cancel-safe.
+    pub(crate) async fn stored(&self, index: u64) {
+        for durable in self.stores.values() {
+            if durable.clone().wait_for(|stored| *stored >= index).await.is_err() {
+                // A store that has ended is never going to: whoever waits is stopped by what ended it.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits until every store can take more. Cancel-safe.
+    pub(crate) async fn room(&self) {
+        for (id, durable) in &*self.stores {
+            let Some(machine) = self.machines.get(id).filter(|machine| !machine.has_room()) else { continue };
+            let mut durable = durable.clone();
+            loop {
+                durable.borrow_and_update();
+                if machine.has_room() {
+                    break;
+                }
+                if durable.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
     }
 
     /// Applies one entry's commands and returns what became of each.
@@ -320,11 +370,10 @@ impl Host {
         }
         let machine =
             self.machines.get(&command.machine).ok_or(ApplyError::Machine { index, machine: command.machine.0 })?;
-        if index <= machine.durable_index() {
-            return Ok(Bytes::new());
-        }
         let at = Applied { epoch: Epoch(epoch), index };
-        machine.apply(at, &command.body).map_err(|_| ApplyError::Command { index, machine: machine.name() })
+        let stored = self.stores.get(&command.machine).is_some_and(|durable| index <= *durable.borrow());
+        let reply = if stored { machine.replied(at, &command.body) } else { machine.apply(at, &command.body) };
+        reply.map_err(|_| ApplyError::Command { index, machine: machine.name() })
     }
 
     /// Replaces the state of the machines by a saved one. What the cluster itself keeps stays.
@@ -354,8 +403,11 @@ impl Host {
         core.lapsed.retain(|node, _| is_member(node));
     }
 
-    /// Tells followers of the epoch how far it is; called once for each batch of entries.
-    pub(crate) fn publish(&self) {
+    /// Tells stores, and followers of the epoch, how far it is; called once for each batch of entries.
+    pub(crate) fn publish(&self, index: u64) {
+        for machine in self.stores.keys().filter_map(|id| self.machines.get(id)) {
+            machine.passed(index);
+        }
         let epoch = Epoch(self.core.lock().unwrap_or_else(PoisonError::into_inner).epoch);
         self.epoch.send_if_modified(|seen| std::mem::replace(seen, epoch) != epoch);
     }
@@ -383,7 +435,6 @@ impl Host {
             machine.restore(state).map_err(|reason| RestoreError::State { machine: machine.name(), reason })?;
         }
         *self.core.lock().unwrap_or_else(PoisonError::into_inner) = core;
-        self.publish();
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod submit;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 pub(crate) use batch::{Batch, Command, Outcome, decode_outcomes, encode_outcomes};
 pub use host::Machines;
@@ -65,9 +66,27 @@ pub trait Machine: Send + Sync + 'static {
     /// Replaces the state by a captured one.
     fn restore(&mut self, image: &[u8]) -> Result<(), String>;
 
-    /// The last log entry whose effect this machine itself keeps across a restart; entries up to it are not applied
-    /// again. Zero for a machine that lives in memory and in snapshots.
-    fn durable_index(&self) -> u64 {
-        0
+    /// For a machine with a store of its own: the last log entry whose effect that store keeps across a restart, to
+    /// follow. Entries up to it are not applied again, none above it leaves the log, and no snapshot is finished before
+    /// it is reached. `None` for a machine that lives in memory and in snapshots.
+    fn durable(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    /// False while a store cannot keep up: the node applies nothing more until [`Self::durable`] has moved and there is
+    /// room again.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// For a machine with a store of its own: everything up to this log entry has been applied, whatever it was.
+    fn passed(&mut self, index: u64) {
+        let _ = index;
+    }
+
+    /// The reply of a command whose effect the store kept across a restart, where it follows from the command alone.
+    fn replied(&self, at: Applied, command: &Self::Command) -> Option<Self::Reply> {
+        let _ = (at, command);
+        None
     }
 }

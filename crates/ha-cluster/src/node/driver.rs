@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use ha_net::{Address, GreetError, Introduction, Net, NodeId, PeerEvent, Service};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Me;
@@ -21,10 +21,12 @@ use super::meeting::Meeting;
 use super::parting::Stopping;
 use super::view::{self, Facts};
 use crate::campaign::{Campaign, Reluctant};
-use crate::cluster::{LeaveError, TransferError};
+use crate::cluster::{LeaveError, PriorityError, TransferError};
+use crate::events::Events;
 use crate::identity::Identity;
 use crate::raft::{Engine, RaftStatus};
-use crate::view::{Epoch, Event, Node, View};
+use crate::take::Take;
+use crate::view::{Epoch, Node, View};
 use crate::wal::Wal;
 use crate::{Config, discovery, gossip};
 
@@ -35,6 +37,8 @@ const LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
 pub(crate) enum Ask {
     Transfer { to: Option<NodeId>, answer: oneshot::Sender<Result<Node, TransferError>> },
     Remove { node: NodeId, answer: oneshot::Sender<Result<(), LeaveError>> },
+    SetPriority { priority: u16, answer: oneshot::Sender<Result<(), PriorityError>> },
+    Take(Take),
     Stop { answer: oneshot::Sender<()> },
 }
 
@@ -45,6 +49,7 @@ pub(super) enum Done {
     QuorumRound { round: u64, confirmed: bool },
     RenewalAnswered(Option<Bytes>),
     ExpirySettled { node: NodeId, applied: Option<u64> },
+    Taken { node: NodeId, applied: Option<u64> },
     FirstEntryApplied { term: crate::Term, index: u64 },
     MembershipChanged { what: String, result: Result<(), String> },
     Nothing,
@@ -91,26 +96,6 @@ impl Context {
     pub(super) fn tell(&self, to: &NodeId, service: Service, body: Bytes) {
         // One-way messages may be lost: whoever sends them sends them again.
         let _ = self.net.tell(to, ha_net::Lane::Control, service, body);
-    }
-}
-
-/// Tells whoever follows, and the log, what happened.
-pub(super) struct Events {
-    sender: broadcast::Sender<Event>,
-    number: u64,
-}
-
-impl Events {
-    pub(super) fn new(sender: broadcast::Sender<Event>) -> Self {
-        Self { sender, number: 0 }
-    }
-
-    pub(super) fn happened(&mut self, kind: &'static str, message: impl Into<String>) {
-        let message = message.into();
-        self.number += 1;
-        tracing::info!(event = kind, "{message}");
-        // Nobody may be following.
-        let _ = self.sender.send(Event { number: self.number, kind, message });
     }
 }
 
@@ -198,6 +183,8 @@ impl Driver {
             Wake::Done(done) => self.done(done).await,
             Wake::Ask(Ask::Transfer { to, answer }) => self.transfer(to, answer),
             Wake::Ask(Ask::Remove { node, answer }) => self.remove(node, answer),
+            Wake::Ask(Ask::SetPriority { priority, answer }) => drop(answer.send(self.set_priority(priority))),
+            Wake::Ask(Ask::Take(take)) => self.take(take),
             Wake::Ask(Ask::Stop { answer }) => self.begin_stop(Some(answer)),
             Wake::Ended => self.begin_stop(None),
             Wake::Deadline => {}
@@ -211,6 +198,7 @@ impl Driver {
             Done::QuorumRound { round, confirmed } => self.quorum_round(round, confirmed),
             Done::RenewalAnswered(answer) => self.renewal_answered(answer),
             Done::ExpirySettled { node, applied } => self.expiry_settled(node, applied),
+            Done::Taken { node, applied } => self.taken(node, applied),
             Done::FirstEntryApplied { term, index } => self.first_entry_applied(term, index),
             Done::MembershipChanged { what, result } => self.membership_changed(&what, result),
             Done::Nothing => {}

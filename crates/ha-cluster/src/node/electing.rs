@@ -3,7 +3,8 @@
 use ha_net::NodeId;
 
 use super::driver::{Done, Driver};
-use crate::campaign::{Hint, Input, Output, Voter};
+use crate::campaign::{Hint, Input, Output, Reluctant, Voter};
+use crate::cluster::PriorityError;
 use crate::{MemberState, Role};
 
 impl Driver {
@@ -64,6 +65,31 @@ impl Driver {
             self.cx.events.happened("campaign", format!("nobody leads: even {who} campaigns, to hand over at once"));
             self.elect();
         }
+    }
+
+    /// Another priority, until this node starts again. The election timer keeps the shortest time of the first one:
+    /// priority moves leadership by the controller's hand.
+    pub(super) fn set_priority(&mut self, priority: u16) -> Result<(), PriorityError> {
+        if self.cx.config.role == Role::Witness {
+            return Err(PriorityError::Witness);
+        }
+        let before = std::mem::replace(&mut self.cx.config.priority, priority);
+        if before == priority {
+            return Ok(());
+        }
+        self.cx.engine.elect_by_choice(priority > 0);
+        match (&self.reluctant, priority) {
+            (None, 0) => {
+                let random = self.cx.me.disk ^ self.cx.me.incarnation.0;
+                self.reluctant = Some(Reluctant::new(self.cx.now(), self.cx.engine.election_max(), random));
+            }
+            (Some(_), 1..) => self.reluctant = None,
+            _ => {}
+        }
+        self.tell_traits();
+        self.look_soon();
+        self.cx.events.happened("priority", format!("the priority of this node is {priority} now, it was {before}"));
+        Ok(())
     }
 
     fn campaign(&mut self, input: Input) {

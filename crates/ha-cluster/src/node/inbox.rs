@@ -9,6 +9,7 @@ use ha_net::{Fault, FrameStream, Handler, NodeId, Peer, Service};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::raft::Engine;
+use crate::rooms::Rooms;
 use crate::service;
 
 /// Messages that wait for the driver; one-way messages above that are dropped, requests wait.
@@ -28,12 +29,13 @@ pub(crate) enum Mail {
 pub(crate) struct Inbox {
     engine: Arc<OnceLock<Engine>>,
     mail: mpsc::Sender<Mail>,
+    rooms: Rooms,
 }
 
 impl Inbox {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Mail>) {
+    pub(crate) fn new(rooms: Rooms) -> (Self, mpsc::Receiver<Mail>) {
         let (mail, receiver) = mpsc::channel(MAIL_MAX);
-        (Self { engine: Arc::default(), mail }, receiver)
+        (Self { engine: Arc::default(), mail, rooms }, receiver)
     }
 
     /// From now on the consensus takes part: before, a node without a cluster must not vote or take entries.
@@ -59,6 +61,9 @@ impl Handler for Inbox {
                 return futures::future::ready(Err(not_yet())).boxed();
             };
             return async move { engine.asked(service, body).await }.boxed();
+        }
+        if let Some(answer) = self.rooms.asked(&from.node_id, service, body.clone()) {
+            return answer;
         }
         let (mail, from) = (self.mail.clone(), from.node_id.clone());
         let stopping = || Fault { message: "the node is stopping".to_owned() };

@@ -14,6 +14,8 @@ use crate::lease::grant::{self, Grantor};
 use crate::lease::hold::{self, Holder};
 use crate::lease::{RenewalId, Terms};
 use crate::machine::{MachineId, SystemCommand, WriteError};
+use crate::node_lease::Tenure;
+use crate::take::{Evidence, Grants, Take, TakeError};
 use crate::view::Term;
 use crate::{Config, codec, service};
 
@@ -33,7 +35,8 @@ struct Granted {
 pub(super) struct Leases {
     holder: Holder,
     grantor: Grantor,
-    valid_until: watch::Sender<Option<Duration>>,
+    tenure: watch::Sender<Tenure>,
+    grants: watch::Sender<Arc<Grants>>,
     applied: watch::Receiver<u64>,
     pending: BTreeMap<(NodeId, RenewalId), oneshot::Sender<Result<Bytes, Fault>>>,
     leads_in: Option<Term>,
@@ -46,19 +49,21 @@ impl Leases {
         config: &Config,
         incarnation: ha_net::Incarnation,
         applied: watch::Receiver<u64>,
-    ) -> (Self, watch::Receiver<Option<Duration>>) {
+    ) -> (Self, watch::Receiver<Tenure>, watch::Receiver<Arc<Grants>>) {
         let terms = Terms::new(config.node_timeout);
-        let (valid_until, follow) = watch::channel(None);
+        let (tenure, follow) = watch::channel(Tenure::default());
+        let (grants, follow_grants) = watch::channel(Arc::default());
         let leases = Self {
             holder: Holder::new(terms, config.heartbeat_interval, incarnation),
             grantor: Grantor::new(terms, config.heartbeat_interval),
-            valid_until,
+            tenure,
+            grants,
             applied,
             pending: BTreeMap::new(),
             leads_in: None,
             floor: 0,
         };
-        (leases, follow)
+        (leases, follow, follow_grants)
     }
 
     /// When something is due, on the clock of leases.
@@ -86,15 +91,22 @@ impl Driver {
     fn hold(&mut self, input: hold::Input) {
         let mut out = Vec::new();
         self.leases.holder.step(self.cx.clock.now(), input, &mut out);
+        let mut ends = 0;
         for output in out {
             match output {
                 hold::Output::Ask(renewal) => self.ask_renewal(renewal),
                 hold::Output::Held(sentence) => self.cx.events.happened("lease_held", sentence),
-                hold::Output::Lost(sentence) => self.cx.events.happened("lease_lost", sentence),
+                hold::Output::Lost(sentence) => {
+                    ends += 1;
+                    self.cx.events.happened("lease_lost", sentence);
+                }
             }
         }
-        let until = self.leases.holder.valid_until();
-        self.leases.valid_until.send_if_modified(|seen| std::mem::replace(seen, until) != until);
+        let valid_until = self.leases.holder.valid_until();
+        self.leases.tenure.send_if_modified(|seen| {
+            let now = Tenure { valid_until, ends: seen.ends + ends };
+            std::mem::replace(seen, now) != now
+        });
     }
 
     /// This node must not act any more in this life.
@@ -165,6 +177,49 @@ impl Driver {
                 }
             }
         }
+        let (term, held) = self.leases.grantor.held().unzip();
+        let grants = Grants { term, held: held.unwrap_or_default() };
+        self.leases.grants.send_if_modified(|seen| {
+            let changed = **seen != grants;
+            if changed {
+                *seen = Arc::new(grants);
+            }
+            changed
+        });
+    }
+
+    /// Takes something from a node: from here on it is not renewed until the outcome is applied.
+    pub(super) fn take(&mut self, take: Take) {
+        self.grant(grant::Input::Tick);
+        let Take { term, from, evidence, machine, body, answer } = take;
+        let refusal = match (self.leases.grantor.held_for(self.cx.clock.now(), term, &from), evidence) {
+            (None, _) => Some(TakeError::NotLeader),
+            (Some(left), Evidence::LeaseOver) if !left.is_zero() => Some(TakeError::Held { left }),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            // Whoever asked may have given up.
+            let _ = answer.send(Err(refusal));
+            return;
+        }
+        self.grant(grant::Input::Proposed { node: from.clone() });
+        let engine = self.cx.engine.clone();
+        self.cx.begin(async move {
+            let result = engine.propose_as_leader(term, machine, body).await;
+            // The entry stands at or below what is applied by now.
+            let applied = match &result {
+                Ok(_) => Some(Some(*engine.applied_index().borrow())),
+                Err(WriteError::Unknown { .. }) => None,
+                Err(_) => Some(None),
+            };
+            let _ = answer.send(result.map_err(TakeError::Write));
+            applied.map_or(Done::Nothing, |applied| Done::Taken { node: from, applied })
+        });
+    }
+
+    /// What was to be taken from a node is, or will never be.
+    pub(super) fn taken(&mut self, node: NodeId, applied: Option<u64>) {
+        self.grant(grant::Input::Settled { node, applied });
     }
 
     fn answer_renewal(&mut self, node: NodeId, renewal: RenewalId, result: Result<Bytes, Fault>) {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use ha_net::{Address, Net};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::driver::{Context, Driver, Events, Queues};
+use super::driver::{Context, Driver, Queues};
 use super::gate::Doorman;
 use super::inbox::Inbox;
 use super::leading::Leading;
@@ -23,17 +23,17 @@ use crate::campaign::{Campaign, Pace, Reluctant};
 use crate::cluster::{ASKS_MAX, Asks, Seams};
 use crate::discovery::{self, Discovery};
 use crate::disk::Disk;
+use crate::events::Events;
 use crate::formation::{self, Formation, Profile, SeedList};
 use crate::gossip::{self, Gossip};
 use crate::identity::{self, Identity, IdentityError};
 use crate::machine::{Host, Machines, OpenSession, Submitter};
 use crate::raft::{Engine, EngineParts};
+use crate::rooms::Rooms;
 use crate::snapshot::SnapshotStore;
+use crate::take::Grants;
 use crate::wal::{self, Wal};
-use crate::{Config, ConfigError, Event, NodeLease, Role, Seed, View};
-
-/// Events that a slow follower may lag behind.
-const EVENTS_MAX: usize = 1024;
+use crate::{Config, ConfigError, NodeLease, Role, Seed, View};
 
 /// A node that has started.
 pub(crate) struct Started {
@@ -43,9 +43,12 @@ pub(crate) struct Started {
     pub(crate) machines: Machines,
     pub(crate) submitter: Submitter,
     pub(crate) lease: NodeLease,
+    pub(crate) grants: watch::Receiver<Arc<Grants>>,
     pub(crate) view: watch::Receiver<Arc<View>>,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) events: Events,
+    pub(crate) stopwatch: Arc<wal::Stopwatch>,
     pub(crate) asks: Asks,
+    pub(crate) rooms: Rooms,
 }
 
 /// Why a node cannot start. Nothing of what was in the data directory is changed.
@@ -105,7 +108,8 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     if let Some(cluster_id) = identity.cluster_id() {
         doorman.belong(cluster_id, identity.generation());
     }
-    let (inbox, mail) = Inbox::new();
+    let rooms = Rooms::default();
+    let (inbox, mail) = Inbox::new(rooms.clone());
     let net_config = ha_net::Config {
         listen: config.listen,
         bulk_connections: config.bulk_connections.max(1),
@@ -151,10 +155,10 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     let submitter = Submitter::start(engine.clone(), open);
 
     let began = Instant::now();
-    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let events = Events::new();
     let (asks, asked) = mpsc::channel(ASKS_MAX);
-    let (leases, valid_until) = Leases::new(&config, me.incarnation, engine.applied_index());
-    let lease = NodeLease::new(valid_until, seams.clock.clone());
+    let (leases, tenure, grants) = Leases::new(&config, me.incarnation, engine.applied_index());
+    let lease = NodeLease::new(tenure, seams.clock.clone());
     let meeting = meeting(&config, &me, &identity, seed).await?;
     let status = engine.status();
     let context = Context {
@@ -165,7 +169,7 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         doorman,
         wire: seams.wire,
         clock: seams.clock,
-        events: Events::new(events.clone()),
+        events: events.clone(),
         doing: futures::stream::FuturesUnordered::new(),
         status,
         began,
@@ -206,8 +210,10 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
         failed: None,
         removed: false,
     };
+    let stopwatch = driver.wal.stopwatch();
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
-    Ok(Started { net, disk: seams.disk, engine, machines, submitter, lease, view: follow, events, asks })
+    let disk = seams.disk;
+    Ok(Started { net, disk, engine, machines, submitter, lease, grants, view: follow, events, stopwatch, asks, rooms })
 }
 
 /// A member without its log would forget what it voted and acknowledged: it must not start, nor begin a new one.

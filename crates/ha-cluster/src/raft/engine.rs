@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::config::Timers;
+use super::copies::Copies;
 use super::guard::VoteGuard;
 use super::log_store::LogStore;
 use super::network::Network;
@@ -106,6 +107,11 @@ impl Engine {
         RaftStatus::from(&*self.raft.metrics().borrow_watched())
     }
 
+    /// How far each member's disk holds the log, to follow.
+    pub(crate) fn copies(&self) -> Copies {
+        Copies { data: self.raft.data_metrics(), server: self.raft.server_metrics() }
+    }
+
     /// Waits until term, role, leader or membership may have changed.
     pub(crate) fn changes(&self) -> Changes {
         Changes(self.raft.server_metrics())
@@ -153,6 +159,11 @@ impl Engine {
     pub(crate) async fn read_index(&self) -> Result<u64, String> {
         let confirmed = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await;
         confirmed.map(|(read, _)| read.index()).map_err(|e| e.to_string())
+    }
+
+    /// Whether this node's election timer makes it campaign.
+    pub(crate) fn elect_by_choice(&self, elects: bool) {
+        self.raft.runtime_config().elect(elects);
     }
 
     /// What was heard of a leader so far counts no more, from this call on: its process is gone.

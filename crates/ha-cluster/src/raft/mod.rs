@@ -4,6 +4,7 @@ mod codec;
 mod config;
 #[cfg(test)]
 mod conformance_tests;
+mod copies;
 mod engine;
 mod guard;
 mod log_store;
@@ -18,6 +19,7 @@ mod state_machine;
 mod status;
 mod types;
 
+pub use copies::{Copies, Held, HeldBy};
 pub(crate) use engine::{ChangeError, Changes, Engine, EngineParts};
 pub(crate) use status::{RaftRole, RaftStatus};
 pub(crate) use types::PeerRecord;

@@ -56,8 +56,8 @@ impl StateMachine {
     }
 
     fn publish(&self) {
-        self.host.publish();
         let index = self.applied.as_ref().map_or(0, |id| id.index);
+        self.host.publish(index);
         self.applied_index.send_if_modified(|seen| std::mem::replace(seen, index) != index);
     }
 }
@@ -78,6 +78,7 @@ impl RaftStateMachine<Types> for StateMachine {
             let outcomes = match entry.payload {
                 EntryPayload::Blank => Outcomes::default(),
                 EntryPayload::Normal(Payload(commands)) => {
+                    self.host.room().await;
                     let applied = self.host.apply(entry.log_id.index, commands);
                     Outcomes(applied.map_err(|e| io::Error::new(io::ErrorKind::Unsupported, e))?)
                 }
@@ -105,7 +106,7 @@ impl RaftStateMachine<Types> for StateMachine {
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
         let image = Mutex::new(Some(self.host.capture()));
-        SnapshotBuilder { meta, image, store: self.store.clone(), disk: self.disk.clone() }
+        SnapshotBuilder { meta, image, host: self.host.clone(), store: self.store.clone(), disk: self.disk.clone() }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Bytes) -> io::Result<()> {
@@ -129,6 +130,7 @@ pub(crate) struct SnapshotBuilder {
     meta: SnapshotMeta,
     /// Behind a lock only because openraft wants builders to be shareable.
     image: Mutex<Option<Image>>,
+    host: Host,
     store: SnapshotStore,
     disk: Arc<dyn Disk>,
 }
@@ -147,6 +149,8 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         };
         self.disk.run("encode", Box::pin(encode))?;
         let body = encoded.await.map_err(|_| io::Error::other("the encoding worker has ended"))?;
+        // A restart goes on from here: what a machine keeps in a store of its own must not be behind.
+        self.host.stored(self.meta.last_log_id.as_ref().map_or(0, |id| id.index)).await;
         let meta = put(&SnapshotMetaRecord::from(&self.meta));
         self.store.write(meta, vec![body.clone()]).await.map_err(io::Error::other)?;
         Ok(Snapshot { meta: self.meta.clone(), snapshot: body })

@@ -23,7 +23,7 @@ pub struct SyncTimes {
 
 /// Counts syncs; written by one worker, read by anyone. Times are nanoseconds since the log was opened.
 #[derive(Debug)]
-pub(super) struct Stopwatch {
+pub(crate) struct Stopwatch {
     opened: Instant,
     /// When the running sync began, plus one; zero when none is running.
     began: AtomicU64,
@@ -56,7 +56,7 @@ impl Stopwatch {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn times(&self) -> SyncTimes {
+    pub(crate) fn times(&self) -> SyncTimes {
         let count = self.count.load(Ordering::Relaxed);
         let began = self.began.load(Ordering::Relaxed).checked_sub(1);
         SyncTimes {

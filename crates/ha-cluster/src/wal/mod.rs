@@ -37,6 +37,7 @@ use crate::disk::{Disk, perform};
 pub use error::OpenError;
 pub use format::{PAYLOAD_BYTES_MAX, STATE_BYTES_MAX};
 use keeper::{Desk, Keeper, Read};
+pub(crate) use latency::Stopwatch;
 pub use latency::SyncTimes;
 pub use shared::QUEUE_BYTES_MAX;
 use shared::{Operation, Shared, Whereabouts};
@@ -259,6 +260,11 @@ impl Wal {
     /// [`Self::failed`], to follow.
     pub fn failure(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.shared.failure.subscribe()
+    }
+
+    /// What [`Self::sync_times`] reads, for whoever must not keep the log open.
+    pub(crate) fn stopwatch(&self) -> Arc<Stopwatch> {
+        self.shared.stopwatch.clone()
     }
 
     /// How long the disk takes.

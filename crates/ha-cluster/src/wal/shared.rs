@@ -87,7 +87,7 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     /// Where written entries are. Only the writer changes it; it may lag behind the view of the submitters.
     pub(super) index: Mutex<Index>,
-    pub(super) stopwatch: Stopwatch,
+    pub(super) stopwatch: Arc<Stopwatch>,
     pub(super) failure: watch::Sender<Option<Arc<str>>>,
 }
 
@@ -146,7 +146,7 @@ impl Shared {
                 writer: None,
             }),
             index: Mutex::new(index),
-            stopwatch: Stopwatch::new(),
+            stopwatch: Arc::new(Stopwatch::new()),
             failure: watch::Sender::new(None),
         }
     }

@@ -47,6 +47,7 @@ const fn case(
 const CLUSTER: &[(&str, &str)] = &[("CLUSTER_ENABLED", "true")];
 const ALONE: &[(&str, &str)] =
     &[("FAILOVER_ENABLED", "false"), ("REPLICATION_ENABLED", "false"), ("STATE_ENABLED", "false")];
+const CHECKS: &[(&str, &str)] = &[("HEALTH_CHECKS", "db=tcp:a:1,web=tcp:a:2")];
 const SLOW: &[(&str, &str)] = &[("CLUSTER_NODE_TIMEOUT", "20"), ("CLUSTER_ELECTION_TIMEOUT", "12")];
 const EVENTUAL: &[(&str, &str)] = &[("REPLICATION_CONSISTENCY", "eventual")];
 
@@ -97,6 +98,9 @@ pub(crate) const CASES: &[Case] = &[
     case("HEALTH_CHECK_TIMEOUT", "5s", ["1s", "100ms"], &[]),
     case("HEALTH_FAILURE_THRESHOLD", "3", ["1", "100"], &[]),
     case("HEALTH_RECOVERY_ENABLED", "true", ["false", "true"], &[]),
+    case("HEALTH_CHECKS", "[]", ["db=tcp:a:5432", "bot=heartbeat:30s,web=http://a/x"], &[]),
+    case("HEALTH_CRITICAL", "[]", ["db", "db,web"], CHECKS),
+    case("HEALTH_RECOVERY_COMMANDS", "[]", ["db=restart db", "db=a,web=b"], CHECKS),
     case("HTTP_ADDRESS", "127.0.0.1", ["0.0.0.0", "::1"], &[]),
     case("HTTP_PORT", "8080", ["0", "65535"], &[]),
     case("HTTP_TOKEN", "none", ["token-1", "token-2"], &[]),

@@ -140,8 +140,16 @@ fn rust_fields_carry_the_names() {
     let Replication { enabled: _, mode: _, consistency: _, sync_interval: _, batch_size: _, async_writes: _ } =
         replication;
     let State { enabled: _ } = state;
-    let Health { monitor_enabled: _, check_interval: _, check_timeout: _, failure_threshold: _, recovery_enabled: _ } =
-        health;
+    let Health {
+        monitor_enabled: _,
+        check_interval: _,
+        check_timeout: _,
+        failure_threshold: _,
+        recovery_enabled: _,
+        checks: _,
+        critical: _,
+        recovery_commands: _,
+    } = health;
     let Http { address: _, port: _, token: _, token_file: _ } = http;
     assert_eq!(heartbeat_interval, Duration::from_secs(5));
 }

@@ -8,7 +8,7 @@ fn problems(settings: &[(&str, &str)]) -> Vec<Problem> {
 }
 
 #[track_caller]
-fn refused(settings: &[(&str, &str)], names: [&str; 2]) {
+fn refused<const NAMES: usize>(settings: &[(&str, &str)], names: [&str; NAMES]) {
     let found = problems(settings);
     assert_eq!(found.len(), 1, "{found:?}");
     let text = found[0].to_string();
@@ -85,6 +85,16 @@ fn a_component_without_the_one_it_needs() {
         accepted(&[(name, "true"), ("CLUSTER_ENABLED", "true")]);
     }
     assert_eq!(problems(&[("HA_PRESET", "full_ha"), ("CLUSTER_ENABLED", "false")]).len(), 3);
+}
+
+#[test]
+fn components_that_are_not_checked_or_checked_twice() {
+    let checks = ("HEALTH_CHECKS", "db=tcp:a:1");
+    for (name, value) in [("HEALTH_CRITICAL", "db,web"), ("HEALTH_RECOVERY_COMMANDS", "web=restart web")] {
+        refused(&[checks, (name, value)], [name, "HEALTH_CHECKS"]);
+        accepted(&[("HEALTH_CHECKS", "db=tcp:a:1,web=tcp:a:2"), (name, value)]);
+    }
+    refused(&[("HEALTH_CHECKS", "db=tcp:a:1,db=tcp:a:2")], ["HEALTH_CHECKS"]);
 }
 
 #[test]

@@ -64,6 +64,12 @@ fn checks_longer_than_their_interval() {
 }
 
 #[test]
+fn checks_that_nobody_makes() {
+    check(&[("HEALTH_CHECKS", "db=tcp:a:1")], &["HEALTH_CHECKS"]);
+    check(&[("HEALTH_CHECKS", "db=tcp:a:1"), ("HEALTH_MONITOR_ENABLED", "true")], &[]);
+}
+
+#[test]
 fn open_doors() {
     check(&[("CLUSTER_ADDRESS", "0.0.0.0")], &["CLUSTER_ADDRESS"]);
     check(&[("HTTP_ADDRESS", "0.0.0.0")], &["HTTP_ADDRESS"]);
@@ -81,12 +87,12 @@ fn secrets_that_are_short_or_in_sight() {
 #[test]
 fn an_option_that_waits_says_so_when_somebody_sets_it() {
     let Some(waiting) =
-        OPTIONS.iter().find(|option| option.name == "FAILOVER_MAX_ATTEMPTS" && option.waits_for.is_some())
+        OPTIONS.iter().find(|option| option.name == "SPLIT_BRAIN_PREVENTION" && option.waits_for.is_some())
     else {
         // Built by now: then no option may claim to wait for it.
         return;
     };
-    let warnings = Config::builder().set(waiting.name, "5").build().unwrap().warnings();
+    let warnings = Config::builder().set(waiting.name, "false").build().unwrap().warnings();
     assert!(
         warnings.iter().any(|warning| warning.options == [waiting.name] && warning.message.contains("no effect yet"))
     );

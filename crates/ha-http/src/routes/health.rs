@@ -1,11 +1,12 @@
 //! How this node is: for people, probes, balancers and monitoring.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::document::HealthStatus;
-use ha_runtime::{Ha, MemberRole};
+use ha_runtime::{GroupId, Ha, MemberRole};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
@@ -46,22 +47,45 @@ pub(crate) async fn ready(State(ha): State<Ha>) -> Answer {
     Ok(Json(json!({"status": "ready"})))
 }
 
-/// `GET /health/primary`: 200 on the leader, while it can commit.
-pub(crate) async fn primary(State(ha): State<Ha>) -> Answer {
+/// Which role a balancer asks for.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Group {
+    /// The group; `default` when absent.
+    #[serde(default)]
+    group: GroupId,
+}
+
+/// `GET /health/primary`: 200 on the node that runs the group, while its lease holds; without failover on the leader,
+/// while it can commit.
+pub(crate) async fn primary(State(ha): State<Ha>, Query(asked): Query<Group>) -> Answer {
+    if ha.failover().enabled() {
+        return if ha.failover().is_primary(&asked.group) { serves(&ha, "primary") } else { does_not(&ha, "primary") };
+    }
     in_role(&ha, "primary", |role| role == MemberRole::Leader)
 }
 
-/// `GET /health/replica`: 200 on a node that follows a live leader and keeps data.
-pub(crate) async fn replica(State(ha): State<Ha>) -> Answer {
+/// `GET /health/replica`: 200 on a node that keeps data under a live leader, and does not run the group; without
+/// failover on one that follows.
+pub(crate) async fn replica(State(ha): State<Ha>, Query(asked): Query<Group>) -> Answer {
+    if ha.failover().enabled() {
+        let runs = ha.failover().is_primary(&asked.group);
+        return in_role(&ha, "replica", |role| !runs && role != MemberRole::Witness);
+    }
     in_role(&ha, "replica", |role| matches!(role, MemberRole::Follower | MemberRole::Learner))
 }
 
 fn in_role(ha: &Ha, name: &'static str, fits: impl Fn(MemberRole) -> bool) -> Answer {
     let view = ha.cluster().view();
     let serves = view.leader.is_some() && view.leader_is_live && view.stopped.is_none() && !ha.is_stopping();
-    if serves && view.role.is_some_and(fits) {
-        return Ok(Json(json!({"status": name, "node_id": view.node_id})));
-    }
+    if serves && view.role.is_some_and(fits) { self::serves(ha, name) } else { does_not(ha, name) }
+}
+
+fn serves(ha: &Ha, name: &'static str) -> Answer {
+    Ok(Json(json!({"status": name, "node_id": ha.cluster().view().node_id})))
+}
+
+fn does_not(ha: &Ha, name: &'static str) -> Answer {
+    let view = ha.cluster().view();
     let code = if name == "primary" { "not_primary" } else { "not_replica" };
     let leader = view.leader.as_ref().map(|leader| leader.node_id.clone());
     Err(ApiError::unavailable(code, format!("{} is no {name} now", view.node_id)).with_leader(leader))

@@ -1,11 +1,15 @@
 //! The health document: how a node is, for people, probes and balancers. A pure function of what the rooms know.
 
 mod cluster;
+mod failover;
+mod health;
 
 use ha_cluster::View;
+use ha_failover::FailoverStatus;
 use serde::Serialize;
 
 pub use cluster::ClusterDetails;
+pub use health::HealthDetails;
 
 use crate::Rooms;
 
@@ -22,7 +26,7 @@ pub enum HealthStatus {
 }
 
 /// The body of `GET /health`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HealthDocument {
     /// The worst of all findings.
     pub status: HealthStatus,
@@ -37,7 +41,7 @@ pub struct HealthDocument {
 }
 
 /// What each room says; a room that is off says nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HaDetails {
     /// True when any room is on.
     pub enabled: bool,
@@ -46,6 +50,12 @@ pub struct HaDetails {
     /// What the cluster room says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_info: Option<ClusterDetails>,
+    /// What the checked components say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_status: Option<HealthDetails>,
+    /// What the failover room says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failover_status: Option<FailoverStatus>,
 }
 
 /// One thing that is not as it should be.
@@ -66,7 +76,7 @@ impl Finding {
 }
 
 /// Builds the document from what is known at one moment.
-pub fn build(rooms: Rooms, view: &View, stopping: bool) -> HealthDocument {
+pub fn build(rooms: Rooms, view: &View, failover: Option<FailoverStatus>, stopping: bool) -> HealthDocument {
     let mut findings = Vec::new();
     if stopping {
         findings.push(Finding::degraded("this node is stopping"));
@@ -74,10 +84,13 @@ pub fn build(rooms: Rooms, view: &View, stopping: bool) -> HealthDocument {
     if rooms.cluster {
         findings.extend(cluster::findings(view));
     }
+    findings.extend(failover.iter().filter_map(failover::finding));
     let details = HaDetails {
         enabled: true,
         version: env!("CARGO_PKG_VERSION"),
         cluster_info: rooms.cluster.then(|| ClusterDetails::new(view)),
+        health_status: None,
+        failover_status: failover,
     };
     HealthDocument {
         status: findings.iter().map(|finding| finding.status).max().unwrap_or(HealthStatus::Healthy),

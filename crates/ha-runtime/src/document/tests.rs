@@ -10,19 +10,19 @@ fn on() -> Rooms {
 
 /// Status and reasons of a view.
 fn verdict(view: &View) -> Value {
-    let document = serde_json::to_value(build(on(), view, false)).unwrap();
+    let document = serde_json::to_value(build(on(), view, None, false)).unwrap();
     json!([document["status"], document["reasons"]])
 }
 
 #[test]
 fn all_off_says_only_that() {
-    let document = build(Rooms::default(), &healthy(), false);
+    let document = build(Rooms::default(), &healthy(), None, false);
     assert_eq!(serde_json::to_value(document).unwrap(), json!({"status": "healthy", "ha_enabled": false}));
 }
 
 #[test]
 fn a_healthy_member_in_full() {
-    let document = serde_json::to_value(build(on(), &healthy(), false)).unwrap();
+    let document = serde_json::to_value(build(on(), &healthy(), None, false)).unwrap();
     let member = |node: &str, port: u16, role: &str| {
         json!({"node_id": node, "address": "10.0.0.1", "port": port, "state": "alive", "role": role, "priority": 100,
             "voter": true})
@@ -112,7 +112,7 @@ fn a_stopped_node_is_unhealthy_and_says_only_why() {
 
 #[test]
 fn a_stopping_node_is_degraded() {
-    let document = build(on(), &healthy(), true);
+    let document = build(on(), &healthy(), None, true);
     assert_eq!(document.status, HealthStatus::Degraded);
     assert_eq!(document.reasons, ["this node is stopping"]);
 }

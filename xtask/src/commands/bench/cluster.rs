@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use xtask::local_cluster::binary::{HA, project_root};
 
 use super::figures::{Report, milliseconds};
-use super::{Part, exchange, gaps, idle, machine, proposals, start};
+use super::{Part, exchange, failover, gaps, idle, machine, proposals, start};
 use crate::commands::Outcome;
 use crate::commands::writers::bench_node::BENCH_NODE;
 use crate::ui::build;
@@ -71,6 +71,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
                 Part::Silence => gaps::silence(&bench, &mut report).await?,
                 Part::Partition => gaps::partition(&bench, &mut report).await?,
                 Part::Transfer => gaps::transfer(&bench, &mut report).await?,
+                Part::Failover => failover::measure(&bench, &mut report).await?,
                 Part::Idle => idle::measure(&bench, &mut report).await?,
             }
         }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod exchange;
+mod failover;
 mod figures;
 mod gaps;
 mod idle;
@@ -38,6 +39,8 @@ pub(crate) enum Part {
     Partition,
     /// Write gap of a planned hand-over
     Transfer,
+    /// How long a command runs nowhere: its primary killed, and moved by a person
+    Failover,
     /// Memory, processor and traffic of a cluster that does nothing
     Idle,
 }

@@ -2,21 +2,30 @@
 
 mod banner;
 mod fate;
+mod service;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use ha_config::Config;
-use ha_http::{Door, Server, Token};
-use ha_runtime::Ha;
+use ha_config::{Config, Role, Strategy};
+use ha_http::{Door, LogControl, Server, Token};
+use ha_runtime::{FailoverSeams, Ha};
+use tokio::sync::watch;
 
 use crate::failure::Failure;
 use crate::logging::{Log, LogArgs};
 use crate::settings::SettingsArgs;
 use crate::signals::Signals;
 use fate::{Fate, Verdict};
+use service::{CommandService, Manners};
 
 /// Threads that run tasks. A node mostly waits; two keep a busy one from delaying its own heartbeats.
 const WORKER_THREADS: usize = 1;
+
+/// How long a command has between SIGTERM and SIGKILL at most.
+const STOP_GRACE_MAX: Duration = Duration::from_secs(5);
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -29,31 +38,43 @@ pub(crate) struct Args {
 
     /// A command to keep running on the primary and nowhere else.
     #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    command: Vec<OsString>,
 }
 
 /// Runs a node.
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    if let Some(command) = args.command.first() {
-        return Err(Failure::usage(format_args!(
-            "`-- {command}` is not available yet: it needs failover, which this version does not have; \
-             `ha run` without a command runs the node"
-        )));
-    }
     let config = args.settings.load()?;
+    if !args.command.is_empty() {
+        check_command(&config)?;
+    }
     let token = config.http.token.as_ref().map(|token| Token::new(token.expose())).transpose();
     let token = token.map_err(|error| Failure::usage(format_args!("HTTP_TOKEN: {error}")))?;
     let log = Log::start(args.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?;
-    runtime.block_on(node(config, token, &log))
+    runtime.block_on(node(config, token, args.command, &log))
+}
+
+/// Whether a command can run with these settings.
+fn check_command(config: &Config) -> Result<(), Failure> {
+    let refuse = |why: &str| Err(Failure::usage(format_args!("a command cannot run here: {why}")));
+    if !config.failover.enabled {
+        return refuse("failover decides where it runs (FAILOVER_ENABLED=true, or --preset simple_failover)");
+    }
+    if config.ha.strategy == Strategy::ActiveActive {
+        return refuse("with HA_STRATEGY=active_active every node runs its own shards, through the Rust API");
+    }
+    if config.cluster.role == Role::Witness {
+        return refuse("a witness runs nothing (CLUSTER_ROLE=witness)");
+    }
+    Ok(())
 }
 
 /// The life of a node.
-async fn node(config: Config, token: Option<Token>, log: &Log) -> Result<(), Failure> {
+async fn node(config: Config, token: Option<Token>, command: Vec<OsString>, log: &Log) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::failed(format_args!("cannot catch signals: {error}")))?;
     let started = tokio::select! {
-        started = start(config.clone(), token) => started?,
+        started = start(config.clone(), token, command, log) => started?,
         (name, _) = signals.next() => {
             tracing::info!(signal = name, "told to stop before the node had started");
             return Ok(());
@@ -81,19 +102,34 @@ struct Node {
     server: Server,
 }
 
-async fn start(config: Config, token: Option<Token>) -> Result<Node, Failure> {
+async fn start(config: Config, token: Option<Token>, command: Vec<OsString>, log: &Log) -> Result<Node, Failure> {
     // The port is taken first: a node that nobody can ask should not join a cluster.
-    let door = open_door(&config, token).await?;
-    let ha = ha_runtime::start(config)
+    let door = open_door(&config, token, log.control()).await?;
+    let builder = ha_runtime::builder(config.clone());
+    let end_process = service::end_process(Arc::new(log.flusher()));
+    let builder = builder.failover_seams(FailoverSeams { end_process, ..FailoverSeams::default() });
+    let (tell_me, me) = watch::channel(None);
+    let builder = if command.is_empty() {
+        builder
+    } else {
+        let stop_grace = STOP_GRACE_MAX.min(config.failover.timeout / 2);
+        let failures_max = config.failover.failure_threshold;
+        let manners = Manners { command, stop_grace, failures_max };
+        let (service, fitness) = CommandService::new(manners, me);
+        builder.service(service).fitness(fitness)
+    };
+    let ha = builder
+        .start()
         .await
         .map_err(|error| if error.is_configuration() { Failure::usage(error) } else { Failure::failed(error) })?;
+    tell_me.send_replace(Some(ha.cluster().view().node_id.clone()));
     let server = door.serve(ha.clone());
     Ok(Node { ha, server })
 }
 
-async fn open_door(config: &Config, token: Option<Token>) -> Result<Door, Failure> {
+async fn open_door(config: &Config, token: Option<Token>, log: LogControl) -> Result<Door, Failure> {
     let listen = SocketAddr::new(config.http.address, config.http.port);
-    let http = ha_http::Config { listen, token, ..ha_http::Config::default() };
+    let http = ha_http::Config { listen, token, log: Some(log), ..ha_http::Config::default() };
     http.metrics.install().map_err(Failure::failed)?;
     ha_http::listen(http).await.map_err(|error| {
         let advice = match error.source.kind() {

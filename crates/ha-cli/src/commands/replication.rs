@@ -1,0 +1,275 @@
+//! `ha replication`: records, and how their copies are.
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::ask_and_show;
+use crate::client::{Client, ClientArgs};
+use crate::failure::Failure;
+use crate::output::{print, print_json};
+use crate::table::{BAD, Cell, DOUBTFUL, GOOD, PLAIN, QUIET, STRONG, list, table};
+
+/// What can be done with records.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ReplicationCommand {
+    /// Show how the copies are.
+    Status(ClientArgs),
+    /// Write a record.
+    Put {
+        /// Its type.
+        #[arg(value_name = "TYPE")]
+        data_type: String,
+        /// Its id.
+        #[arg(value_name = "ID")]
+        data_id: String,
+        /// Its data.
+        #[arg(value_name = "JSON")]
+        data: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Read a record.
+    Get {
+        /// Its type.
+        #[arg(value_name = "TYPE")]
+        data_type: String,
+        /// Its id.
+        #[arg(value_name = "ID")]
+        data_id: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Delete a record.
+    Delete {
+        /// Its type.
+        #[arg(value_name = "TYPE")]
+        data_type: String,
+        /// Its id.
+        #[arg(value_name = "ID")]
+        data_id: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// List the records of a type.
+    List {
+        /// The type.
+        #[arg(value_name = "TYPE")]
+        data_type: String,
+        /// Only those after this id.
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+        /// At most so many.
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Read every record of one node, and say whether all fits together.
+    Check(ClientArgs),
+}
+
+impl ReplicationCommand {
+    /// Does it.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Status(client) => ask_and_show(client, "/v1/replication", status).await,
+            Self::Put { data_type, data_id, data, client } => {
+                let data: Value = serde_json::from_str(&data)
+                    .map_err(|error| Failure::usage(format_args!("the data is not JSON: {error}")))?;
+                let answer =
+                    Client::new(&client).change(Method::PUT, &path(&data_type, &data_id), Some(&data), None).await?;
+                written(&client, &answer)
+            }
+            Self::Get { data_type, data_id, client } => {
+                let answer = Client::new(&client).get(&path(&data_type, &data_id)).await?;
+                print_json(&answer.success::<Value>()?)
+            }
+            Self::Delete { data_type, data_id, client } => {
+                let answer =
+                    Client::new(&client).change(Method::DELETE, &path(&data_type, &data_id), None, None).await?;
+                written(&client, &answer)
+            }
+            Self::List { data_type, after, limit, client } => {
+                let mut path = format!("/v1/replication/{}?limit={limit}", escaped(&data_type));
+                if let Some(after) = after {
+                    path += &format!("&after={}", escaped(&after));
+                }
+                ask_and_show(client, &path, page).await
+            }
+            Self::Check(client) => check(client).await,
+        }
+    }
+}
+
+fn path(data_type: &str, data_id: &str) -> String {
+    format!("/v1/replication/{}/{}", escaped(data_type), escaped(data_id))
+}
+
+/// A text as one segment of a path or one value of a query.
+fn escaped(text: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let escape = |byte: u8| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(escape).collect()
+}
+
+#[derive(Deserialize)]
+struct Written {
+    version: Value,
+    acknowledged_by: Vec<String>,
+}
+
+fn written(client: &ClientArgs, answer: &crate::client::Answer) -> Result<(), Failure> {
+    if client.json {
+        return print_json(&answer.success::<Value>()?);
+    }
+    let Written { version, acknowledged_by } = answer.success()?;
+    let version = version.as_str().map_or_else(|| version.to_string(), ToOwned::to_owned);
+    print(&format!("version {version}, on the disks of {}\n", acknowledged_by.join(", ")))
+}
+
+#[derive(Deserialize)]
+struct Status {
+    mode: String,
+    consistency: String,
+    master_node: Option<String>,
+    nodes: Vec<Node>,
+    replicated_items: u64,
+    records: u64,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    node_id: String,
+    lag_items: Option<u64>,
+    lag_bytes: Option<u64>,
+    lag_seconds: Option<f64>,
+    state: String,
+    trouble: Option<String>,
+}
+
+fn status(status: &Status) -> String {
+    let mut text = list(&[
+        ("mode", status.mode.clone().into()),
+        ("consistency", status.consistency.clone().into()),
+        ("master", status.master_node.as_ref().map_or(Cell::new("none", BAD), |node| Cell::new(node, STRONG))),
+        ("replicated", format!("{} changes", status.replicated_items).into()),
+        ("records", status.records.to_string().into()),
+    ]);
+    text.push('\n');
+    let rows: Vec<_> = status.nodes.iter().map(row).collect();
+    text.push_str(&table(["NODE", "STATE", "ITEMS BEHIND", "BYTES BEHIND", "SECONDS BEHIND"], &rows));
+    let troubles = status.nodes.iter().filter_map(|node| Some((node, node.trouble.as_ref()?)));
+    for (node, trouble) in troubles {
+        text.push_str(&list(&[("note", format!("{}: {trouble}", node.node_id).into())]));
+    }
+    text
+}
+
+fn row(node: &Node) -> [Cell; 5] {
+    let style = match node.state.as_str() {
+        "in_step" => GOOD,
+        "fetching" => DOUBTFUL,
+        "silent" => BAD,
+        _ => PLAIN,
+    };
+    let number = |number: Option<u64>| number.map_or(Cell::new("unknown", QUIET), |number| number.to_string().into());
+    [
+        Cell::from(node.node_id.clone()),
+        Cell::new(&node.state, style),
+        number(node.lag_items),
+        number(node.lag_bytes),
+        node.lag_seconds.map_or(Cell::new("unknown", QUIET), |seconds| format!("{seconds:.1}").into()),
+    ]
+}
+
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    data_id: String,
+    version: Value,
+    data: Value,
+}
+
+fn page(page: &Page) -> String {
+    let row = |item: &Item| {
+        let version = item.version.as_str().map_or_else(|| item.version.to_string(), ToOwned::to_owned);
+        [Cell::from(item.data_id.clone()), Cell::new(version, QUIET), Cell::from(item.data.to_string())]
+    };
+    table(["ID", "VERSION", "DATA"], &page.items.iter().map(row).collect::<Vec<_>>())
+}
+
+#[derive(Deserialize)]
+struct Report {
+    records: u64,
+    graves: u64,
+    bytes: u64,
+    digest: u64,
+    findings: Vec<String>,
+    wrong: u64,
+}
+
+/// Exits with 1 when something is wrong.
+async fn check(client: ClientArgs) -> Result<(), Failure> {
+    let answer = Client::new(&client).get_slowly("/v1/replication-check").await?;
+    let report: Report = answer.success()?;
+    if client.json {
+        print_json(&answer.success::<Value>()?)?;
+    } else {
+        let mut text = list(&[
+            ("records", report.records.to_string().into()),
+            ("graves", report.graves.to_string().into()),
+            ("bytes", report.bytes.to_string().into()),
+            ("digest", format!("{:016x}", report.digest).into()),
+            ("wrong", Cell::new(report.wrong, if report.wrong > 0 { BAD } else { GOOD })),
+        ]);
+        text.extend(report.findings.iter().map(|finding| list(&[("note", finding.clone().into())])));
+        print(&text)?;
+    }
+    match report.wrong {
+        0 => Ok(()),
+        wrong => Err(Failure::failed(format_args!("{wrong} records of this node are wrong"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_path_holds_whatever_a_key_holds() {
+        assert_eq!(path("a/b", "ü 1"), "/v1/replication/a%2Fb/%C3%BC%201");
+    }
+
+    #[test]
+    fn the_copies_in_a_table() {
+        let node = |node, state, lag: Option<u64>, trouble: Option<&str>| {
+            json!({"node_id": node, "lag_items": lag, "lag_bytes": lag, "lag_seconds": lag, "state": state,
+                "trouble": trouble, "digest": 1, "a_later_field": 1})
+        };
+        let shown = json!({
+            "mode": "master_slave", "consistency": "quorum", "master_node": "node-1", "replicated_items": 12, "records": 9,
+            "nodes": [node("node-1", "in_step", Some(0), None), node("node-2", "silent", None, Some("its disk is full"))],
+        });
+        let text = anstream::adapter::strip_str(&status(&serde_json::from_value(shown).unwrap())).to_string();
+        let expected = "\
+mode         master_slave
+consistency  quorum
+master       node-1
+replicated   12 changes
+records      9
+
+NODE    STATE    ITEMS BEHIND  BYTES BEHIND  SECONDS BEHIND
+node-1  in_step  0             0             0.0
+node-2  silent   unknown       unknown       unknown
+note  node-2: its disk is full
+";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,245 @@
+//! The handle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ha_cluster::{Epoch, Event, NodeId, NodeLease, Replicated, WriteError};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::config::Config;
+use crate::role::{GroupId, RoleId};
+use crate::roster::{Ask, Command, Decision, Outcome, Reply, RequestId, Roster, State};
+use crate::status::FailoverStatus;
+
+/// What the handle asks of the driver.
+pub(crate) enum Order {
+    /// Let others take the roles of this node over.
+    Drain,
+    /// Stop everything now.
+    GiveUp,
+}
+
+/// Orders that wait for the driver.
+pub(crate) const ORDERS_MAX: usize = 16;
+
+/// The roles of a cluster, and this node's part in them. Cheap to clone.
+#[derive(Clone)]
+pub struct Failover {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) replicated: Replicated<Roster>,
+    pub(crate) roster: watch::Receiver<Arc<State>>,
+    pub(crate) status: watch::Receiver<Arc<FailoverStatus>>,
+    pub(crate) lease: NodeLease,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) rest: watch::Receiver<Rest>,
+}
+
+/// How far a node is with giving up what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rest {
+    /// Nothing runs here.
+    pub(crate) here: bool,
+    /// Nor does the log say so.
+    pub(crate) told: bool,
+}
+
+/// Where a role runs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// On this node.
+    pub primary_node: NodeId,
+    /// In this epoch.
+    pub epoch: Epoch,
+}
+
+impl Failover {
+    /// The roles as this node knows them. Whether its own lease holds is asked of the clock at this instant, so that a
+    /// process that was frozen does not claim what it has lost.
+    pub fn status(&self) -> FailoverStatus {
+        let mut status = (**self.inner.status.borrow()).clone();
+        if !status.here.is_empty() && !self.inner.lease.is_held() {
+            status.here.clear();
+            status.primary_node = None;
+            status.state = crate::status::FailoverState::Detecting;
+        }
+        status
+    }
+
+    /// The same, to follow.
+    pub fn watch(&self) -> watch::Receiver<Arc<FailoverStatus>> {
+        self.inner.status.clone()
+    }
+
+    /// Whether this node runs a group at this instant, and its lease holds.
+    pub fn is_primary(&self, group: &GroupId) -> bool {
+        self.token(&group.clone().into()).is_some()
+    }
+
+    /// The fencing token of a role that this node runs at this instant; `None` when it does not, or when its lease is
+    /// over.
+    pub fn token(&self, role: &RoleId) -> Option<Epoch> {
+        let status = self.inner.status.borrow();
+        let runs_here = status.here.contains(role) && self.inner.lease.is_held();
+        let found = status.roles.iter().find(|found| found.role == *role).filter(|_| runs_here)?;
+        Some(found.epoch)
+    }
+
+    /// The last decisions and what became of them, the oldest first.
+    pub fn history(&self) -> Vec<Decision> {
+        self.inner.roster.borrow().decisions.iter().cloned().collect()
+    }
+
+    /// What happens from now on. A reader that falls too far behind is told how many it missed.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.inner.events.subscribe()
+    }
+
+    /// Moves the first group to a node, or to the best other one; returns once it runs there. Any node may be asked.
+    /// Dropping the future gives up waiting; the role may still move.
+    pub async fn switchover(&self, to: Option<NodeId>) -> Result<Moved, MoveError> {
+        self.switchover_role(&self.first_role()?, to).await
+    }
+
+    /// As [`Self::switchover`], for any role.
+    pub async fn switchover_role(&self, role: &RoleId, to: Option<NodeId>) -> Result<Moved, MoveError> {
+        self.request(Ask::Switchover { role: role.clone(), to }).await
+    }
+
+    /// Moves the first group back to the node of the highest priority; returns once it runs there. Any node may be
+    /// asked. Dropping the future gives up waiting; the role may still move.
+    pub async fn attempt_failback(&self) -> Result<Moved, MoveError> {
+        let role = self.first_role()?;
+        self.request(Ask::Failback { role }).await
+    }
+
+    /// From now on no role moves by itself, on any node. Any node may be asked.
+    pub async fn pause(&self) -> Result<(), PauseError> {
+        self.set_paused(true).await
+    }
+
+    /// Ends a [`Self::pause`].
+    pub async fn resume(&self) -> Result<(), PauseError> {
+        self.set_paused(false).await
+    }
+
+    /// Adds a group, which some node then runs; does nothing when it exists. Any node may be asked.
+    pub async fn add_group(&self, group: GroupId) -> Result<(), GroupError> {
+        match self.inner.replicated.write(&Command::Ensure(vec![group.into()])).await? {
+            Reply::Stale { why } if why.contains("at most") => Err(GroupError::Full { reason: why }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets others take over what this node runs, waits until they have, and then stops whatever still runs here; at
+    /// most for this long. Cancel-safe in that what was begun goes on.
+    pub async fn stop(&self, within: Duration) {
+        let mut rest = self.inner.rest.clone();
+        if self.inner.orders.send(Order::Drain).await.is_err() {
+            return;
+        }
+        let in_order = tokio::time::timeout(within / 2, rest.wait_for(|rest| rest.here && rest.told)).await.is_ok();
+        // Whoever did not stop by then is told to, handed over or not.
+        if self.inner.orders.send(Order::GiveUp).await.is_err() || in_order {
+            return;
+        }
+        if tokio::time::timeout(within / 2, rest.wait_for(|rest| rest.here)).await.is_err() {
+            tracing::warn!("the service did not stop in time and ends with the process");
+        }
+    }
+
+    /// The group that requests are about which name none.
+    fn first_role(&self) -> Result<RoleId, MoveError> {
+        let group = self.inner.config.groups.first();
+        group.cloned().map(RoleId::from).ok_or(MoveError::Refused { reason: "there is no group".to_owned() })
+    }
+
+    async fn set_paused(&self, paused: bool) -> Result<(), PauseError> {
+        self.inner.replicated.write(&Command::Pause(paused)).await?;
+        Ok(())
+    }
+
+    async fn request(&self, ask: Ask) -> Result<Moved, MoveError> {
+        let request = match self.inner.replicated.write(&Command::Ask(ask)).await? {
+            Reply::Done(epoch) => RequestId(epoch.0),
+            Reply::Stale { why } => return Err(MoveError::Refused { reason: why }),
+        };
+        let mut roster = self.inner.roster.clone();
+        // Two stops or starts, one lease that must run out, and some for the answers.
+        let patience = self.inner.config.timeout * 2 + self.inner.config.lease * 2;
+        let outcome = async {
+            let state = roster.wait_for(|state| state.outcome(request).is_some()).await.ok()?;
+            state.outcome(request).cloned()
+        };
+        match tokio::time::timeout(patience, outcome).await {
+            Ok(Some(Outcome::Done { node, epoch })) => Ok(Moved { primary_node: node, epoch }),
+            Ok(Some(Outcome::Refused { reason })) => Err(MoveError::Refused { reason }),
+            Ok(Some(Outcome::Failed { reason })) => Err(MoveError::Failed { reason }),
+            Ok(None) => Err(MoveError::Unknown { reason: "this node is stopping".to_owned() }),
+            Err(_) => Err(MoveError::Unknown { reason: format!("no outcome within {} s", patience.as_secs()) }),
+        }
+    }
+}
+
+/// Why a role is not where it was wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// Nothing moved: the target may not or cannot have it now.
+    #[error("{reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// It was tried; the role runs elsewhere.
+    #[error("{reason}")]
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// No leader took the request.
+    #[error("no leader took the request: {reason}")]
+    NoLeader {
+        /// Why.
+        reason: String,
+    },
+    /// It may still happen.
+    #[error("outcome unknown: {reason}")]
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<WriteError> for MoveError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Unknown { reason } => Self::Unknown { reason },
+            other => Self::NoLeader { reason: other.to_string() },
+        }
+    }
+}
+
+/// Why nothing was paused or resumed, or why nobody knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct PauseError(#[from] WriteError);
+
+/// Why a group was not added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// There are too many already.
+    #[error("{reason}")]
+    Full {
+        /// How many.
+        reason: String,
+    },
+    /// The log did not take it, or nobody knows.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}

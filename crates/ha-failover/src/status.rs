@@ -1,0 +1,214 @@
+//! What a node knows about the roles of its cluster, as one value that can be followed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ha_cluster::{Epoch, MemberRole, MemberState, NodeId, View};
+use serde::Serialize;
+
+use crate::agent::Here;
+use crate::config::{Config, Mode, Strategy};
+use crate::role::RoleId;
+use crate::roster::{Cause, Phase, Role, State};
+
+/// How the roles of a cluster are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailoverState {
+    /// Every role runs.
+    Normal,
+    /// A holder, or the leader, is silent, and it is not certain yet that it failed.
+    Detecting,
+    /// A role moves.
+    FailingOver,
+    /// A role returns to the node that it prefers.
+    FailingBack,
+    /// A role runs nowhere, and none of the nodes may or can run it.
+    NoPrimary,
+    /// Every role runs, and a person wants that none moves.
+    Paused,
+}
+
+/// How far a role is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleState {
+    /// Nobody has it.
+    Vacant,
+    /// It was given to a node, which starts the service.
+    Starting,
+    /// The service runs.
+    Active,
+    /// The node stops the service.
+    Stopping,
+}
+
+/// One role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RoleStatus {
+    /// Its name: a group, or `group/shard`.
+    pub role: RoleId,
+    /// How far it is.
+    pub state: RoleState,
+    /// Who has it.
+    pub node: Option<NodeId>,
+    /// Since when: the fencing token.
+    pub epoch: Epoch,
+    /// What it waits for, as one sentence.
+    pub waiting_for: Option<String>,
+}
+
+/// A node that lost roles and must be well for longer before it has one again while others can.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damped {
+    /// Who.
+    pub node_id: NodeId,
+    /// How often, less what is forgotten.
+    pub losses: u32,
+}
+
+/// The roles of a cluster, as this node knows them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailoverStatus {
+    /// How the roles are.
+    pub state: FailoverState,
+    /// Who runs the first group, once the service runs there.
+    pub primary_node: Option<NodeId>,
+    /// Who could take over, or could once it is well.
+    pub secondary_nodes: Vec<NodeId>,
+    /// The epoch of the first group.
+    pub epoch: Epoch,
+    /// Who starts a failover.
+    pub mode: Mode,
+    /// Whether a person wants that nothing moves by itself.
+    pub paused: bool,
+    /// What is waited for, as one sentence.
+    pub waiting_for: Option<String>,
+    /// Every role.
+    pub roles: Vec<RoleStatus>,
+    /// What runs on this node, if its lease holds.
+    pub here: Vec<RoleId>,
+    /// Who is held back.
+    pub damping: Vec<Damped>,
+}
+
+/// Everything that a status is made of.
+pub(crate) struct Facts<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) view: &'a View,
+    pub(crate) roster: &'a State,
+    pub(crate) here: &'a BTreeMap<RoleId, Here>,
+    pub(crate) holds_lease: bool,
+    /// For how long no leader has been live.
+    pub(crate) leaderless_for: Duration,
+}
+
+impl Facts<'_> {
+    /// Without a leader no lease is renewed: then every lease is over by now.
+    fn every_lease_is_over(&self) -> bool {
+        self.leaderless_for > self.config.lease + self.config.lease / 8
+    }
+}
+
+/// The role that stands for the whole: the first group.
+fn first<'a>(config: &Config, roster: &'a State) -> Option<(&'a RoleId, &'a Role)> {
+    let group = config.groups.first()?;
+    roster.roles.iter().find(|(id, _)| id.group == *group && id.shard.is_none())
+}
+
+/// The status of this moment.
+pub(crate) fn status(facts: &Facts) -> FailoverStatus {
+    let Facts { config, view, roster, here, holds_lease, .. } = facts;
+    let me = &view.node_id;
+    let runs_here = |id: &RoleId, epoch: Epoch| *holds_lease && here.get(id) == Some(&Here::Active(epoch));
+    let first = first(config, roster);
+    let primary_node = first.and_then(|(id, role)| match &role.phase {
+        // What this node knows of itself is newer than the log.
+        Phase::Active(holder) if holder.node == *me && !runs_here(id, role.epoch) => None,
+        Phase::Active(holder) => Some(holder.node.clone()).filter(|_| !facts.every_lease_is_over()),
+        _ => None,
+    });
+    let roles: Vec<RoleStatus> = roster.roles.iter().map(|(id, role)| role_status(id, role)).collect();
+    let could = view.members.iter().filter(|member| {
+        member.role != MemberRole::Witness
+            && member.priority > 0
+            && member.state == MemberState::Alive
+            && Some(&member.node_id) != primary_node.as_ref()
+    });
+    let waiting_for = no_leader(view).or_else(|| roles.iter().find_map(|role| role.waiting_for.clone()));
+    FailoverStatus {
+        state: state(facts, primary_node.as_ref()),
+        secondary_nodes: could.map(|member| member.node_id.clone()).collect(),
+        primary_node,
+        epoch: first.map_or(Epoch(0), |(_, role)| role.epoch),
+        mode: config.mode,
+        paused: roster.paused,
+        waiting_for,
+        here: roster.roles.iter().filter(|(id, role)| runs_here(id, role.epoch)).map(|(id, _)| id.clone()).collect(),
+        damping: roster
+            .nodes
+            .iter()
+            .filter(|(_, standing)| standing.losses > 0)
+            .map(|(node, standing)| Damped { node_id: node.clone(), losses: standing.losses })
+            .collect(),
+        roles,
+    }
+}
+
+fn role_status(id: &RoleId, role: &Role) -> RoleStatus {
+    RoleStatus {
+        role: id.clone(),
+        state: match role.phase {
+            Phase::Vacant => RoleState::Vacant,
+            Phase::Starting(_) => RoleState::Starting,
+            Phase::Active(_) => RoleState::Active,
+            Phase::Stopping(_) => RoleState::Stopping,
+        },
+        node: role.phase.holder().map(|holder| holder.node.clone()),
+        epoch: role.epoch,
+        waiting_for: role.note.clone(),
+    }
+}
+
+/// What to say when nothing can be decided at all.
+fn no_leader(view: &View) -> Option<String> {
+    if view.leader_is_live || view.cluster_id.is_none() {
+        return None;
+    }
+    let (have, need) = (view.votes.have, view.votes.need);
+    let mut sentence = format!("no leader can decide: {have} of the {need} votes that are needed are here");
+    if have < need && view.members.iter().filter(|member| member.voter).count() == 2 {
+        sentence += "; two nodes without a witness cannot tell a dead peer from a cut link. If the other node is \
+                     certainly stopped, `ha failover promote --force` goes on without it";
+    }
+    Some(sentence)
+}
+
+fn state(facts: &Facts, primary: Option<&NodeId>) -> FailoverState {
+    let roles = || facts.roster.roles.values();
+    let alive = |node: &NodeId| {
+        let member = facts.view.members.iter().find(|member| member.node_id == *node);
+        member.is_some_and(|member| member.state == MemberState::Alive)
+    };
+    let is_moving = |role: &&Role| matches!(role.phase, Phase::Starting(_) | Phase::Stopping(_));
+    let is_stuck = |role: &Role| role.phase == Phase::Vacant && (role.note.is_some() || role.epoch == Epoch(0));
+    if facts.roster.roles.is_empty() || roles().any(is_stuck) || facts.every_lease_is_over() {
+        return FailoverState::NoPrimary;
+    }
+    if let Some(role) = roles().find(is_moving) {
+        let is_back = role.cause == Cause::Failback;
+        return if is_back { FailoverState::FailingBack } else { FailoverState::FailingOver };
+    }
+    if roles().any(|role| role.phase == Phase::Vacant) {
+        return FailoverState::FailingOver;
+    }
+    let silent = roles().filter_map(|role| role.phase.holder()).any(|holder| !alive(&holder.node));
+    let is_unsure = facts.config.strategy == Strategy::ActivePassive && primary.is_none();
+    if silent || is_unsure || !facts.view.leader_is_live {
+        FailoverState::Detecting
+    } else if facts.roster.paused {
+        FailoverState::Paused
+    } else {
+        FailoverState::Normal
+    }
+}

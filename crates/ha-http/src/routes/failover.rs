@@ -1,0 +1,116 @@
+//! Who runs what, and moving it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use ha_runtime::{Decision, FailoverStatus, Ha, MoveError, Moved, NodeId, PauseError, RoleId};
+use serde::{Deserialize, Serialize};
+
+use crate::body::JsonBody;
+use crate::error::ApiError;
+
+/// `GET /v1/failover`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answer {
+    #[serde(flatten)]
+    status: FailoverStatus,
+    /// The last decisions and what became of them, the oldest first.
+    history: Vec<Decision>,
+}
+
+/// What a move or a pause answers.
+#[derive(Debug, Serialize)]
+pub(crate) struct Done {
+    success: bool,
+    primary_node: Option<NodeId>,
+    epoch: u64,
+}
+
+/// The body of `POST /v1/failover/switchover`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Switchover {
+    /// Where the role shall run; on the best other node when absent.
+    #[serde(default)]
+    to: Option<NodeId>,
+    /// Which role, as `group` or `group/shard`; the first group when absent.
+    #[serde(default)]
+    role: Option<RoleId>,
+}
+
+/// The body of a call that takes nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// `GET /v1/failover`: everything that this node knows about roles.
+pub(crate) async fn status(State(ha): State<Ha>) -> Json<Answer> {
+    Json(Answer { status: ha.failover().status(), history: ha.failover().history() })
+}
+
+/// `POST /v1/failover/switchover`: answers once the role runs there.
+pub(crate) async fn switchover(
+    State(ha): State<Ha>,
+    JsonBody(body): JsonBody<Switchover>,
+) -> Result<Json<Done>, ApiError> {
+    let moved = match &body.role {
+        Some(role) => ha.failover().switchover_role(role, body.to).await,
+        None => ha.failover().switchover(body.to).await,
+    };
+    moved_to(&ha, moved)
+}
+
+/// `POST /v1/failover/failback`: answers once the role runs on the node of the highest priority.
+pub(crate) async fn failback(State(ha): State<Ha>, _: JsonBody<Nothing>) -> Result<Json<Done>, ApiError> {
+    let moved = ha.failover().attempt_failback().await;
+    moved_to(&ha, moved)
+}
+
+/// `POST /v1/failover/pause`.
+pub(crate) async fn pause(State(ha): State<Ha>, _: JsonBody<Nothing>) -> Result<Json<Done>, ApiError> {
+    let paused = ha.failover().pause().await;
+    now(&ha, paused)
+}
+
+/// `POST /v1/failover/resume`.
+pub(crate) async fn resume(State(ha): State<Ha>, _: JsonBody<Nothing>) -> Result<Json<Done>, ApiError> {
+    let resumed = ha.failover().resume().await;
+    now(&ha, resumed)
+}
+
+fn moved_to(ha: &Ha, moved: Result<Moved, MoveError>) -> Result<Json<Done>, ApiError> {
+    match moved {
+        Ok(Moved { primary_node, epoch }) => {
+            Ok(Json(Done { success: true, primary_node: Some(primary_node), epoch: epoch.0 }))
+        }
+        Err(error) => Err(with_leader(ha, ApiError::from(error))),
+    }
+}
+
+fn now(ha: &Ha, done: Result<(), PauseError>) -> Result<Json<Done>, ApiError> {
+    if !ha.failover().enabled() {
+        let message = "failover is off on this node: set FAILOVER_ENABLED=true";
+        return Err(ApiError::new(StatusCode::CONFLICT, "failover_off", message));
+    }
+    if let Err(error) = done {
+        return Err(with_leader(ha, ApiError::unavailable("no_leader", error.to_string())));
+    }
+    let FailoverStatus { primary_node, epoch, .. } = ha.failover().status();
+    Ok(Json(Done { success: true, primary_node, epoch: epoch.0 }))
+}
+
+fn with_leader(ha: &Ha, error: ApiError) -> ApiError {
+    error.with_leader(ha.cluster().leader().map(|leader| leader.node_id))
+}
+
+impl From<MoveError> for ApiError {
+    fn from(error: MoveError) -> Self {
+        let (status, code) = match &error {
+            MoveError::Refused { .. } => (StatusCode::CONFLICT, "not_moved"),
+            MoveError::Failed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "move_failed"),
+            MoveError::NoLeader { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no_leader"),
+            _ => (StatusCode::GATEWAY_TIMEOUT, "outcome_unknown"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}

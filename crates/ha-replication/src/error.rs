@@ -1,0 +1,101 @@
+//! Why something was not done.
+
+use std::collections::BTreeSet;
+
+use ha_cluster::NodeId;
+
+use crate::{DATA_BYTES_MAX, KeyError, StoreError, Version};
+
+/// Why a write was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplicateError {
+    /// The type or the id cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The record is too large.
+    #[error("a record of {bytes} bytes is too large: at most {DATA_BYTES_MAX}")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The data cannot be written as JSON.
+    #[error("the data cannot be written as JSON: {reason}")]
+    NotJson {
+        /// Why.
+        reason: String,
+    },
+    /// This node cannot take it now, because of its disk. Nothing was written; it may be asked again.
+    #[error(transparent)]
+    Storage(#[from] StoreError),
+    /// It certainly was not replicated and will not be: it may be asked again.
+    #[error("not replicated: {reason}")]
+    NotReplicated {
+        /// Why.
+        reason: String,
+    },
+    /// It is on the log and stays, and readers see it; but fewer disks hold it than its level asks for, so that a
+    /// further failure may lose it.
+    #[error("not acknowledged at its level: {reason}")]
+    Unconfirmed {
+        /// Its version.
+        version: Version,
+        /// The nodes whose disk has it.
+        acknowledged_by: BTreeSet<NodeId>,
+        /// How many copies were needed.
+        needed: usize,
+        /// Why it was not acknowledged in time.
+        reason: String,
+    },
+    /// It may have been replicated, or may still be.
+    #[error("outcome unknown: {reason}")]
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why there is no answer to a read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The type or the id cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Nobody confirmed in time that the answer is current.
+    #[error("no quorum confirmed that the answer is current: {reason}")]
+    NoQuorum {
+        /// Why.
+        reason: String,
+    },
+    /// This copy lacks changes that it is fetching, and no other one answered.
+    #[error("this copy is not complete, and no other one answered: {reason}")]
+    Incomplete {
+        /// Why.
+        reason: String,
+    },
+    /// This node's disk.
+    #[error(transparent)]
+    Storage(#[from] StoreError),
+}
+
+/// Why changes cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// What was deleted since that position is not known any more: read everything, then follow from now on.
+    #[error("what was deleted since that position is not known any more: begin again from {floor}, after reading all")]
+    Compacted {
+        /// From which version on changes are known.
+        floor: Version,
+    },
+    /// This copy lacks changes that it is fetching: ask again later, or elsewhere.
+    #[error("this copy is not complete yet")]
+    Incomplete,
+    /// This node's disk.
+    #[error(transparent)]
+    Storage(#[from] StoreError),
+    /// The node is stopping.
+    #[error("this node is stopping")]
+    Stopped,
+}

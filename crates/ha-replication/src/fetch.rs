@@ -1,0 +1,149 @@
+//! Fetches the changes that this copy lacks from another copy, piece by piece and not too fast, while the log goes on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ha_cluster::{Cluster, Lane, MemberRole, MemberState, NodeId, encoding};
+use tokio::time::Instant;
+
+use crate::copy::Copy;
+use crate::gate::ROOM;
+use crate::message::{Ask, Page, Report, Told};
+use crate::record::Kept;
+use crate::store::Place;
+use crate::{Config, Key};
+
+/// Beside everything else, so that nothing waits behind it.
+const LANE: Lane = Lane::Bulk(2);
+/// Changes that are asked for at once.
+const ITEMS_MAX: u32 = 4096;
+/// Bytes that are asked for at once.
+const BYTES_MAX: u32 = 512 * 1024;
+/// How long a page may take.
+const PAGE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a copy may take to say how it is.
+const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks a copy how it is.
+pub(crate) async fn report(cluster: &Cluster, node: &NodeId) -> Option<Report> {
+    let ask = encoding::encode(&Ask::Report).unwrap_or_default().into();
+    let answer = cluster.ask_room(node, Lane::Control, ROOM, ask, REPORT_PATIENCE).await.ok()?;
+    match encoding::decode(&answer) {
+        Ok(Told::Report(report)) => Some(report),
+        _ => None,
+    }
+}
+
+/// Fetches what is missing, whenever something is. Ends when dropped.
+pub(crate) async fn run(cluster: Cluster, copy: Copy, config: Config) {
+    loop {
+        match copy.hole() {
+            Some(hole) => {
+                if let Some(source) = source(&cluster, hole.upto).await {
+                    tracing::info!(%source, from = hole.after, upto = hole.upto, "fetching changes that this copy lacks");
+                    if let Err(reason) = from(&cluster, &copy, &source, config.fetch_bytes_per_second).await {
+                        tracing::info!(%source, "fetching goes on elsewhere: {reason}");
+                    } else {
+                        tracing::info!("this copy is complete");
+                        continue;
+                    }
+                }
+                tokio::time::sleep(config.look_interval).await;
+            }
+            None => tokio::time::sleep(config.look_interval).await,
+        }
+    }
+}
+
+/// A copy that has everything, the leader only when there is no other.
+async fn source(cluster: &Cluster, upto: u64) -> Option<NodeId> {
+    let view = cluster.watch().borrow().clone();
+    let leader = view.leader.as_ref().map(|leader| &leader.node_id);
+    let others = view.members.iter().filter(|member| {
+        member.node_id != view.node_id && member.role != MemberRole::Witness && member.state == MemberState::Alive
+    });
+    let mut others: Vec<&NodeId> = others.map(|member| &member.node_id).collect();
+    others.sort_by_key(|node| Some(*node) == leader);
+    for node in others {
+        let fits = |report: Report| report.is_complete() && report.position.epoch >= upto;
+        if report(cluster, node).await.is_some_and(fits) {
+            return Some(node.clone());
+        }
+    }
+    None
+}
+
+/// Fetches until nothing is missing.
+async fn from(cluster: &Cluster, copy: &Copy, source: &NodeId, bytes_per_second: u64) -> Result<(), String> {
+    let begun = Instant::now();
+    let mut fetched = 0_u64;
+    while let Some(hole) = copy.hole() {
+        let after = (hole.after, hole.after_tie);
+        let upto = (hole.upto, u64::MAX);
+        let ask = Ask::Changes { after, upto, anew: hole.anew, limit: ITEMS_MAX, bytes_max: BYTES_MAX };
+        let ask = encoding::encode(&ask).map_err(|error| error.to_string())?.into();
+        let answer = cluster.ask_room(source, LANE, ROOM, ask, PAGE_PATIENCE).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let Ok(Told::Changes(page)) = encoding::decode(&answer) else {
+            return Err("its answer cannot be read".to_owned());
+        };
+        match page {
+            Page::Some { changes, last } => {
+                fetched += answer.len() as u64;
+                let changes = decode(changes)?;
+                let reached = changes.values().map(Kept::order).max().unwrap_or(after);
+                if !last && reached <= after {
+                    return Err("it sends nothing new".to_owned());
+                }
+                let filled = copy.fill(changes, reached, last, hole.upto, false).await;
+                filled.map_err(|error| error.to_string())?;
+            }
+            Page::Compacted(_) if !hole.anew => {
+                tracing::warn!("this copy was away for so long that deletions are forgotten: it begins anew");
+                let filled = copy.fill(BTreeMap::new(), (0, 0), false, hole.upto, true).await;
+                filled.map_err(|error| error.to_string())?;
+            }
+            Page::Compacted(_) => return Err("deletions are forgotten there".to_owned()),
+            Page::NotYet => return Err("it has not stored that much itself yet".to_owned()),
+            Page::Failed(reason) => return Err(reason),
+        }
+        let due = Duration::from_secs_f64(fetched as f64 / bytes_per_second.max(1) as f64);
+        tokio::time::sleep_until(begun + due).await;
+    }
+    Ok(())
+}
+
+fn decode(changes: Vec<(bytes::Bytes, bytes::Bytes)>) -> Result<BTreeMap<Key, Kept>, String> {
+    let mut decoded = BTreeMap::new();
+    for (key, kept) in changes {
+        let key = Key::from_bytes(key).map_err(|error| error.to_string())?;
+        let kept = Kept::decode(&key, &kept).map_err(|_| format!("{key} arrived damaged"))?;
+        decoded.insert(key, kept);
+    }
+    Ok(decoded)
+}
+
+/// Answers another copy that fetches.
+pub(crate) fn page(copy: &Copy, after: Place, upto: Place, anew: bool, limit: u32, bytes_max: u32) -> Page {
+    let state = match copy.state() {
+        Ok(state) => state,
+        Err(error) => return error.into(),
+    };
+    if state.hole.is_some() || state.position.epoch < upto.0 {
+        copy.flush();
+        return Page::NotYet;
+    }
+    if !anew && after < state.floor {
+        return Page::Compacted(state.floor);
+    }
+    let (limit, bytes_max) = (limit.min(ITEMS_MAX) as usize, bytes_max.min(BYTES_MAX) as usize);
+    match copy.stored_changes(after, upto, limit, bytes_max) {
+        Ok(found) => {
+            let bytes: usize = found.iter().map(|(key, kept)| kept.bytes(key)).sum();
+            let last = found.len() < limit && bytes < bytes_max;
+            let encoded = found.iter().map(|(key, kept)| (key.bytes().clone(), kept.encode(key).freeze()));
+            Page::Some { changes: encoded.collect(), last }
+        }
+        Err(error) => error.into(),
+    }
+}

@@ -1,0 +1,96 @@
+//! Follows changes from a position, without a gap.
+
+use std::collections::VecDeque;
+
+use tokio::sync::watch;
+
+use crate::copy::{Changes, Copy};
+use crate::{Key, Record, SubscribeError, Version};
+
+/// Changes that are read at once.
+const ITEMS_MAX: usize = 256;
+/// Bytes that are read at once.
+const BYTES_MAX: usize = 1024 * 1024;
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It was written.
+    Changed(Record),
+    /// It was deleted.
+    Deleted {
+        /// Which.
+        key: Key,
+        /// Of the deletion.
+        version: Version,
+    },
+}
+
+impl Event {
+    /// The position after it: where a new subscription goes on without a gap.
+    pub fn version(&self) -> Version {
+        match self {
+            Self::Changed(record) => record.version,
+            Self::Deleted { version, .. } => *version,
+        }
+    }
+
+    /// The record.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Changed(record) => &record.key,
+            Self::Deleted { key, .. } => key,
+        }
+    }
+}
+
+/// Changes in their order. Of a record that changed more than once since it was looked at, only the last change.
+pub struct Subscription {
+    copy: Copy,
+    applied: watch::Receiver<u64>,
+    after: (u64, u64),
+    ready: VecDeque<Event>,
+}
+
+impl Subscription {
+    pub(crate) fn new(copy: Copy, after: Version) -> Self {
+        let applied = copy.applied();
+        Self { copy, applied, after: (after.time, after.tie), ready: VecDeque::new() }
+    }
+
+    /// A change that need not be waited for, if there is one.
+    pub fn ready(&mut self) -> Option<Event> {
+        self.ready.pop_front()
+    }
+
+    /// The next change; waits until there is one. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Event, SubscribeError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            self.applied.borrow_and_update();
+            if !self.copy.is_complete() {
+                return Err(SubscribeError::Incomplete);
+            }
+            match self.copy.changes(self.after, ITEMS_MAX, BYTES_MAX)? {
+                Changes::Compacted((time, tie)) => {
+                    return Err(SubscribeError::Compacted { floor: Version { time, tie } });
+                }
+                Changes::Found(found) => {
+                    for (key, kept) in found {
+                        self.after = kept.order();
+                        let version = kept.version;
+                        self.ready.push_back(match kept.data {
+                            Some(data) => Event::Changed(Record { key, version, data }),
+                            None => Event::Deleted { key, version },
+                        });
+                    }
+                }
+            }
+            if self.ready.is_empty() && self.applied.changed().await.is_err() {
+                return Err(SubscribeError::Stopped);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The worker that takes changes to the store, one batch after the other.
+
+use crate::copy::{Copy, Fill, Work};
+use crate::memory::Layer;
+use crate::store::{Batch, Hole, State, StoreError, Writer};
+
+/// Graves of deleted records that are kept, so that copies and subscribers that were away can be told.
+const GRAVES_MAX: u64 = 100_000;
+
+/// Takes changes to the store. Runs where waiting for the disk is allowed.
+pub(crate) struct Keeper {
+    copy: Copy,
+    writer: Writer,
+}
+
+impl Keeper {
+    pub(crate) fn new(copy: Copy, writer: Writer) -> Self {
+        Self { copy, writer }
+    }
+
+    /// Writes until the copy is stopped and everything is written, or nothing can be.
+    pub(crate) async fn run(mut self) {
+        loop {
+            match self.copy.work().await {
+                Work::Layer(layer) => match self.write(&layer).await {
+                    Ok(()) => self.copy.stored(layer.position.index, layer.place),
+                    Err(error) => {
+                        if !self.copy.failed(error).await {
+                            break;
+                        }
+                    }
+                },
+                Work::Fill(fill) => self.fill(fill).await,
+                Work::Stop => break,
+            }
+        }
+        self.writer.close().await;
+        self.copy.end();
+    }
+
+    async fn write(&mut self, layer: &Layer) -> Result<(), StoreError> {
+        let may_be_old = self.copy.hole().is_some();
+        let (graves_max, horizon) = graves(layer.agreed.horizon, layer.place > 0);
+        let batch = Batch { changes: &layer.changes, may_be_old, anew: false, graves_max, horizon };
+        self.writer
+            .write(batch, |state| {
+                if layer.jumped {
+                    jump(state, layer.position.epoch);
+                }
+                state.position = layer.position;
+                state.place = state.place.max(layer.place);
+                state.stamp = state.stamp.max(layer.stamp);
+                state.agreed = layer.agreed.clone();
+            })
+            .await?;
+        self.copy.mended();
+        Ok(())
+    }
+
+    async fn fill(&mut self, fill: Fill) {
+        let Fill { changes, upto, last, hole_upto, anew, wipes, loaded, done } = fill;
+        let (graves_max, horizon) = (GRAVES_MAX, 0);
+        let batch = Batch { changes: &changes, may_be_old: true, anew: anew || wipes.is_some(), graves_max, horizon };
+        let written = self.writer.write(batch, |state| {
+            if let Some(horizon) = wipes {
+                state.began_at = horizon;
+                state.loaded = false;
+            } else if loaded {
+                state.loaded = true;
+            } else if anew {
+                let upto = state.hole.map_or(0, |hole| hole.upto).max(state.position.epoch);
+                state.hole = Some(Hole { after: 0, after_tie: 0, upto, anew: true });
+            } else if last && state.hole.is_some_and(|hole| hole.upto == hole_upto) {
+                state.hole = None;
+            } else if let Some(hole) = &mut state.hole {
+                (hole.after, hole.after_tie) = upto;
+            }
+        });
+        // Whoever fetched may have gone; what is written is written.
+        let _ = done.send(written.await.map(drop));
+    }
+}
+
+/// A snapshot took the copy past changes.
+fn jump(state: &mut State, upto: u64) {
+    let after = state.position.epoch;
+    // A copy that never held anything has nothing that could have been deleted since.
+    let begins = Hole { after, after_tie: if after == 0 { 0 } else { u64::MAX }, upto, anew: after == 0 };
+    let hole = state.hole.unwrap_or(begins);
+    state.hole = Some(Hole { upto: upto.max(hole.upto), ..hole });
+}
+
+/// How many graves are kept: on the ordered path, the newest; without a leader, those above the horizon.
+fn graves(horizon: u64, is_loose: bool) -> (u64, u64) {
+    if horizon > 0 || is_loose { (u64::MAX, horizon) } else { (GRAVES_MAX, 0) }
+}

@@ -1,0 +1,184 @@
+//! Compares this copy with others, now and then, so that whatever a push missed arrives.
+//!
+//! Sums of groups of buckets are compared first, then those of the buckets of groups that differ, then the versions in
+//! buckets that differ; then each side gets what the other has newer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ha_cluster::{Cluster, Lane, NodeId, encoding};
+
+use super::push::{others, send};
+use super::{LooseCopy, is_in, loose};
+use crate::gate::ROOM;
+use crate::message::{Ask, Loose, Told};
+use crate::store::{BUCKETS, GROUP, name_of};
+use crate::{Config, Key, Version};
+
+const LANE: Lane = Lane::Bulk(2);
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Buckets whose slots are asked for at once.
+const BUCKETS_AT_ONCE: usize = 64;
+/// Records that are asked for, or sent, at once.
+const RECORDS_AT_ONCE: usize = 64;
+/// Records of a bucket that are named at most.
+const SLOTS_MAX: usize = 100_000;
+
+/// Compares with each other copy once in an interval. Ends when dropped.
+pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
+    loop {
+        tokio::time::sleep(config.sync_interval).await;
+        match copy.begin_anew_if_told().await {
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!("this copy cannot begin anew yet: {error}");
+                continue;
+            }
+        }
+        let alive: Vec<NodeId> =
+            others(&cluster).into_iter().filter_map(|(node, alive)| alive.then_some(node)).collect();
+        let mut compared = 0;
+        for node in &alive {
+            match with(&cluster, &copy, node).await {
+                Ok(()) => compared += 1,
+                Err(reason) => tracing::debug!(%node, "not compared: {reason}"),
+            }
+        }
+        if compared > 0
+            && compared == alive.len()
+            && let Err(error) = copy.compared_with_all().await
+        {
+            tracing::warn!("it cannot be remembered that this copy is complete: {error}");
+        }
+    }
+}
+
+/// Compares with one copy. When this succeeds, this copy holds everything that the other one had before.
+async fn with(cluster: &Cluster, copy: &LooseCopy, node: &NodeId) -> Result<(), String> {
+    let stamp = copy.stamp();
+    copy.copy().settle().await;
+    let theirs = match ask(cluster, node, &Ask::Groups { stamp }).await? {
+        Told::Sums(sums) => sums.into_iter().next().unwrap_or_default(),
+        _ => return Err("its sums cannot be read".to_owned()),
+    };
+    let ours = copy.copy().store().group_sums();
+    if theirs.len() != ours.len() {
+        return Err("it has other groups".to_owned());
+    }
+    let differ = (0..BUCKETS / GROUP).filter(|group| ours[*group] != theirs[*group]);
+    let groups: Vec<u8> = differ.filter_map(|group| u8::try_from(group).ok()).collect();
+    let mut buckets = Vec::new();
+    if !groups.is_empty() {
+        let Told::Sums(theirs) = ask(cluster, node, &Ask::Buckets { groups: groups.clone() }).await? else {
+            return Err("its sums cannot be read".to_owned());
+        };
+        for (group, theirs) in groups.iter().zip(theirs) {
+            let ours = copy.copy().store().bucket_sums(*group);
+            for (at, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+                if *ours != theirs {
+                    buckets.push((usize::from(*group) * GROUP + at) as u16);
+                }
+            }
+        }
+    }
+    let mut all_came = true;
+    for chunk in buckets.chunks(BUCKETS_AT_ONCE) {
+        let Told::Slots(theirs) = ask(cluster, node, &Ask::Slots { buckets: chunk.to_vec() }).await? else {
+            return Err("its slots cannot be read".to_owned());
+        };
+        for (bucket, theirs) in chunk.iter().zip(theirs) {
+            all_came &= bucket_with(cluster, copy, node, *bucket, theirs).await?;
+        }
+    }
+    if all_came {
+        copy.saw(node, stamp);
+        Ok(())
+    } else {
+        Err("some changes were turned away".to_owned())
+    }
+}
+
+/// Makes one bucket equal; false when this copy turned something away.
+async fn bucket_with(
+    cluster: &Cluster,
+    copy: &LooseCopy,
+    node: &NodeId,
+    bucket: u16,
+    theirs: Vec<(u64, u64, u64)>,
+) -> Result<bool, String> {
+    let ours = copy.copy().store().slots(bucket).map_err(|error| error.to_string())?;
+    let ours: BTreeMap<u64, (Key, Version)> =
+        ours.into_iter().map(|(key, version)| (name_of(&key), (key, version))).collect();
+    let theirs: BTreeMap<u64, Version> =
+        theirs.into_iter().map(|(name, time, tie)| (name, Version { time, tie })).collect();
+    let newer_there = |name: &u64, version: &Version| ours.get(name).is_none_or(|(_, ours)| ours < version);
+    let wanted: Vec<u64> =
+        theirs.iter().filter(|(name, version)| newer_there(name, version)).map(|(name, _)| *name).collect();
+    let newer_here = |name: &u64, version: &Version| theirs.get(name).is_none_or(|theirs| theirs < version);
+    let given: Vec<Key> =
+        ours.iter().filter(|(name, (_, version))| newer_here(name, version)).map(|(_, (key, _))| key.clone()).collect();
+    let mut all_came = true;
+    for names in wanted.chunks(RECORDS_AT_ONCE) {
+        let Told::Wanted(changes) = ask(cluster, node, &Ask::Wanted { bucket, names: names.to_vec() }).await? else {
+            return Err("its records cannot be read".to_owned());
+        };
+        if let Err(reason) = copy.merge(changes) {
+            tracing::warn!(%node, "a change was turned away: {reason}");
+            all_came = false;
+        }
+    }
+    for keys in given.chunks(RECORDS_AT_ONCE) {
+        let mut changes = Vec::new();
+        for key in keys {
+            let kept = copy.copy().get(key).map_err(|error| error.to_string())?;
+            changes.extend(kept.map(|kept| loose(key.clone(), kept)));
+        }
+        if !send(cluster, node, changes).await {
+            return Err("it did not take what is newer here".to_owned());
+        }
+    }
+    Ok(all_came)
+}
+
+async fn ask(cluster: &Cluster, node: &NodeId, ask: &Ask) -> Result<Told, String> {
+    let ask = encoding::encode(ask).map_err(|error| error.to_string())?;
+    let answer = cluster.ask_room(node, LANE, ROOM, ask.into(), PATIENCE).await;
+    encoding::decode(&answer.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
+}
+
+/// Answers [`Ask::Groups`]: everything that was taken here before is in the sums.
+pub(crate) async fn groups(copy: &LooseCopy, stamp: u64) -> Result<Vec<Vec<u64>>, String> {
+    let now = copy.now_ms();
+    copy.clock().see(stamp, now).map_err(|ahead| format!("your clock is {} ms ahead", ahead.milliseconds))?;
+    copy.copy().settle().await;
+    Ok(vec![copy.copy().store().group_sums()])
+}
+
+/// Answers [`Ask::Buckets`].
+pub(crate) fn buckets(copy: &LooseCopy, groups: Vec<u8>) -> Vec<Vec<u64>> {
+    let groups = groups.into_iter().take(BUCKETS / GROUP);
+    groups.map(|group| copy.copy().store().bucket_sums(group)).collect()
+}
+
+/// Answers [`Ask::Slots`].
+pub(crate) fn slots(copy: &LooseCopy, buckets: Vec<u16>) -> Result<Vec<Vec<(u64, u64, u64)>>, String> {
+    let slots = |bucket| {
+        let slots = copy.copy().store().slots(bucket).map_err(|error| error.to_string())?;
+        let named = slots.into_iter().take(SLOTS_MAX);
+        Ok(named.map(|(key, version)| (name_of(&key), version.time, version.tie)).collect())
+    };
+    buckets.into_iter().take(BUCKETS_AT_ONCE).map(slots).collect()
+}
+
+/// Answers [`Ask::Wanted`].
+pub(crate) fn wanted(copy: &LooseCopy, bucket: u16, names: &[u64]) -> Result<Vec<Loose>, String> {
+    let mut found = Vec::new();
+    for (key, _) in copy.copy().store().slots(bucket).map_err(|error| error.to_string())? {
+        if names.contains(&name_of(&key)) && is_in(&key, bucket) && found.len() < RECORDS_AT_ONCE {
+            let kept = copy.copy().get(&key).map_err(|error| error.to_string())?;
+            found.extend(kept.map(|kept| loose(key, kept)));
+        }
+    }
+    Ok(found)
+}

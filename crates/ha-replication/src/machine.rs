@@ -1,0 +1,139 @@
+//! The machine on the cluster's log.
+
+use ha_cluster::{Capture, Machine, MachineId, encoding};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::copy::Copy;
+use crate::memory::Memory;
+use crate::message::{Applied, Command};
+use crate::record::Kept;
+use crate::store::{Agreed, Position, SyncSet};
+use crate::{Change, Version};
+
+/// The records of this node, as a machine on the cluster's log: what [`crate::open`] makes for [`ha_cluster::start`].
+pub struct Records {
+    copy: Copy,
+}
+
+/// Foreign databases that are remembered; a further one is not taken over from.
+const SOURCES_MAX: usize = 64;
+
+/// What a snapshot of the log says of the records: how far they are, and nothing of what they are. A copy that it takes
+/// past changes fetches those from the others, piece by piece, while the log goes on.
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    position: Position,
+    agreed: Agreed,
+}
+
+impl Records {
+    pub(crate) fn new(copy: Copy) -> Self {
+        Self { copy }
+    }
+}
+
+/// Takes changes of different records.
+fn write(memory: &mut Memory, position: &mut Position, changes: Vec<Change>) {
+    for (tie, change) in (0..).zip(changes) {
+        // The store must be able to trust keys, whoever put them on the log.
+        if !change.key.is_valid() {
+            continue;
+        }
+        let version = Version { time: position.epoch, tie };
+        let kept = Kept { version, place: version.time, data: change.data };
+        position.items += 1;
+        position.bytes += kept.bytes(&change.key) as u64;
+        memory.put(change.key, kept);
+    }
+}
+
+impl Machine for Records {
+    const ID: MachineId = MachineId(2);
+    const NAME: &'static str = "replicated records";
+    type Command = Command;
+    type Reply = Applied;
+
+    fn apply(&mut self, at: ha_cluster::Applied, command: Command) -> Applied {
+        let epoch = at.epoch.0;
+        self.copy.change(|memory| {
+            let mut position = Position { index: at.index, epoch, ..memory.position() };
+            match command {
+                Command::Write(changes) => {
+                    write(memory, &mut position, changes);
+                }
+                Command::Import { source, after, upto, changes } => {
+                    let sources = &mut memory.agreed_mut().sources;
+                    let known = sources.get(&source).copied();
+                    let has_room = known.is_some() || sources.len() < SOURCES_MAX;
+                    if known.unwrap_or(0) == after && upto > after && has_room {
+                        sources.insert(source, upto);
+                        write(memory, &mut position, changes);
+                    }
+                }
+                Command::Horizon { horizon, resets } => {
+                    let agreed = memory.agreed_mut();
+                    agreed.horizon = agreed.horizon.max(horizon);
+                    agreed.resets.extend(resets.into_iter().map(|node| (node, horizon)));
+                }
+                Command::SyncSet { seen, members } => {
+                    let sync = &mut memory.agreed_mut().sync;
+                    if sync.generation == seen {
+                        *sync = SyncSet { generation: epoch, members };
+                    }
+                }
+            }
+            if memory.advance(position) {
+                memory.freeze();
+            }
+        });
+        Applied { epoch, index: at.index }
+    }
+
+    fn capture(&self) -> Capture {
+        // A snapshot is finished once the store holds what it stands for.
+        self.copy.flush();
+        let memory = self.copy.memory();
+        let manifest = Manifest { position: memory.position(), agreed: memory.agreed().clone() };
+        Box::new(move || encoding::encode(&manifest).unwrap_or_default())
+    }
+
+    fn restore(&mut self, image: &[u8]) -> Result<(), String> {
+        let manifest: Manifest = encoding::decode(image).map_err(|error| error.to_string())?;
+        self.copy.change(|memory| {
+            if manifest.position.epoch <= memory.position().epoch {
+                return;
+            }
+            if self.copy.is_loose() {
+                // What is missing is found by comparing copies.
+                memory.adopt(manifest.position, manifest.agreed);
+            } else {
+                memory.jump(manifest.position, manifest.agreed);
+            }
+        });
+        self.copy.tell();
+        Ok(())
+    }
+
+    fn durable(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.copy.durable())
+    }
+
+    fn has_room(&self) -> bool {
+        self.copy.has_room()
+    }
+
+    fn passed(&mut self, index: u64) {
+        self.copy.change(|memory| {
+            let position = memory.position();
+            if index > position.index {
+                memory.advance(Position { index, ..position });
+            }
+        });
+        self.copy.tell();
+    }
+
+    fn replied(&self, at: ha_cluster::Applied, _command: &Command) -> Option<Applied> {
+        Some(Applied { epoch: at.epoch.0, index: at.index })
+    }
+}

@@ -1,0 +1,219 @@
+//! The changes of this copy that its store does not hold yet. The log has them on disk; here they can be read.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::record::Kept;
+use crate::store::{Agreed, Place, Position};
+use crate::{Key, Version};
+
+/// Bytes after which changes go to the store at once.
+const LAYER_BYTES: usize = 8 * 1024 * 1024;
+/// What a change takes beside its key and data, about.
+const CHANGE_OVERHEAD_BYTES: usize = 256;
+
+/// Changes that go to the store together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layer {
+    /// The newest change of each record.
+    pub(crate) changes: BTreeMap<Key, Kept>,
+    /// All of them in their order, those that were replaced since too.
+    order: Vec<(Place, Key)>,
+    bytes: usize,
+    /// The highest place and stamp in it.
+    pub(crate) place: u64,
+    pub(crate) stamp: u64,
+    /// The log after them.
+    pub(crate) position: Position,
+    pub(crate) agreed: Agreed,
+    /// The copy was taken here by a snapshot: what came between is missing.
+    pub(crate) jumped: bool,
+}
+
+/// What is not in the store yet.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    active: Layer,
+    /// On their way to the store, oldest first.
+    frozen: VecDeque<Arc<Layer>>,
+    bytes: usize,
+    /// The highest place that was given, where this copy orders changes by itself.
+    place: u64,
+}
+
+impl Memory {
+    /// Begins where the store left off.
+    pub(crate) fn at(position: Position, agreed: Agreed) -> Self {
+        Self { active: Layer { position, agreed, ..Layer::default() }, ..Self::default() }
+    }
+
+    /// How far this copy is on the log.
+    pub(crate) fn position(&self) -> Position {
+        self.active.position
+    }
+
+    pub(crate) fn agreed(&self) -> &Agreed {
+        &self.active.agreed
+    }
+
+    pub(crate) fn agreed_mut(&mut self) -> &mut Agreed {
+        &mut self.active.agreed
+    }
+
+    /// Bytes that wait for the store.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the store holds everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frozen.is_empty() && self.active.changes.is_empty() && !self.active.jumped
+    }
+
+    /// Begins to give places after this one.
+    pub(crate) fn with_place(self, place: u64) -> Self {
+        Self { place, ..self }
+    }
+
+    /// The place of the last change that was given one.
+    pub(crate) fn place(&self) -> u64 {
+        self.place
+    }
+
+    /// Takes one change that no leader ordered; it is newer than any of that record that is here or stored.
+    pub(crate) fn put_next(&mut self, key: Key, version: Version, data: Option<Bytes>) {
+        self.place += 1;
+        self.active.place = self.place;
+        self.active.stamp = self.active.stamp.max(version.time);
+        self.put(key, Kept { version, place: self.place, data });
+    }
+
+    /// Takes one change, which is newer than any that is here.
+    pub(crate) fn put(&mut self, key: Key, kept: Kept) {
+        let bytes = kept.bytes(&key) + CHANGE_OVERHEAD_BYTES;
+        self.active.order.push((kept.order(), key.clone()));
+        self.active.changes.insert(key, kept);
+        self.active.bytes += bytes;
+        self.bytes += bytes;
+    }
+
+    /// The log is here now. True when the changes should go to the store at once.
+    pub(crate) fn advance(&mut self, position: Position) -> bool {
+        self.active.position = position;
+        self.active.bytes >= LAYER_BYTES
+    }
+
+    /// Changes that no leader ordered were put here. They go to the store at once when there are many.
+    pub(crate) fn advance_loose(&mut self) {
+        if self.active.bytes >= LAYER_BYTES {
+            self.freeze();
+        }
+    }
+
+    /// A snapshot says what was agreed on, where no leader orders records.
+    pub(crate) fn adopt(&mut self, position: Position, agreed: Agreed) {
+        self.active.position = position;
+        self.active.agreed = agreed;
+    }
+
+    /// The copy was taken here by a snapshot.
+    pub(crate) fn jump(&mut self, position: Position, agreed: Agreed) {
+        self.freeze();
+        self.active.position = position;
+        self.active.agreed = agreed;
+        self.active.jumped = true;
+        self.freeze();
+    }
+
+    /// Sends what is here on its way to the store. True when there was something.
+    pub(crate) fn freeze(&mut self) -> bool {
+        if self.active.changes.is_empty() && !self.active.jumped {
+            return false;
+        }
+        let next = Layer { position: self.active.position, agreed: self.active.agreed.clone(), ..Layer::default() };
+        self.frozen.push_back(Arc::new(std::mem::replace(&mut self.active, next)));
+        true
+    }
+
+    /// What goes to the store next.
+    pub(crate) fn next(&self) -> Option<Arc<Layer>> {
+        self.frozen.front().cloned()
+    }
+
+    /// The store holds what went to it.
+    pub(crate) fn stored(&mut self) {
+        if let Some(layer) = self.frozen.pop_front() {
+            self.bytes = self.bytes.saturating_sub(layer.bytes);
+        }
+    }
+
+    /// Whether a snapshot took this copy past changes, and the store does not know yet.
+    pub(crate) fn jumps(&self) -> bool {
+        self.active.jumped || self.frozen.iter().any(|layer| layer.jumped)
+    }
+
+    /// Newest first.
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        std::iter::once(&self.active).chain(self.frozen.iter().rev().map(|layer| &**layer))
+    }
+
+    /// The newest change of a record, if it is here.
+    pub(crate) fn find(&self, key: &Key) -> Option<Kept> {
+        self.layers().find_map(|layer| layer.changes.get(key)).cloned()
+    }
+
+    /// The newest changes of the records whose keys begin with `prefix` and come after `after`, graves included, until
+    /// `limit` of them are no graves or those have `bytes_max` bytes.
+    pub(crate) fn page(
+        &self,
+        prefix: &Bytes,
+        after: Option<&Key>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> BTreeMap<Key, Kept> {
+        let mut found: BTreeMap<Key, Kept> = BTreeMap::new();
+        for layer in self.layers() {
+            let (mut records, mut bytes) = (0, 0);
+            let start = match after {
+                Some(after) => std::ops::Bound::Excluded(after.bytes()),
+                None => std::ops::Bound::Included(prefix),
+            };
+            for (key, kept) in layer.changes.range::<Bytes, _>((start, std::ops::Bound::Unbounded)) {
+                if !key.bytes().starts_with(prefix) || records >= limit || bytes >= bytes_max {
+                    break;
+                }
+                if kept.data.is_some() {
+                    records += 1;
+                    bytes += kept.bytes(key);
+                }
+                found.entry(key.clone()).or_insert_with(|| kept.clone());
+            }
+        }
+        found
+    }
+
+    /// The newest changes above `after`, in their order, `limit` of them at most.
+    pub(crate) fn changes(&self, after: Place, limit: usize) -> Vec<(Key, Kept)> {
+        let mut found = Vec::new();
+        let mut seen = BTreeSet::new();
+        // Oldest first, so that the first ones found are the next ones.
+        let oldest_first = self.frozen.iter().map(|layer| &**layer).chain(std::iter::once(&self.active));
+        for layer in oldest_first {
+            let start = layer.order.partition_point(|(place, _)| *place <= after);
+            for (place, key) in &layer.order[start..] {
+                let Some(newest) = self.find(key) else { continue };
+                // One that was replaced stands where it was changed last.
+                if newest.order() != *place || !seen.insert(key.clone()) {
+                    continue;
+                }
+                found.push((key.clone(), newest));
+                if found.len() >= limit {
+                    return found;
+                }
+            }
+        }
+        found
+    }
+}

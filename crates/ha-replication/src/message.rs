@@ -1,0 +1,191 @@
+//! Commands on the log, and what copies say to one another.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use ha_cluster::NodeId;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Hole, Place, Position};
+use crate::{Change, Key, StoreError, Version};
+
+/// A command of the machine. Never change the order of these: old logs hold them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Changes of different records.
+    Write(Vec<Change>),
+    /// The leader names the copies that a strong write waits for.
+    SyncSet {
+        /// The set that it saw; the command does nothing when it was changed since.
+        seen: u64,
+        /// The copies.
+        members: BTreeSet<NodeId>,
+    },
+    /// Changes of different records out of a foreign database, taken over once.
+    Import {
+        /// Which.
+        source: String,
+        /// How much was taken over before; the command does nothing when that is not so.
+        after: u64,
+        /// How much is with these.
+        upto: u64,
+        /// The changes.
+        changes: Vec<Change>,
+    },
+    /// Every copy has seen all stamps below `horizon`, except those that were away for too long.
+    Horizon {
+        /// The stamp.
+        horizon: u64,
+        /// Copies that must begin anew.
+        resets: BTreeSet<NodeId>,
+    },
+}
+
+/// What a command is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The cluster's epoch: the version of everything that the command changed.
+    pub epoch: u64,
+    /// Its log entry.
+    pub index: u64,
+}
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consistency {
+    /// Every copy of the sync set has it on disk.
+    Strong,
+    /// A majority of the copies has it on disk.
+    Quorum,
+    /// The copy that was asked has it.
+    Eventual,
+}
+
+/// What one copy asks of another.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Of the leader: answer once enough disks hold this log entry.
+    Held { index: u64, level: Consistency },
+    /// How is this copy?
+    Report,
+    /// The newest state of a record, read on a complete copy after a quorum has confirmed that it is current.
+    Get { key: Key, level: Consistency },
+    /// A page of records of one type, read as above.
+    List { data_type: String, after: Option<Key>, limit: u32, level: Consistency },
+    /// How far taking over from a foreign database is.
+    Imported { source: String },
+    /// The changes above one place up to another.
+    Changes {
+        after: Place,
+        upto: Place,
+        /// What was deleted before need not be known.
+        anew: bool,
+        limit: u32,
+        bytes_max: u32,
+    },
+    /// Of the leader: how are all copies?
+    Status,
+    /// Changes that no leader ordered.
+    Push { changes: Vec<Loose> },
+    /// Of the one node that takes writes: take this one.
+    Take { change: Change },
+    /// The sums of all groups; the asker's time of comparing.
+    Groups { stamp: u64 },
+    /// The sums of the buckets of these groups.
+    Buckets { groups: Vec<u8> },
+    /// What is in these buckets.
+    Slots { buckets: Vec<u16> },
+    /// These records of a bucket.
+    Wanted { bucket: u16, names: Vec<u64> },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Told {
+    Held(Result<BTreeSet<NodeId>, NotHeld>),
+    Report(Report),
+    Records(Result<Vec<Found>, String>),
+    Imported(Result<u64, String>),
+    /// As JSON.
+    Status(Vec<u8>),
+    Done(Result<(), String>),
+    Taken(Result<(Version, BTreeSet<NodeId>), String>),
+    Sums(Vec<Vec<u64>>),
+    Slots(Vec<Vec<(u64, u64, u64)>>),
+    Wanted(Vec<Loose>),
+    Changes(Page),
+}
+
+/// Why too few disks hold a log entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NotHeld {
+    /// Those that do.
+    pub(crate) by: BTreeSet<NodeId>,
+    /// How many copies must.
+    pub(crate) needed: usize,
+    pub(crate) reason: String,
+    /// Another node should be asked: this one does not lead.
+    pub(crate) elsewhere: bool,
+}
+
+/// How a copy is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) position: Position,
+    /// What is missing.
+    pub(crate) hole: Option<Hole>,
+    /// A snapshot has just taken it past changes.
+    pub(crate) jumps: bool,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) digest: u64,
+    /// Why it cannot store now.
+    pub(crate) trouble: Option<String>,
+    /// Its disk is nearly full.
+    pub(crate) is_full: bool,
+    /// Without a leader: it holds everything that any copy had at this stamp.
+    pub(crate) seen_below: u64,
+}
+
+impl Report {
+    /// Whether it holds everything up to its position.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.hole.is_none() && !self.jumps
+    }
+}
+
+/// A change that no leader ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Loose {
+    pub(crate) key: Key,
+    pub(crate) time: u64,
+    pub(crate) tie: u64,
+    pub(crate) data: Option<Bytes>,
+}
+
+/// A record that was read for another node.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Found {
+    pub(crate) key: Key,
+    pub(crate) version: Version,
+    pub(crate) data: Bytes,
+}
+
+/// Some of the changes that were asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Page {
+    /// In their order; the last page says so.
+    Some { changes: Vec<(Bytes, Bytes)>, last: bool },
+    /// This copy has not stored that many itself yet.
+    NotYet,
+    /// What was deleted up to this place is not known any more.
+    Compacted(Place),
+    /// It cannot read them now.
+    Failed(String),
+}
+
+impl From<StoreError> for Page {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

@@ -1,0 +1,295 @@
+//! The handle.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ha_cluster::disk::{Disk, perform};
+use ha_cluster::{ASK_TIMEOUT, Cluster, NodeId, Replicated};
+use serde::Serialize;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::copy::Copy;
+use crate::follow::Subscription;
+use crate::gate::Gate;
+use crate::lead::Known;
+use crate::loose::LooseCopy;
+use crate::message::{Ask, Told};
+use crate::record::Kept;
+use crate::remote::Remote;
+use crate::ship::{Shipper, Written};
+use crate::{
+    Change, CheckReport, Config, Consistency, DATA_BYTES_MAX, Key, MergeReport, Mode, ReadError, Record, Records,
+    ReplicateError, Status, StoreError, Version,
+};
+
+/// Most records of a page.
+pub const PAGE_ITEMS_MAX: usize = 1000;
+/// Bytes after which a page takes no further record.
+pub const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The records of the cluster. Cheap to clone; stops with the last handle, or with [`Self::stop`].
+#[derive(Clone)]
+pub struct Replication {
+    pub(crate) inner: Arc<Inner>,
+    /// When this handle's writes are acknowledged, and what its reads promise.
+    level: Consistency,
+}
+
+/// What a copy holds. Copies that are complete and equal in this hold, in all likelihood, the same records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldHere {
+    /// Nothing is missing, and nothing waits for the disk.
+    pub is_complete: bool,
+    /// Changes that it has applied since the cluster began.
+    pub items: u64,
+    /// Records that are there.
+    pub records: u64,
+    /// The sum over them.
+    pub digest: u64,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) cluster: Cluster,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) log: Replicated<Records>,
+    pub(crate) copy: Copy,
+    pub(crate) gate: Gate,
+    /// Where no leader orders what is written.
+    pub(crate) loose: Option<LooseCopy>,
+    pub(crate) shipper: Shipper,
+    pub(crate) remote: Remote,
+    pub(crate) known: Known,
+    pub(crate) stopped: CancellationToken,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stopped.cancel();
+        self.copy.stop();
+    }
+}
+
+impl Replication {
+    pub(crate) fn new(inner: Inner) -> Self {
+        let level = inner.config.consistency;
+        Self { inner: Arc::new(inner), level }
+    }
+
+    pub(crate) fn of(inner: Arc<Inner>, level: Consistency) -> Self {
+        Self { inner, level }
+    }
+
+    /// The same records, with another level for the writes and reads of this handle.
+    #[must_use]
+    pub fn with_consistency(&self, level: Consistency) -> Self {
+        Self { inner: self.inner.clone(), level }
+    }
+
+    /// When writes of this handle are acknowledged.
+    pub fn consistency(&self) -> Consistency {
+        self.level
+    }
+
+    /// Writes a record as JSON; any node may be asked. Returns once it is acknowledged at this handle's level.
+    /// Dropping the future gives up waiting; the record may still be written.
+    pub async fn replicate<T: Serialize + ?Sized>(
+        &self,
+        data_type: &str,
+        data_id: &str,
+        data: &T,
+    ) -> Result<Written, ReplicateError> {
+        let json = serde_json::to_vec(data).map_err(|error| ReplicateError::NotJson { reason: error.to_string() })?;
+        self.replicate_bytes(data_type, data_id, json.into()).await
+    }
+
+    /// As [`Self::replicate`], with the bytes as they are.
+    pub async fn replicate_bytes(
+        &self,
+        data_type: &str,
+        data_id: &str,
+        data: Bytes,
+    ) -> Result<Written, ReplicateError> {
+        if data.len() > DATA_BYTES_MAX {
+            return Err(ReplicateError::TooLarge { bytes: data.len() });
+        }
+        self.write(Change { key: Key::new(data_type, data_id)?, data: Some(data) }).await
+    }
+
+    /// Deletes a record; one that is not there stays so. Else as [`Self::replicate`].
+    pub async fn delete(&self, data_type: &str, data_id: &str) -> Result<Written, ReplicateError> {
+        self.write(Change { key: Key::new(data_type, data_id)?, data: None }).await
+    }
+
+    async fn write(&self, change: Change) -> Result<Written, ReplicateError> {
+        self.takes_writes()?;
+        let Some(loose) = &self.inner.loose else {
+            if self.level == Consistency::Eventual {
+                return Err(refused("this cluster orders what is written: ask for strong or quorum"));
+            }
+            return self.inner.shipper.write(change, self.level).await;
+        };
+        if self.level != Consistency::Eventual {
+            return Err(refused("this cluster replicates without a leader: nothing stronger than eventual can be had"));
+        }
+        let (version, acknowledged_by) = match self.inner.config.mode {
+            Mode::MultiMaster => loose.write(change).await?,
+            Mode::MasterSlave => self.write_on_master(loose, change).await?,
+        };
+        Ok(Written { version, acknowledged_by })
+    }
+
+    /// Only one node takes writes; the others pass them on.
+    async fn write_on_master(
+        &self,
+        loose: &LooseCopy,
+        change: Change,
+    ) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
+        let view = self.inner.cluster.watch().borrow().clone();
+        match &view.leader {
+            Some(leader) if leader.node_id == view.node_id => loose.write(change).await,
+            Some(leader) => match self.inner.remote.ask(&leader.node_id, &Ask::Take { change }).await {
+                Ok(Told::Taken(Ok(taken))) => Ok(taken),
+                Ok(Told::Taken(Err(reason))) => Err(ReplicateError::NotReplicated { reason }),
+                Ok(_) => Err(ReplicateError::Unknown { reason: "the master's answer cannot be read".to_owned() }),
+                Err(reason) => Err(ReplicateError::Unknown { reason }),
+            },
+            None => Err(refused("there is no master now")),
+        }
+    }
+
+    /// What was done to changes that met here, where no leader orders them.
+    pub fn merged(&self) -> Option<MergeReport> {
+        self.inner.loose.as_ref().map(LooseCopy::report)
+    }
+
+    /// Refuses what this node's disk could not keep.
+    pub(crate) fn takes_writes(&self) -> Result<(), ReplicateError> {
+        if let Some(trouble) = self.inner.copy.trouble().borrow().clone() {
+            return Err(trouble.into());
+        }
+        if self.inner.copy.is_full() {
+            return Err(StoreError::Full { directory: self.inner.config.directory.clone() }.into());
+        }
+        if self.inner.copy.is_crowded() {
+            let reason = "this node's disk does not keep up with what is written: ask again later".to_owned();
+            return Err(ReplicateError::NotReplicated { reason });
+        }
+        Ok(())
+    }
+
+    /// Reads a record as of some moment after this call began; `None` when there is none. Any node may be asked.
+    /// Cancel-safe.
+    pub async fn get(&self, data_type: &str, data_id: &str) -> Result<Option<Record>, ReadError> {
+        let key = Key::new(data_type, data_id)?;
+        if !self.inner.copy.is_complete() && self.inner.loose.is_none() {
+            return self.inner.remote.get(key, self.level).await;
+        }
+        self.current().await?;
+        let kept = self.inner.copy.get(&key)?;
+        self.held().await?;
+        Ok(kept.and_then(|kept| record(key, kept)))
+    }
+
+    /// Reads this node's own copy, which may be behind. Waits for its disk when the record is not in memory.
+    pub fn get_local(&self, data_type: &str, data_id: &str) -> Result<Option<Record>, ReadError> {
+        let key = Key::new(data_type, data_id)?;
+        let kept = self.inner.copy.get(&key)?;
+        Ok(kept.and_then(|kept| record(key, kept)))
+    }
+
+    /// A page of the records of one type, by id, as of some moment after this call began: those after an id, up to
+    /// `limit`, [`PAGE_ITEMS_MAX`] and about [`PAGE_BYTES`]. An empty page is the end. Cancel-safe.
+    pub async fn list(&self, data_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, ReadError> {
+        if !self.inner.copy.is_complete() && self.inner.loose.is_none() {
+            let after = after.map(|after| Key::new(data_type, after)).transpose()?;
+            Key::prefix(data_type)?;
+            return self.inner.remote.list(data_type, after, limit, self.level).await;
+        }
+        self.current().await?;
+        let page = self.list_local(data_type, after, limit)?;
+        self.held().await?;
+        Ok(page)
+    }
+
+    /// As [`Self::list`], of this node's own copy, which may be behind.
+    pub fn list_local(&self, data_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, ReadError> {
+        let prefix = Key::prefix(data_type)?;
+        let after = after.map(|after| Key::new(data_type, after)).transpose()?;
+        let page = self.inner.copy.page(&prefix, after.as_ref(), limit.clamp(1, PAGE_ITEMS_MAX), PAGE_BYTES)?;
+        Ok(page.into_iter().filter_map(|(key, kept)| record(key, kept)).collect())
+    }
+
+    /// Waits until everything that was acknowledged before is applied here.
+    async fn current(&self) -> Result<(), ReadError> {
+        if self.level == Consistency::Eventual {
+            return Ok(());
+        }
+        let confirmed = tokio::time::timeout(ASK_TIMEOUT, self.inner.cluster.confirm()).await;
+        let late = |_| ReadError::NoQuorum { reason: format!("no answer within {ASK_TIMEOUT:?}") };
+        confirmed.map_err(late)?.map(drop).map_err(|error| ReadError::NoQuorum { reason: error.to_string() })
+    }
+
+    /// Waits until what was read cannot be lost any more, where that is promised.
+    async fn held(&self) -> Result<(), ReadError> {
+        if self.level != Consistency::Strong {
+            return Ok(());
+        }
+        let held = self.inner.gate.frontier(Instant::now() + ASK_TIMEOUT).await;
+        held.map_err(|not_held| ReadError::NoQuorum { reason: not_held.reason })
+    }
+
+    /// Follows the changes of this node's copy from a version on: from the default version, all records there are.
+    pub fn subscribe(&self, after: Version) -> Subscription {
+        Subscription::new(self.inner.copy.clone(), after)
+    }
+
+    /// How the copies are. Asks the leader, or, while there is none, the copies themselves.
+    pub async fn status(&self) -> Status {
+        self.inner.remote.status(&self.inner).await
+    }
+
+    /// Reads every record of this node's copy, and says whether all fits together. Takes a while.
+    pub async fn check(&self) -> Result<CheckReport, StoreError> {
+        self.inner.copy.flush();
+        let copy = self.inner.copy.clone();
+        let checked = perform(&self.inner.disk, "check", async move { copy.check() }).await;
+        checked.unwrap_or_else(|error| {
+            Err(StoreError::Disk { directory: self.inner.config.directory.clone(), reason: error.to_string() })
+        })
+    }
+
+    /// What this node's copy holds at this moment, to be compared with another.
+    pub fn held_here(&self) -> HeldHere {
+        let report = self.inner.copy.report();
+        let is_stored = self.inner.copy.memory().is_empty();
+        HeldHere {
+            is_complete: report.is_complete() && is_stored,
+            items: report.position.items,
+            records: report.records,
+            digest: report.digest,
+        }
+    }
+
+    /// This node.
+    pub fn node_id(&self) -> NodeId {
+        self.inner.cluster.watch().borrow().node_id.clone()
+    }
+
+    /// Writes what waits to the store, and stops. Reads of this node's copy fail from then on.
+    pub async fn stop(&self) {
+        self.inner.stopped.cancel();
+        self.inner.copy.stop();
+        self.inner.copy.ended().await;
+    }
+}
+
+fn refused(reason: &str) -> ReplicateError {
+    ReplicateError::NotReplicated { reason: reason.to_owned() }
+}
+
+pub(crate) fn record(key: Key, kept: Kept) -> Option<Record> {
+    Some(Record { key, version: kept.version, data: kept.data? })
+}

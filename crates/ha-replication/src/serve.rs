@@ -1,0 +1,99 @@
+//! Answers what other copies ask.
+
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use ha_cluster::disk::perform;
+use ha_cluster::{Answer, MemberRole, NodeId, encoding};
+
+use crate::loose::LooseCopy;
+use crate::message::{Ask, Found, Told};
+use crate::remote::Remote;
+use crate::replication::{Inner, Replication};
+use crate::{Record, fetch};
+
+/// Answers for this node, as long as it serves.
+pub(crate) fn server(inner: Weak<Inner>) -> impl Fn(NodeId, Bytes) -> Answer + Send + Sync + 'static {
+    move |_, body| {
+        let inner = inner.clone();
+        Box::pin(async move {
+            let inner = inner.upgrade().ok_or("this node is stopping")?;
+            let ask = encoding::decode::<Ask>(&body).map_err(|error| error.to_string())?;
+            let told = answer(inner, ask).await?;
+            encoding::encode(&told).map(Into::into).map_err(|error| error.to_string())
+        })
+    }
+}
+
+async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
+    Ok(match ask {
+        Ask::Held { index, level } => Told::Held(inner.gate.here(level, index).await),
+        Ask::Report => {
+            let mut report = inner.copy.report();
+            if let Some(loose) = &inner.loose {
+                let view = inner.cluster.watch().borrow().clone();
+                let others = view.members.iter().filter(|member| member.role != MemberRole::Witness);
+                let others = others.map(|member| member.node_id.clone()).filter(|node| *node != view.node_id);
+                report.seen_below = loose.seen_below(others);
+            }
+            Told::Report(report)
+        }
+        Ask::Changes { after, upto, anew, limit, bytes_max } => {
+            let copy = inner.copy.clone();
+            let page = async move { fetch::page(&copy, after, upto, anew, limit, bytes_max) };
+            Told::Changes(perform(&inner.disk, "fetch", page).await.map_err(|error| error.to_string())?)
+        }
+        Ask::Status => {
+            let status = Remote::status_here(&inner).await;
+            Told::Status(serde_json::to_vec(&status).map_err(|error| error.to_string())?)
+        }
+        Ask::Push { changes } => Told::Done(loose(&inner)?.merge(changes)),
+        Ask::Take { change } => {
+            let is_master = inner.cluster.copies().now().is_some();
+            Told::Taken(if is_master {
+                loose(&inner)?.write(change).await.map_err(|error| error.to_string())
+            } else {
+                Err("this node is not the master any more".to_owned())
+            })
+        }
+        Ask::Groups { stamp } => Told::Sums(crate::loose::groups(loose(&inner)?, stamp).await?),
+        Ask::Buckets { groups } => Told::Sums(crate::loose::buckets(loose(&inner)?, groups)),
+        Ask::Slots { buckets } => Told::Slots(crate::loose::slots(loose(&inner)?, buckets)?),
+        Ask::Wanted { bucket, names } => Told::Wanted(crate::loose::wanted(loose(&inner)?, bucket, &names)?),
+        Ask::Get { key, level } => {
+            let here = complete(inner)?.with_consistency(level);
+            let found = here.get(key.data_type(), key.data_id()).await;
+            Told::Records(found.map(|found| found.into_iter().map(told).collect()).map_err(|error| error.to_string()))
+        }
+        Ask::List { data_type, after, limit, level } => {
+            let here = complete(inner)?.with_consistency(level);
+            let after = after.as_ref().map(crate::Key::data_id);
+            let found = here.list(&data_type, after, limit as usize).await;
+            Told::Records(found.map(|found| found.into_iter().map(told).collect()).map_err(|error| error.to_string()))
+        }
+        Ask::Imported { source } => {
+            let imported = complete(inner)?.imported_here(&source).await;
+            Told::Imported(imported.map_err(|error| error.to_string()))
+        }
+    })
+}
+
+fn loose(inner: &Inner) -> Result<&LooseCopy, String> {
+    inner
+        .loose
+        .as_ref()
+        .ok_or_else(|| "this node lets a leader order what is written: give all nodes the same options".to_owned())
+}
+
+/// A copy that does not pass the question on.
+fn complete(inner: Arc<Inner>) -> Result<Replication, String> {
+    if inner.copy.is_complete() {
+        Ok(Replication::shared(inner))
+    } else {
+        Err("this copy is not complete either".to_owned())
+    }
+}
+
+fn told(Record { key, version, data }: Record) -> Found {
+    Found { key, version, data }
+}

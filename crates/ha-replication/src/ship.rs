@@ -1,0 +1,195 @@
+//! Gathers what the tasks of this node write into commands: whatever queued while the last ones were under way goes
+//! into the next, without lingering.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use ha_cluster::{ASK_TIMEOUT, NodeId, Replicated, WriteError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::gate::Gate;
+use crate::message::Command;
+use crate::{Change, Consistency, Key, Records, ReplicateError, Version};
+
+/// Writes that wait to be gathered; a further one waits for room.
+const QUEUE_MAX: usize = 4096;
+/// Bytes after which a command takes no further change.
+const BATCH_BYTES: usize = 256 * 1024;
+/// Commands under way at once, those that wait for disks included.
+const UNDER_WAY_MAX: usize = 16;
+
+/// A write that was acknowledged at its level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// The version that the record has now.
+    pub version: Version,
+    /// The nodes whose disk has reported it; never just those that are configured.
+    pub acknowledged_by: BTreeSet<NodeId>,
+}
+
+struct Job {
+    change: Change,
+    level: Consistency,
+    answer: oneshot::Sender<Result<Written, ReplicateError>>,
+}
+
+/// Writes records. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shipper {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Shipper {
+    /// Starts the task that gathers; it ends when the last handle is dropped.
+    pub(crate) fn start(log: Replicated<Records>, gate: Gate, items_max: usize) -> Self {
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(gather(log, gate, items_max, queue));
+        Self { jobs }
+    }
+
+    /// Writes one record and waits until it is acknowledged.
+    pub(crate) async fn write(&self, change: Change, level: Consistency) -> Result<Written, ReplicateError> {
+        let (answer, written) = oneshot::channel();
+        let stopping = || "this node is stopping".to_owned();
+        let not_sent = |_| ReplicateError::NotReplicated { reason: stopping() };
+        let ship = async {
+            self.jobs.send(Job { change, level, answer }).await.map_err(not_sent)?;
+            written.await.unwrap_or_else(|_| Err(ReplicateError::Unknown { reason: stopping() }))
+        };
+        // Longer than the log and the disks are given together: their own words say more.
+        let late = || ReplicateError::Unknown { reason: format!("no answer within {:?}", ASK_TIMEOUT * 3) };
+        tokio::time::timeout(ASK_TIMEOUT * 3, ship).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+async fn gather(log: Replicated<Records>, gate: Gate, items_max: usize, mut queue: mpsc::Receiver<Job>) {
+    let mut under_way: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    let mut left: VecDeque<Job> = VecDeque::new();
+    loop {
+        if under_way.len() < UNDER_WAY_MAX
+            && let Some(first) = left.pop_front().or_else(|| queue.try_recv().ok())
+        {
+            let batch = take(first, &mut left, &mut queue, items_max);
+            under_way.push(Box::pin(ship(log.clone(), gate.clone(), batch)));
+            continue;
+        }
+        tokio::select! {
+            Some(()) = under_way.next(), if !under_way.is_empty() => {}
+            job = queue.recv(), if under_way.len() < UNDER_WAY_MAX => match job {
+                Some(job) => left.push_back(job),
+                None => break,
+            },
+        }
+    }
+    while under_way.next().await.is_some() {}
+}
+
+/// Takes what is there, up to the bounds of a command. What changes a record a second time, or wants another level, is
+/// left for a later one, together with all that changes the same record after it.
+fn take(first: Job, left: &mut VecDeque<Job>, queue: &mut mpsc::Receiver<Job>, items_max: usize) -> Vec<Job> {
+    let level = first.level;
+    let mut bytes = size(&first);
+    let mut keys: BTreeSet<Key> = BTreeSet::from([first.change.key.clone()]);
+    let mut batch = vec![first];
+    let mut waiting = std::mem::take(left);
+    while batch.len() < items_max && bytes < BATCH_BYTES {
+        // What is left over never grows beyond one batch: then it is what comes next.
+        let from_queue = waiting.is_empty() && left.len() < items_max;
+        let Some(job) = waiting.pop_front().or_else(|| from_queue.then(|| queue.try_recv().ok()).flatten()) else {
+            break;
+        };
+        if !keys.insert(job.change.key.clone()) || job.level != level {
+            left.push_back(job);
+            continue;
+        }
+        bytes += size(&job);
+        batch.push(job);
+    }
+    left.extend(waiting);
+    batch
+}
+
+fn size(job: &Job) -> usize {
+    job.change.key.bytes().len() + job.change.data.as_ref().map_or(0, bytes::Bytes::len)
+}
+
+async fn ship(log: Replicated<Records>, gate: Gate, batch: Vec<Job>) {
+    let Some(level) = batch.first().map(|job| job.level) else { return };
+    let (changes, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.change, job.answer)).unzip();
+    let result = match log.write(&Command::Write(changes)).await {
+        Ok(applied) => Ok((applied, gate.wait(level, applied.index, Instant::now() + ASK_TIMEOUT).await)),
+        Err(WriteError::Unknown { reason }) => Err(ReplicateError::Unknown { reason }),
+        Err(error) => Err(ReplicateError::NotReplicated { reason: error.to_string() }),
+    };
+    for (tie, answer) in (0..).zip(answers) {
+        let result = match &result {
+            Err(error) => Err(error.clone()),
+            Ok((applied, held)) => {
+                let version = Version { time: applied.epoch, tie };
+                match held {
+                    Ok(by) => Ok(Written { version, acknowledged_by: by.clone() }),
+                    Err(not_held) => Err(ReplicateError::Unconfirmed {
+                        version,
+                        acknowledged_by: not_held.by.clone(),
+                        needed: not_held.needed,
+                        reason: not_held.reason.clone(),
+                    }),
+                }
+            }
+        };
+        // A caller that gave up has dropped its end.
+        let _ = answer.send(result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(id: &str, level: Consistency) -> Job {
+        let (answer, _) = oneshot::channel();
+        Job { change: Change { key: Key::new("t", id).unwrap(), data: None }, level, answer }
+    }
+
+    fn ids(jobs: &[Job]) -> Vec<&str> {
+        jobs.iter().map(|job| job.change.key.data_id()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_record_is_in_a_command_once_and_keeps_its_order() {
+        let (sender, mut queue) = mpsc::channel(16);
+        for (id, level) in [
+            ("b", Consistency::Quorum),
+            ("a", Consistency::Quorum),
+            ("c", Consistency::Strong),
+            ("c", Consistency::Quorum),
+            ("d", Consistency::Quorum),
+        ] {
+            sender.send(job(id, level)).await.unwrap();
+        }
+        let mut left = VecDeque::new();
+        let first = take(job("a", Consistency::Quorum), &mut left, &mut queue, 10);
+        assert_eq!(ids(&first), ["a", "b", "d"]);
+        let next = left.pop_front().unwrap();
+        let second = take(next, &mut left, &mut queue, 10);
+        assert_eq!((ids(&second), second[0].level), (vec!["a"], Consistency::Quorum), "c waits for its own level");
+        let next = left.pop_front().unwrap();
+        let third = take(next, &mut left, &mut queue, 10);
+        assert_eq!((ids(&third), third[0].level), (vec!["c"], Consistency::Strong));
+        assert_eq!((left.len(), left[0].level), (1, Consistency::Quorum));
+    }
+
+    #[tokio::test]
+    async fn a_command_has_as_many_changes_as_the_option_says() {
+        let (sender, mut queue) = mpsc::channel(16);
+        for n in 0..9 {
+            sender.send(job(&n.to_string(), Consistency::Quorum)).await.unwrap();
+        }
+        let batch = take(job("first", Consistency::Quorum), &mut VecDeque::new(), &mut queue, 4);
+        assert_eq!(ids(&batch), ["first", "0", "1", "2"]);
+    }
+}

@@ -1,0 +1,146 @@
+//! How the copies are: for people and programs.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ha_cluster::NodeId;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::Consistency;
+use crate::message::Report;
+
+/// Moments that are remembered, to say how long ago something was written.
+const MOMENTS_MAX: usize = 4096;
+
+/// Replication at a glance, as the leader sees it, or as this node does while there is none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `master_slave` or `multi_master`.
+    pub mode: String,
+    /// When a write is acknowledged.
+    pub consistency: Consistency,
+    /// Who orders what is written; none while there is no leader, and where there is no such node.
+    pub master_node: Option<NodeId>,
+    /// Each copy, by id.
+    pub nodes: Vec<NodeStatus>,
+    /// Changes that were replicated since the cluster began.
+    pub replicated_items: u64,
+    /// Records that there are, as far as the store of the answering node holds them.
+    pub records: u64,
+}
+
+/// How one copy is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Which.
+    pub node_id: NodeId,
+    /// Changes that it has not applied yet; of a silent copy, as far as it was last heard of; `None` when it never was.
+    pub lag_items: Option<u64>,
+    /// Bytes of those changes.
+    pub lag_bytes: Option<u64>,
+    /// How long ago the first of them was applied elsewhere.
+    pub lag_seconds: Option<f64>,
+    /// How it is.
+    pub state: CopyState,
+    /// Why it cannot store, when it cannot.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trouble: Option<String>,
+    /// The sum by which copies are compared: equal, in all likelihood, where the records are.
+    pub digest: Option<u64>,
+}
+
+/// How a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyState {
+    /// A strong write waits for it.
+    InStep,
+    /// It holds everything that it has applied.
+    Complete,
+    /// It fetches changes that it lacks.
+    Fetching,
+    /// It does not answer.
+    Silent,
+}
+
+/// When how much had been replicated.
+#[derive(Default)]
+pub(crate) struct History(VecDeque<(Instant, u64)>);
+
+impl History {
+    pub(crate) fn remember(&mut self, now: Instant, items: u64) {
+        if self.0.back().is_some_and(|(_, seen)| *seen == items) {
+            return;
+        }
+        if self.0.len() >= MOMENTS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, items));
+    }
+
+    /// How long a copy that has applied so many changes has lacked the next one.
+    pub(crate) fn lag(&self, now: Instant, items: u64) -> Duration {
+        let next = self.0.partition_point(|(_, seen)| *seen <= items);
+        self.0.get(next).map_or(Duration::ZERO, |(at, _)| now.saturating_duration_since(*at))
+    }
+}
+
+/// What is known of one copy.
+pub(crate) struct Heard {
+    pub(crate) report: Report,
+    pub(crate) at: Instant,
+    pub(crate) answers: bool,
+}
+
+impl NodeStatus {
+    pub(crate) fn new(
+        node_id: NodeId,
+        heard: Option<&Heard>,
+        newest: (u64, u64),
+        history: &History,
+        now: Instant,
+        is_in_step: bool,
+    ) -> Self {
+        let Some(Heard { report, at, answers }) = heard else {
+            let (lag_items, lag_bytes, lag_seconds) = (None, None, None);
+            let state = CopyState::Silent;
+            return Self { node_id, lag_items, lag_bytes, lag_seconds, state, trouble: None, digest: None };
+        };
+        let lag_items = newest.0.saturating_sub(report.position.items);
+        // A silent copy may lack what was written while it has been silent.
+        let silent = if *answers { Duration::ZERO } else { now.saturating_duration_since(*at) };
+        let lag = if lag_items == 0 { Duration::ZERO } else { history.lag(now, report.position.items).max(silent) };
+        Self {
+            node_id,
+            lag_items: Some(lag_items),
+            lag_bytes: Some(newest.1.saturating_sub(report.position.bytes)),
+            lag_seconds: Some(lag.as_secs_f64()),
+            state: match (answers, report.is_complete(), is_in_step) {
+                (false, ..) => CopyState::Silent,
+                (_, false, _) => CopyState::Fetching,
+                (.., true) => CopyState::InStep,
+                _ => CopyState::Complete,
+            },
+            trouble: report.trouble.clone(),
+            digest: Some(report.digest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lag_counts_from_the_first_change_that_is_missing() {
+        let mut history = History::default();
+        let begun = Instant::now();
+        for (seconds, items) in [(0, 10), (1, 10), (2, 15), (5, 30)] {
+            history.remember(begun + Duration::from_secs(seconds), items);
+        }
+        let now = begun + Duration::from_secs(6);
+        let lag = |items| history.lag(now, items).as_secs();
+        assert_eq!((lag(9), lag(10), lag(14), lag(15), lag(29), lag(30), lag(31)), (6, 4, 4, 1, 1, 0, 0));
+    }
+}

@@ -1,0 +1,227 @@
+//! The records of this copy on disk: larger than memory, every batch whole or not there.
+
+mod backend;
+mod buckets;
+mod check;
+mod open;
+mod state;
+mod write;
+
+use std::io;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use ha_cluster::disk::Disk;
+use redb::{ReadOnlyTable, TableDefinition};
+
+pub(crate) use buckets::{BUCKETS, GROUP, bucket_of, name_of};
+pub use check::CheckReport;
+pub(crate) use state::{Agreed, Hole, Position, State, SyncSet, Totals};
+pub(crate) use write::{Batch, Writer};
+
+use crate::Key;
+use crate::record::Kept;
+
+/// The file in the data directory of replication.
+pub(crate) const FILE: &str = "records.redb";
+
+/// Key to header and data.
+const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
+/// Place in the order of changes to key; the newest change of each record only.
+const ORDER: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("order");
+/// The places of graves.
+const GRAVES: TableDefinition<(u64, u64), ()> = TableDefinition::new("graves");
+/// Bucket and key to version, of records that are replicated without a leader.
+const SLOTS: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("slots");
+/// Bucket to the sum of its slots.
+const SUMS: TableDefinition<u16, u64> = TableDefinition::new("sums");
+/// One entry: what the copy knows of itself.
+const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
+const STATE_KEY: &str = "state";
+
+/// A place in the order of changes.
+pub(crate) type Place = (u64, u64);
+
+/// The tables as of the last batch. Held for a moment only: as long as it is, old pages cannot be reused.
+struct Tables {
+    records: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    order: ReadOnlyTable<(u64, u64), &'static [u8]>,
+    slots: ReadOnlyTable<&'static [u8], (u64, u64)>,
+    state: Arc<State>,
+}
+
+/// Reads the records of this copy. Every call may wait for the disk, for one page or a few. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Store {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    cache_bytes: usize,
+    tables: Arc<RwLock<Shelf>>,
+    sums: buckets::Sums,
+}
+
+/// What readers find.
+#[derive(Clone, Default)]
+enum Shelf {
+    /// The file is not open.
+    #[default]
+    Closed,
+    /// There is no file yet: it begins with the first batch, so that nothing is left behind by a node that never was.
+    Empty,
+    Open(Arc<Tables>),
+}
+
+/// Why the store cannot do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no room on the disk.
+    #[error("the disk of {} is full: free some space, and it goes on by itself", directory.display())]
+    Full {
+        /// Where the records are.
+        directory: PathBuf,
+    },
+    /// The disk refused.
+    #[error("the disk of {} failed: {reason}", directory.display())]
+    Disk {
+        /// Where the records are.
+        directory: PathBuf,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// What was read is not what was written.
+    #[error("records on this disk are damaged: {what}")]
+    Damaged {
+        /// What.
+        what: String,
+    },
+    /// Another process uses them.
+    #[error("the records in {} are in use by another process", directory.display())]
+    InUse {
+        /// Where the records are.
+        directory: PathBuf,
+    },
+    /// The file is not open now: it is being recovered after a failure, or the node is stopping.
+    #[error("the records of this node are not open now")]
+    Closed,
+}
+
+impl Store {
+    /// The tables; `None` while there is no file yet.
+    fn tables(&self) -> Result<Option<Arc<Tables>>, StoreError> {
+        match &*self.tables.read().unwrap_or_else(PoisonError::into_inner) {
+            Shelf::Closed => Err(StoreError::Closed),
+            Shelf::Empty => Ok(None),
+            Shelf::Open(tables) => Ok(Some(tables.clone())),
+        }
+    }
+
+    fn shelve(&self, shelf: Shelf) {
+        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = shelf;
+    }
+
+    /// Sorts an error of redb.
+    fn fault(&self, error: impl Into<redb::Error>) -> StoreError {
+        let directory = self.directory.clone();
+        match error.into() {
+            redb::Error::Io(error) => match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                    StoreError::Full { directory }
+                }
+                io::ErrorKind::InvalidData => StoreError::Damaged { what: error.to_string() },
+                _ => StoreError::Disk { directory, reason: error.to_string() },
+            },
+            redb::Error::Corrupted(what) => StoreError::Damaged { what },
+            redb::Error::PreviousIo | redb::Error::DatabaseClosed => StoreError::Closed,
+            other => StoreError::Disk { directory, reason: other.to_string() },
+        }
+    }
+
+    /// What the copy knew of itself at the last batch.
+    pub(crate) fn state(&self) -> Result<Arc<State>, StoreError> {
+        Ok(self.tables()?.map(|tables| tables.state.clone()).unwrap_or_default())
+    }
+
+    /// A record, or its grave.
+    pub(crate) fn get(&self, key: &Key) -> Result<Option<Kept>, StoreError> {
+        let Some(tables) = self.tables()? else { return Ok(None) };
+        let found = tables.records.get(&key.bytes()[..]).map_err(|error| self.fault(error))?;
+        found.map(|bytes| decode(key, bytes.value())).transpose()
+    }
+
+    /// The first records whose keys begin with `prefix` and come after `after`, graves left out, until there are
+    /// `limit` of them or they have `bytes_max` bytes.
+    pub(crate) fn page(
+        &self,
+        prefix: &Bytes,
+        after: Option<&Key>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Key, Kept)>, StoreError> {
+        let Some(tables) = self.tables()? else { return Ok(Vec::new()) };
+        let start = match after {
+            Some(after) => Bound::Excluded(&after.bytes()[..]),
+            None => Bound::Included(&prefix[..]),
+        };
+        let range = tables.records.range::<&[u8]>((start, Bound::Unbounded)).map_err(|error| self.fault(error))?;
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for entry in range {
+            let (key, value) = entry.map_err(|error| self.fault(error))?;
+            if !key.value().starts_with(prefix) || page.len() >= limit || bytes >= bytes_max {
+                break;
+            }
+            if Kept::is_grave(value.value()) {
+                continue;
+            }
+            let key = valid(key.value())?;
+            let kept = decode(&key, value.value())?;
+            bytes += kept.bytes(&key);
+            page.push((key, kept));
+        }
+        Ok(page)
+    }
+
+    /// The changes above `after` up to `upto`, in their order, graves included, until there are `limit` of them or they
+    /// have `bytes_max` bytes.
+    pub(crate) fn changes(
+        &self,
+        after: Place,
+        upto: Place,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Key, Kept)>, StoreError> {
+        let Some(tables) = self.tables()? else { return Ok(Vec::new()) };
+        if after >= upto {
+            return Ok(Vec::new());
+        }
+        let range = tables.order.range((Bound::Excluded(after), Bound::Included(upto)));
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for entry in range.map_err(|error| self.fault(error))? {
+            let (_, key) = entry.map_err(|error| self.fault(error))?;
+            if page.len() >= limit || bytes >= bytes_max {
+                break;
+            }
+            let key = valid(key.value())?;
+            let found = tables.records.get(&key.bytes()[..]).map_err(|error| self.fault(error))?;
+            let missing = || StoreError::Damaged { what: format!("{key} is in the order of changes only") };
+            let kept = decode(&key, found.ok_or_else(missing)?.value())?;
+            bytes += kept.bytes(&key);
+            page.push((key, kept));
+        }
+        Ok(page)
+    }
+}
+
+fn valid(bytes: &[u8]) -> Result<Key, StoreError> {
+    let damaged = |error: crate::KeyError| StoreError::Damaged { what: error.to_string() };
+    Key::from_bytes(Bytes::copy_from_slice(bytes)).map_err(damaged)
+}
+
+fn decode(key: &Key, bytes: &[u8]) -> Result<Kept, StoreError> {
+    Kept::decode(key, bytes).map_err(|_| StoreError::Damaged { what: format!("the checksum of {key} is wrong") })
+}
+
+#[cfg(test)]
+mod tests;

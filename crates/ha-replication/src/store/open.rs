@@ -1,0 +1,158 @@
+//! Opens the file, and sets it aside when it cannot be trusted.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ha_cluster::disk::{DirLock, Disk, File, LockError};
+use redb::{Database, ReadableDatabase, StorageBackend};
+
+use super::backend::{Direct, Mirror};
+use super::{
+    FILE, GRAVES, ORDER, RECORDS, SLOTS, STATE, STATE_KEY, SUMS, Shelf, State, Store, StoreError, Tables, Writer,
+};
+
+/// How the name of a file ends that was set aside.
+const SET_ASIDE: &str = ".damaged";
+
+impl Store {
+    /// Opens the records in a directory; where there are none, they begin with the first batch. A file that is damaged is set aside, and the copy begins anew:
+    /// what it held is fetched from the others.
+    pub(crate) async fn open(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        cache_bytes: usize,
+    ) -> Result<(Self, Writer), StoreError> {
+        let store = Self { disk, directory, cache_bytes, tables: Arc::default(), sums: Default::default() };
+        let mut writer = Writer::closed(store.clone());
+        if !store.is_begun().await? {
+            store.shelve(Shelf::Empty);
+            return Ok((store, writer));
+        }
+        match writer.open().await {
+            Err(StoreError::Damaged { what }) => {
+                store.set_aside(&what).await?;
+                writer.open().await?;
+            }
+            opened => opened?,
+        }
+        Ok((store, writer))
+    }
+
+    /// Whether there is a file.
+    async fn is_begun(&self) -> Result<bool, StoreError> {
+        match self.disk.list(&self.directory).await {
+            Ok(names) => Ok(names.iter().any(|name| name.as_os_str() == FILE)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.fault(redb::Error::Io(error))),
+        }
+    }
+
+    /// Takes the only right to use the directory.
+    pub(super) async fn lock(&self) -> Result<DirLock, StoreError> {
+        let io = |error| self.fault(redb::Error::Io(error));
+        self.disk.create_dir_all(&self.directory).await.map_err(io)?;
+        self.disk.lock_dir(&self.directory).map_err(|error| match error {
+            LockError::Io(error) => io(error),
+            _ => StoreError::InUse { directory: self.directory.clone() },
+        })
+    }
+
+    async fn set_aside(&self, what: &str) -> Result<(), StoreError> {
+        let (path, aside) = (self.directory.join(FILE), self.directory.join(format!("{FILE}{SET_ASIDE}")));
+        tracing::error!(
+            file = %path.display(), aside = %aside.display(),
+            "the records of this node cannot be trusted and are set aside; the other copies have them: {what}"
+        );
+        let io = |error| self.fault(redb::Error::Io(error));
+        self.disk.rename(&path, &aside).await.map_err(io)?;
+        self.disk.sync_dir(&self.directory).await.map_err(io)
+    }
+
+    /// Opens the file itself.
+    pub(super) async fn open_file(&self) -> Result<(Database, Option<Mirror>), StoreError> {
+        let io = |error| self.fault(redb::Error::Io(error));
+        let file: Arc<dyn File> = self.disk.open(&self.directory.join(FILE), true).await.map_err(io)?.into();
+        let begins = file.is_empty().map_err(io)?;
+        if file.is_done_at_once() {
+            let database = self.guarded(|| self.create(Direct(file)))?;
+            self.finish_begin(begins).await?;
+            return Ok((database, None));
+        }
+        let mirror = Mirror::of(file).await.map_err(io)?;
+        let database = self.guarded(|| self.create(mirror.clone()))?;
+        mirror.drain().await.map_err(io)?;
+        self.finish_begin(begins).await?;
+        Ok((database, Some(mirror)))
+    }
+
+    /// Makes the name of a new file durable.
+    async fn finish_begin(&self, begins: bool) -> Result<(), StoreError> {
+        if begins {
+            self.disk.sync_dir(&self.directory).await.map_err(|error| self.fault(redb::Error::Io(error)))?;
+        }
+        Ok(())
+    }
+
+    /// Opens or creates the database, with all tables.
+    fn create(&self, backend: impl StorageBackend) -> Result<Database, StoreError> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(self.cache_bytes);
+        let database = builder.create_with_backend(backend).map_err(|error| self.fault(error))?;
+        let present = {
+            let reading = database.begin_read().map_err(|error| self.fault(error))?;
+            reading.list_tables().map_err(|error| self.fault(error))?.count() > 0
+        };
+        if !present {
+            let mut begun = database.begin_write().map_err(|error| self.fault(error))?;
+            begun.set_quick_repair(true);
+            begun.open_table(RECORDS).map_err(|error| self.fault(error))?;
+            begun.open_table(ORDER).map_err(|error| self.fault(error))?;
+            begun.open_table(GRAVES).map_err(|error| self.fault(error))?;
+            begun.open_table(SLOTS).map_err(|error| self.fault(error))?;
+            begun.open_table(SUMS).map_err(|error| self.fault(error))?;
+            let state = State::default().encode()?;
+            begun
+                .open_table(STATE)
+                .map_err(|error| self.fault(error))?
+                .insert(STATE_KEY, &state[..])
+                .map_err(|error| self.fault(error))?;
+            begun.commit().map_err(|error| self.fault(error))?;
+        }
+        Ok(database)
+    }
+
+    /// Runs what may find damage that redb itself does not expect.
+    pub(super) fn guarded<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let what = panic.downcast_ref::<String>().cloned();
+            let what = what.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            Err(StoreError::Damaged { what: what.unwrap_or_else(|| "the file cannot be read".to_owned()) })
+        })
+    }
+
+    /// Lets readers see what was written.
+    pub(super) fn publish(&self, database: &Database) -> Result<Arc<State>, StoreError> {
+        let reading = database.begin_read().map_err(|error| self.fault(error))?;
+        let missing = || StoreError::Damaged { what: "it says nothing of itself".to_owned() };
+        let state = {
+            let table = reading.open_table(STATE).map_err(|error| self.fault(error))?;
+            let state = table.get(STATE_KEY).map_err(|error| self.fault(error))?.ok_or_else(missing)?;
+            Arc::new(State::decode(state.value())?)
+        };
+        let tables = Tables {
+            records: reading.open_table(RECORDS).map_err(|error| self.fault(error))?,
+            order: reading.open_table(ORDER).map_err(|error| self.fault(error))?,
+            slots: reading.open_table(SLOTS).map_err(|error| self.fault(error))?,
+            state: state.clone(),
+        };
+        self.shelve(Shelf::Open(Arc::new(tables)));
+        Ok(state)
+    }
+
+    /// Readers are told that the file is closed.
+    pub(super) fn close(&self) {
+        self.shelve(Shelf::Closed);
+    }
+}

@@ -1,0 +1,102 @@
+//! What a copy knows of itself, kept beside its records in the same transactions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ha_cluster::{NodeId, encoding};
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+
+/// Layout of the state: its first byte.
+const SCHEMA: u8 = 1;
+
+/// How far a copy is on the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// The log entry.
+    pub(crate) index: u64,
+    /// The cluster's epoch after it.
+    pub(crate) epoch: u64,
+    /// Changes of records since the cluster began.
+    pub(crate) items: u64,
+    /// Bytes of those changes.
+    pub(crate) bytes: u64,
+}
+
+/// Which copies a strong write waits for; changed by commands only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SyncSet {
+    /// Counts its changes.
+    pub(crate) generation: u64,
+    pub(crate) members: BTreeSet<NodeId>,
+}
+
+/// What the copies agree on beside records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Agreed {
+    pub(crate) sync: SyncSet,
+    /// How much was taken over from each foreign database.
+    pub(crate) sources: BTreeMap<String, u64>,
+    /// Every copy has seen all stamps below this, except those that must begin anew.
+    pub(crate) horizon: u64,
+    /// Copies that were away for too long when the horizon was moved, and that horizon.
+    pub(crate) resets: BTreeMap<NodeId, u64>,
+}
+
+/// Changes that this copy never received: those above `after` up to `upto`. They are fetched from another copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hole {
+    /// Epoch up to which this copy holds everything.
+    pub(crate) after: u64,
+    /// How far fetching is within the epoch after `after`.
+    pub(crate) after_tie: u64,
+    /// Epoch from which on the log brings everything.
+    pub(crate) upto: u64,
+    /// Nothing was there when fetching began: what was deleted before need not be known.
+    pub(crate) anew: bool,
+}
+
+/// What a copy knows of itself. Written with every batch of records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) position: Position,
+    pub(crate) agreed: Agreed,
+    pub(crate) hole: Option<Hole>,
+    /// Graves up to this place are gone: whoever is not past it cannot be told what was deleted.
+    pub(crate) floor: (u64, u64),
+    /// The highest place given so far, where this copy orders changes by itself.
+    pub(crate) place: u64,
+    /// The latest stamp given or seen.
+    pub(crate) stamp: u64,
+    /// The horizon at which this copy began anew last.
+    pub(crate) began_at: u64,
+    /// Without a leader: this copy has been compared with the others since it began.
+    pub(crate) loaded: bool,
+    pub(crate) totals: Totals,
+}
+
+/// What is in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    pub(crate) records: u64,
+    pub(crate) graves: u64,
+    /// Bytes of keys and data.
+    pub(crate) bytes: u64,
+    /// The sum of the fingerprints of all records, graves left out.
+    pub(crate) digest: u64,
+}
+
+impl State {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        encoding::encode(&(SCHEMA, self)).map_err(|error| StoreError::Damaged { what: error.to_string() })
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let damaged = |what: String| StoreError::Damaged { what };
+        let (schema, state) = encoding::decode::<(u8, Self)>(bytes).map_err(|error| damaged(error.to_string()))?;
+        if schema != SCHEMA {
+            return Err(damaged(format!("its state has format {schema}, which a newer version of this program wrote")));
+        }
+        Ok(state)
+    }
+}

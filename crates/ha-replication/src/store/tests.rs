@@ -1,0 +1,276 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use ha_cluster::disk::RealDisk;
+use ha_cluster::disk::faulty::{FaultyDisk, Operation, Survival};
+use proptest::prelude::*;
+
+use super::*;
+use crate::Version;
+
+const CACHE: usize = 1024 * 1024;
+
+fn key(n: u8) -> Key {
+    Key::new("t", &n.to_string()).unwrap()
+}
+
+fn kept(epoch: u64, tie: u64, data: Option<&str>) -> Kept {
+    Kept {
+        version: Version { time: epoch, tie },
+        place: epoch,
+        data: data.map(|data| Bytes::copy_from_slice(data.as_bytes())),
+    }
+}
+
+async fn open(disk: &FaultyDisk) -> (Store, Writer) {
+    Store::open(Arc::new(disk.clone()), "/data/replication".into(), CACHE).await.unwrap()
+}
+
+async fn put(writer: &mut Writer, epoch: u64, changes: &[(u8, Option<&str>)]) -> Result<(), StoreError> {
+    let changes = (0..).zip(changes).map(|(tie, (n, data))| (key(*n), kept(epoch, tie, *data))).collect();
+    write(writer, epoch, &changes, u64::MAX).await
+}
+
+async fn write(
+    writer: &mut Writer,
+    epoch: u64,
+    changes: &BTreeMap<Key, Kept>,
+    graves_max: u64,
+) -> Result<(), StoreError> {
+    let batch = Batch { changes, may_be_old: false, anew: false, graves_max, horizon: 0 };
+    writer.write(batch, |state| state.position.epoch = epoch).await.map(drop)
+}
+
+/// Everything that can be read.
+fn content(store: &Store) -> BTreeMap<Key, (Version, Bytes)> {
+    let page = store.page(&Key::prefix("t").unwrap(), None, usize::MAX, usize::MAX).unwrap();
+    page.into_iter().map(|(key, kept)| (key, (kept.version, kept.data.unwrap()))).collect()
+}
+
+fn sound(store: &Store) {
+    let report = store.check().unwrap();
+    assert_eq!(report.wrong, 0, "{report:?}");
+}
+
+#[tokio::test]
+async fn keeps_the_newest_change_of_each_record_and_their_order() {
+    let disk = FaultyDisk::default();
+    let (store, mut writer) = open(&disk).await;
+    put(&mut writer, 1, &[(1, Some("a")), (2, Some("b"))]).await.unwrap();
+    put(&mut writer, 2, &[(1, Some("c")), (3, Some("d"))]).await.unwrap();
+    put(&mut writer, 3, &[(3, None)]).await.unwrap();
+    assert_eq!(content(&store).len(), 2);
+    assert_eq!(store.get(&key(1)).unwrap().unwrap().data.unwrap(), "c");
+    assert_eq!(store.get(&key(3)).unwrap().unwrap().data, None, "a grave");
+    assert_eq!(store.get(&key(4)).unwrap(), None);
+    let order = |after| -> Vec<_> {
+        let changes = store.changes(after, (u64::MAX, u64::MAX), 10, usize::MAX).unwrap();
+        changes.into_iter().map(|(key, kept)| (key.data_id().to_owned(), kept.version.time)).collect()
+    };
+    assert_eq!(order((0, 0)), [("2".to_owned(), 1), ("1".to_owned(), 2), ("3".to_owned(), 3)]);
+    assert_eq!(order((2, 0)), [("3".to_owned(), 3)]);
+    let totals = store.state().unwrap().totals;
+    assert_eq!((totals.records, totals.graves), (2, 1));
+    sound(&store);
+}
+
+#[tokio::test]
+async fn an_older_change_does_not_replace_a_later_one_and_all_can_be_begun_anew() {
+    let (store, mut writer) = open(&FaultyDisk::default()).await;
+    put(&mut writer, 9, &[(1, None), (2, Some("new"))]).await.unwrap();
+    let old = BTreeMap::from([
+        (key(1), kept(3, 0, Some("old"))),
+        (key(2), kept(3, 1, Some("old"))),
+        (key(3), kept(3, 2, Some("x"))),
+    ]);
+    let batch = Batch { changes: &old, may_be_old: true, anew: false, graves_max: 0, horizon: 0 };
+    writer
+        .write(batch, |state| state.hole = Some(Hole { after: 0, after_tie: 0, upto: 5, anew: false }))
+        .await
+        .unwrap();
+    assert_eq!(content(&store).into_values().map(|(_, data)| data).collect::<Vec<_>>(), ["new", "x"]);
+    assert_eq!(store.state().unwrap().totals.graves, 1, "graves stay while changes are missing");
+    let batch = Batch { changes: &BTreeMap::new(), may_be_old: true, anew: true, graves_max: 0, horizon: 0 };
+    writer.write(batch, |_| {}).await.unwrap();
+    assert_eq!(store.state().unwrap().totals, Totals::default());
+    sound(&store);
+}
+
+#[tokio::test]
+async fn old_graves_are_dug_up_and_the_floor_says_so() {
+    let (store, mut writer) = open(&FaultyDisk::default()).await;
+    let graves = (1..=9).map(|n| (key(n), kept(1, u64::from(n), None))).collect();
+    write(&mut writer, 1, &graves, 9).await.unwrap();
+    assert_eq!(store.state().unwrap().floor, (0, 0));
+    write(&mut writer, 2, &BTreeMap::new(), 4).await.unwrap();
+    let state = store.state().unwrap();
+    assert_eq!((state.floor, state.totals.graves), ((1, 5), 4));
+    assert_eq!(store.get(&key(5)).unwrap(), None);
+    sound(&store);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_apart_and_writing_goes_on_when_there_is_room_again() {
+    let disk = FaultyDisk::default();
+    let (store, mut writer) = open(&disk).await;
+    put(&mut writer, 1, &[(1, Some("before"))]).await.unwrap();
+    disk.set_capacity(Some(disk.content(Path::new("/data/replication/records.redb")).unwrap().len() as u64));
+    let big = "x".repeat(3 * 1024 * 1024);
+    assert_eq!(
+        put(&mut writer, 2, &[(2, Some(&big))]).await,
+        Err(StoreError::Full { directory: "/data/replication".into() })
+    );
+    assert_eq!(store.get(&key(1)), Err(StoreError::Closed), "until it is tried again");
+    disk.set_capacity(None);
+    put(&mut writer, 2, &[(2, Some(&big))]).await.unwrap();
+    assert_eq!(content(&store).len(), 2);
+    sound(&store);
+}
+
+#[tokio::test]
+async fn a_refused_sync_is_an_error_and_what_was_there_before_is_there_after() {
+    let disk = FaultyDisk::default();
+    let (store, mut writer) = open(&disk).await;
+    put(&mut writer, 1, &[(1, Some("before"))]).await.unwrap();
+    disk.fail(Operation::Sync, 1, std::io::ErrorKind::Other);
+    assert!(matches!(put(&mut writer, 2, &[(1, Some("after"))]).await, Err(StoreError::Disk { .. })));
+    let disk = disk.crash(Survival::Nothing);
+    drop((store, writer));
+    let (store, _writer) = open(&disk).await;
+    assert_eq!(content(&store)[&key(1)].1, "before");
+    sound(&store);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_set_aside_and_the_copy_begins_anew() {
+    let disk = FaultyDisk::default();
+    let (_, mut writer) = open(&disk).await;
+    put(&mut writer, 1, &[(1, Some("lost"))]).await.unwrap();
+    writer.close().await;
+    let file = Path::new("/data/replication/records.redb");
+    let mut bytes = disk.content(file).unwrap();
+    bytes[..4096].fill(0x55);
+    disk.set_content(file, bytes.clone());
+    let (store, _writer) = open(&disk).await;
+    assert_eq!(content(&store).len(), 0);
+    assert_eq!(store.state().unwrap().position, Position::default());
+    assert_eq!(
+        disk.content(Path::new("/data/replication/records.redb.damaged")).unwrap(),
+        bytes,
+        "nothing is thrown away"
+    );
+}
+
+#[tokio::test]
+async fn damage_in_a_record_is_seen_when_it_is_read_and_by_the_check() {
+    let disk = FaultyDisk::default();
+    let (_, mut writer) = open(&disk).await;
+    put(&mut writer, 1, &[(1, Some("a needle in the hay"))]).await.unwrap();
+    writer.close().await;
+    let file = Path::new("/data/replication/records.redb");
+    let mut bytes = disk.content(file).unwrap();
+    let needle = b"a needle";
+    let places: Vec<_> = (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    disk.set_content(file, bytes);
+    let (store, _writer) = open(&disk).await;
+    assert!(matches!(store.get(&key(1)), Err(StoreError::Damaged { .. })));
+    assert!(store.check().unwrap().wrong > 0);
+}
+
+#[tokio::test]
+async fn works_on_real_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let (store, mut writer) = Store::open(disk.clone(), directory.path().join("replication"), CACHE).await.unwrap();
+    put(&mut writer, 1, &[(1, Some("a")), (2, None)]).await.unwrap();
+    let before = content(&store);
+    // As a killed process leaves it.
+    drop((store, writer));
+    let (store, _writer) = Store::open(disk, directory.path().join("replication"), CACHE).await.unwrap();
+    assert_eq!(content(&store), before);
+    sound(&store);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(Vec<(u8, Option<u8>)>),
+    Crash { after: u64, survival: Survival },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let change = (0_u8..12, prop::option::weighted(0.7, any::<u8>()));
+    let survival = prop_oneof![
+        Just(Survival::All),
+        Just(Survival::Nothing),
+        (0_usize..9).prop_map(Survival::FirstBlocks),
+        (0_usize..5000).prop_map(Survival::FirstBytes),
+        any::<u64>().prop_map(Survival::Scattered),
+    ];
+    prop_oneof![
+        3 => prop::collection::btree_map(0_u8..12, change.prop_map(|(_, data)| data), 1..6)
+            .prop_map(|changes| Step::Write(changes.into_iter().collect())),
+        1 => (1_u64..120, survival).prop_map(|(after, survival)| Step::Crash { after, survival }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever is cut off, and wherever: a batch that was acknowledged is there, one that was not is there whole or
+    /// not at all, and everything fits together.
+    #[test]
+    fn every_batch_survives_every_crash_whole_or_not_at_all(steps in prop::collection::vec(step(), 1..24)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut disk = FaultyDisk::default();
+            let (mut store, mut writer) = open(&disk).await;
+            // The models after each batch that may be the last one: the acknowledged one first.
+            let mut models: Vec<BTreeMap<Key, u8>> = vec![BTreeMap::new()];
+            let mut epoch = 0;
+            let mut due = false;
+            for step in steps {
+                match step {
+                    Step::Write(changes) => {
+                        epoch += 1;
+                        let mut model = models[0].clone();
+                        for (n, data) in &changes {
+                            match data {
+                                Some(data) => drop(model.insert(key(*n), *data)),
+                                None => drop(model.remove(&key(*n))),
+                            }
+                        }
+                        let texts: Vec<_> = changes.iter().map(|(n, data)| (*n, data.map(|data| data.to_string()))).collect();
+                        let texts: Vec<_> = texts.iter().map(|(n, data)| (*n, data.as_deref())).collect();
+                        match put(&mut writer, epoch, &texts).await {
+                            Ok(()) => models = vec![model],
+                            Err(error) => {
+                                assert!(due, "{error}");
+                                due = false;
+                                models.push(model);
+                                drop((store, writer));
+                                disk = disk.reborn();
+                                (store, writer) = open(&disk).await;
+                                let read: BTreeMap<_, _> = content(&store).into_iter()
+                                    .map(|(key, (_, data))| (key, std::str::from_utf8(&data).unwrap().parse().unwrap())).collect();
+                                models.retain(|model| *model == read);
+                                assert!(!models.is_empty(), "neither before nor after: {read:?}");
+                            }
+                        }
+                        if !due {
+                            sound(&store);
+                        }
+                    }
+                    Step::Crash { after, survival } => {
+                        disk.crash_after(after, survival);
+                        due = true;
+                    }
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,279 @@
+//! The one that writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ha_cluster::disk::DirLock;
+use redb::{Database, ReadableTable, Table, WriteTransaction};
+
+use super::backend::Mirror;
+use super::buckets::slot_key;
+use super::{
+    GRAVES, ORDER, Place, RECORDS, SLOTS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of,
+};
+use crate::Key;
+use crate::record::{Kept, fingerprint};
+
+/// Graves that are dug up in one batch at most.
+const PURGED_AT_ONCE_MAX: u64 = 10_000;
+
+/// Writes the records of this copy; there is one.
+pub(crate) struct Writer {
+    store: Store,
+    open: Option<(Database, Option<Mirror>)>,
+    lock: Option<DirLock>,
+}
+
+/// What is written at once, or not at all.
+pub(crate) struct Batch<'a> {
+    /// The newest change of each record.
+    pub(crate) changes: &'a BTreeMap<Key, Kept>,
+    /// Whether the store may hold later changes, which then stay.
+    pub(crate) may_be_old: bool,
+    /// Everything there is is removed before.
+    pub(crate) anew: bool,
+    /// Graves that are kept.
+    pub(crate) graves_max: u64,
+    /// Graves with a stamp below this are kept no longer.
+    pub(crate) horizon: u64,
+}
+
+impl Writer {
+    pub(super) fn closed(store: Store) -> Self {
+        Self { store, open: None, lock: None }
+    }
+
+    /// Opens the file when it is not.
+    pub(crate) async fn open(&mut self) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            self.lock = Some(self.store.lock().await?);
+        }
+        if self.open.is_none() {
+            let opened = self.store.open_file().await?;
+            self.store.guarded(|| self.store.publish(&opened.0))?;
+            self.store.guarded(|| self.store.load_sums(&opened.0))?;
+            self.open = Some(opened);
+        }
+        Ok(())
+    }
+
+    /// Writes a batch; durable when this returns, and readable. After an error nothing of it is there, unless it was the
+    /// answer of the disk that was lost; writing it again is harmless.
+    pub(crate) async fn write(
+        &mut self,
+        batch: Batch<'_>,
+        change: impl FnOnce(&mut State),
+    ) -> Result<Arc<State>, StoreError> {
+        let written = self.try_write(batch, change).await;
+        if written.is_err() {
+            // What is in memory may not be what is on disk: it is read again before anything else is done.
+            self.open = None;
+            self.store.close();
+        }
+        written
+    }
+
+    async fn try_write(&mut self, batch: Batch<'_>, change: impl FnOnce(&mut State)) -> Result<Arc<State>, StoreError> {
+        self.open().await?;
+        let Some((database, mirror)) = &self.open else { return Err(StoreError::Closed) };
+        let store = &self.store;
+        let touched = store.guarded(|| commit(store, database, &batch, change))?;
+        if let Some(mirror) = mirror {
+            mirror.drain().await.map_err(|error| store.fault(redb::Error::Io(error)))?;
+        }
+        if batch.anew {
+            store.clear_sums();
+        }
+        store.add_sums(&touched);
+        store.guarded(|| store.publish(database))
+    }
+
+    /// Closes the file in order.
+    pub(crate) async fn close(mut self) {
+        self.store.close();
+        if let Some((database, mirror)) = self.open.take() {
+            drop(database);
+            if let Some(mirror) = mirror {
+                // Everything that matters was written before.
+                let _ = mirror.drain().await;
+            }
+        }
+    }
+}
+
+fn commit(
+    store: &Store,
+    database: &Database,
+    batch: &Batch<'_>,
+    change: impl FnOnce(&mut State),
+) -> Result<Touched, StoreError> {
+    let mut transaction = database.begin_write().map_err(|error| store.fault(error))?;
+    // A second sync for each batch, and no reading of the whole file after a crash.
+    transaction.set_quick_repair(true);
+    let mut state = read_state(store, &transaction)?;
+    if batch.anew {
+        transaction.delete_table(RECORDS).map_err(|error| store.fault(error))?;
+        transaction.delete_table(ORDER).map_err(|error| store.fault(error))?;
+        transaction.delete_table(GRAVES).map_err(|error| store.fault(error))?;
+        transaction.delete_table(SLOTS).map_err(|error| store.fault(error))?;
+        transaction.delete_table(SUMS).map_err(|error| store.fault(error))?;
+        state.totals = Totals::default();
+        state.floor = (0, 0);
+    }
+    change(&mut state);
+    let touched = {
+        let mut writing = Writing {
+            store,
+            records: transaction.open_table(RECORDS).map_err(|error| store.fault(error))?,
+            order: transaction.open_table(ORDER).map_err(|error| store.fault(error))?,
+            graves: transaction.open_table(GRAVES).map_err(|error| store.fault(error))?,
+            slots: transaction.open_table(SLOTS).map_err(|error| store.fault(error))?,
+            totals: state.totals,
+            touched: Touched::new(),
+        };
+        for (key, kept) in batch.changes {
+            writing.put(key, kept, batch.may_be_old)?;
+        }
+        let surplus = writing.totals.graves.saturating_sub(batch.graves_max).min(PURGED_AT_ONCE_MAX);
+        // While changes are missing, a grave may be what keeps an older change from coming back.
+        if state.hole.is_none() {
+            for _ in 0..surplus {
+                state.floor = writing.purge()?.unwrap_or(state.floor);
+            }
+        }
+        if batch.horizon > 0 {
+            writing.purge_below(batch.horizon)?;
+        }
+        state.totals = writing.totals;
+        writing.touched
+    };
+    {
+        let mut sums = transaction.open_table(SUMS).map_err(|error| store.fault(error))?;
+        for (bucket, change) in &touched {
+            let fault = |error| store.fault(redb::Error::from(error));
+            let before = sums.get(bucket).map_err(fault)?.map_or(0, |sum| sum.value());
+            sums.insert(bucket, before.wrapping_add(*change)).map_err(fault)?;
+        }
+    }
+    let encoded = state.encode()?;
+    transaction
+        .open_table(STATE)
+        .map_err(|error| store.fault(error))?
+        .insert(STATE_KEY, &encoded[..])
+        .map_err(|error| store.fault(error))?;
+    transaction.commit().map_err(|error| store.fault(error))?;
+    Ok(touched)
+}
+
+/// What is added to the sum of each bucket.
+pub(super) type Touched = BTreeMap<u16, u64>;
+
+fn read_state(store: &Store, transaction: &WriteTransaction) -> Result<State, StoreError> {
+    let table = transaction.open_table(STATE).map_err(|error| store.fault(error))?;
+    let missing = || StoreError::Damaged { what: "it says nothing of itself".to_owned() };
+    let state = table.get(STATE_KEY).map_err(|error| store.fault(error))?.ok_or_else(missing)?;
+    State::decode(state.value())
+}
+
+struct Writing<'a, 't> {
+    store: &'a Store,
+    records: Table<'t, &'static [u8], &'static [u8]>,
+    order: Table<'t, (u64, u64), &'static [u8]>,
+    graves: Table<'t, (u64, u64), ()>,
+    slots: Table<'t, &'static [u8], (u64, u64)>,
+    totals: Totals,
+    touched: Touched,
+}
+
+impl Writing<'_, '_> {
+    fn put(&mut self, key: &Key, kept: &Kept, may_be_old: bool) -> Result<(), StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        if may_be_old {
+            let held = self.records.get(&key.bytes()[..]).map_err(fault)?;
+            let held = held.and_then(|held| Kept::header(held.value()));
+            if held.is_some_and(|held| held.version >= kept.version) {
+                return Ok(());
+            }
+        }
+        let encoded = kept.encode(key);
+        let old = self.records.insert(&key.bytes()[..], &encoded[..]).map_err(fault)?;
+        let old = old.map(|old| super::decode(key, old.value())).transpose()?;
+        if let Some(old) = &old {
+            self.forget(key, old)?;
+        }
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        self.order.insert(kept.order(), &key.bytes()[..]).map_err(fault)?;
+        if kept.version.is_stamp() {
+            let version = (kept.version.time, kept.version.tie);
+            self.slots.insert(&slot_key(key)[..], version).map_err(fault)?;
+            self.touch(key, kept, u64::wrapping_add);
+        }
+        if kept.data.is_none() {
+            self.graves.insert(kept.order(), ()).map_err(fault)?;
+            self.totals.graves += 1;
+        } else {
+            self.totals.records += 1;
+            self.totals.bytes += kept.bytes(key) as u64;
+            self.totals.digest = self.totals.digest.wrapping_add(fingerprint(key, kept));
+        }
+        Ok(())
+    }
+
+    /// Takes what was there out of everything but the table of records.
+    fn forget(&mut self, key: &Key, old: &Kept) -> Result<(), StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        self.order.remove(old.order()).map_err(fault)?;
+        if old.version.is_stamp() {
+            self.slots.remove(&slot_key(key)[..]).map_err(fault)?;
+            self.touch(key, old, u64::wrapping_sub);
+        }
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        if old.data.is_none() {
+            self.graves.remove(old.order()).map_err(fault)?;
+            self.totals.graves = self.totals.graves.saturating_sub(1);
+        } else {
+            self.totals.records = self.totals.records.saturating_sub(1);
+            self.totals.bytes = self.totals.bytes.saturating_sub(old.bytes(key) as u64);
+            self.totals.digest = self.totals.digest.wrapping_sub(fingerprint(key, old));
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, key: &Key, kept: &Kept, change: fn(u64, u64) -> u64) {
+        let sum = self.touched.entry(bucket_of(key)).or_default();
+        *sum = change(*sum, fingerprint(key, &Kept { data: None, ..kept.clone() }));
+    }
+
+    /// Digs up graves with a stamp below the horizon: nobody who matters could bring back what lay there.
+    fn purge_below(&mut self, horizon: u64) -> Result<(), StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        let mut old = Vec::new();
+        for entry in self.graves.iter().map_err(fault)?.take(PURGED_AT_ONCE_MAX as usize) {
+            let place = entry.map_err(fault)?.0.value();
+            let Some(bytes) = self.order.get(place).map_err(fault)?.map(|key| key.value().to_owned()) else { continue };
+            let key = super::valid(&bytes)?;
+            let held = self.records.get(&bytes[..]).map_err(fault)?;
+            let held = held.map(|held| super::decode(&key, held.value())).transpose()?;
+            old.extend(held.filter(|held| held.data.is_none() && held.version.time < horizon).map(|held| (key, held)));
+        }
+        for (key, grave) in old {
+            self.forget(&key, &grave)?;
+            self.records.remove(&key.bytes()[..]).map_err(|error| self.store.fault(redb::Error::from(error)))?;
+        }
+        Ok(())
+    }
+
+    /// Digs up the oldest grave, and says where it was.
+    fn purge(&mut self) -> Result<Option<Place>, StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        let Some(place) = self.graves.pop_first().map_err(fault)?.map(|(place, _)| place.value()) else {
+            return Ok(None);
+        };
+        let key = self.order.remove(place).map_err(fault)?.map(|key| key.value().to_owned());
+        if let Some(key) = key {
+            self.records.remove(&key[..]).map_err(fault)?;
+        }
+        self.totals.graves = self.totals.graves.saturating_sub(1);
+        Ok(Some(place))
+    }
+}

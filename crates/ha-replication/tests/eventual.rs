@@ -1,0 +1,70 @@
+//! Records without a leader, on three nodes.
+
+mod support;
+
+use ha_replication::{Consistency, Mode, ReplicateError};
+use support::{Node, Stage, until};
+
+async fn until_equal(nodes: &[Node], records: u64) {
+    until("equal copies", async || {
+        let mut held = Vec::new();
+        for node in nodes {
+            held.push(node.replication.check().await.map_err(|error| error.to_string())?);
+        }
+        let equal = held.iter().all(|copy| copy.wrong == 0 && copy.records == records && copy.digest == held[0].digest);
+        if equal { Ok(()) } else { Err(format!("{held:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_on_every_node_reach_all_and_those_that_a_node_missed_are_found() {
+    let mut stage = Stage::new(3);
+    stage.consistency = Consistency::Eventual;
+    stage.mode = Mode::MultiMaster;
+    let mut nodes = stage.start_all().await;
+    for (index, node) in nodes.iter().enumerate() {
+        for n in 0..50 {
+            let written = node.replication.replicate("task", &format!("{index}-{n}"), &n).await.unwrap();
+            assert_eq!(written.acknowledged_by.len(), 1, "its own disk: {written:?}");
+        }
+        node.replication.replicate("task", "shared", &index).await.unwrap();
+        node.replication.delete("task", &format!("{index}-7")).await.unwrap();
+    }
+    until_equal(&nodes, 148).await;
+    let shared: Vec<_> =
+        nodes.iter().map(|node| node.replication.get_local("task", "shared").unwrap().unwrap()).collect();
+    assert!(shared.iter().all(|record| *record == shared[0]), "the same change wins everywhere");
+    let refused = nodes[0].replication.with_consistency(Consistency::Strong).replicate("task", "x", &1).await;
+    assert!(matches!(refused, Err(ReplicateError::NotReplicated { .. })), "{refused:?}");
+
+    let away = nodes.pop().unwrap();
+    away.stop().await;
+    nodes[0].replication.delete("task", "2-0").await.unwrap();
+    for n in 0..300 {
+        nodes[n % 2].replication.replicate("task", &format!("later-{n}"), &"x".repeat(500)).await.unwrap();
+    }
+    nodes.push(stage.start(2).await);
+    until_equal(&nodes, 447).await;
+    assert_eq!(nodes[2].replication.get("task", "2-0").await.unwrap(), None, "deleted while it was away");
+
+    for node in nodes {
+        node.stop().await;
+    }
+    let nodes = stage.start_all().await;
+    until_equal(&nodes, 447).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_master_takes_what_is_written_anywhere() {
+    let mut stage = Stage::new(3);
+    stage.consistency = Consistency::Eventual;
+    let nodes = stage.start_all().await;
+    let leader = nodes[0].cluster.leader().unwrap().node_id;
+    for (index, node) in nodes.iter().enumerate() {
+        let written = node.replication.replicate("task", &index.to_string(), &index).await.unwrap();
+        assert_eq!(written.acknowledged_by, [leader.clone()].into());
+    }
+
+    until_equal(&nodes, 3).await;
+}

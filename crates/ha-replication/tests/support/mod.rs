@@ -1,0 +1,116 @@
+//! Three whole nodes in one process, over TCP and real files.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ha_cluster::{Cluster, Machines, Seams, Seed};
+use ha_replication::{Config, Consistency, Mode, Replication};
+
+/// What a node may take to get somewhere.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running node.
+pub(crate) struct Node {
+    pub(crate) cluster: Cluster,
+    pub(crate) replication: Replication,
+}
+
+impl Node {
+    pub(crate) async fn stop(self) {
+        self.replication.stop().await;
+        self.cluster.stop().await;
+    }
+}
+
+/// Nodes to be.
+pub(crate) struct Stage {
+    directory: tempfile::TempDir,
+    addresses: Vec<SocketAddr>,
+    pub(crate) snapshot_entries: u64,
+    pub(crate) consistency: Consistency,
+    pub(crate) mode: Mode,
+}
+
+impl Stage {
+    pub(crate) fn new(nodes: usize) -> Self {
+        let listeners: Vec<_> = (0..nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let directory = tempfile::tempdir().unwrap();
+        Self {
+            directory,
+            addresses,
+            snapshot_entries: 50_000,
+            consistency: Consistency::Quorum,
+            mode: Mode::MasterSlave,
+        }
+    }
+
+    pub(crate) fn directory(&self, index: usize) -> PathBuf {
+        self.directory.path().join(format!("node-{index}"))
+    }
+
+    pub(crate) async fn start(&self, index: usize) -> Node {
+        let mut config = ha_cluster::Config::default();
+        config.node_id = Some(format!("node-{index}").parse().unwrap());
+        config.data_dir = self.directory(index);
+        config.listen = self.addresses[index];
+        config.seeds = self.addresses.iter().map(|address| Seed::Address((*address).into())).collect();
+        config.heartbeat_interval = Duration::from_millis(50);
+        config.node_timeout = Duration::from_millis(1000);
+        config.election_timeout = Duration::from_millis(400);
+        config.min_nodes = self.addresses.len();
+        config.quorum_size = self.addresses.len() / 2 + 1;
+        config.segment_bytes = 1024 * 1024;
+        config.snapshot_entries = self.snapshot_entries;
+        let mut records = Config::default();
+        records.directory = config.data_dir.join("replication");
+        records.consistency = self.consistency;
+        records.mode = self.mode;
+        records.async_writes = false;
+        records.sync_interval = Duration::from_millis(300);
+        records.sync_timeout = Duration::from_secs(1);
+        records.free_bytes_min = 0;
+        let seams = Seams::default();
+        let (machine, copy) = ha_replication::open(records, seams.disk.clone()).await.unwrap();
+        let cluster = ha_cluster::start(config, seams, Machines::new().with(machine)).await.unwrap();
+        Node { replication: copy.start(cluster.clone()).unwrap(), cluster }
+    }
+
+    pub(crate) async fn start_all(&self) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for index in 0..self.addresses.len() {
+            nodes.push(self.start(index).await);
+        }
+        for node in &nodes {
+            let mut view = node.cluster.watch();
+            let healthy = view.wait_for(|view| view.info().is_healthy && view.members.len() == self.addresses.len());
+            tokio::time::timeout(PATIENCE, healthy).await.expect("a healthy cluster").unwrap();
+        }
+        nodes
+    }
+}
+
+/// Asks again until it is so.
+pub(crate) async fn until<T: std::fmt::Debug>(what: &str, mut ask: impl AsyncFnMut() -> Result<(), T>) {
+    let asked = async {
+        loop {
+            match ask().await {
+                Ok(()) => return,
+                Err(seen) => {
+                    if let Ok(mut last) = LAST.lock() {
+                        *last = format!("{seen:?}");
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, asked).await.is_err() {
+        panic!("not in time: {what}; last seen: {}", LAST.lock().unwrap());
+    }
+}
+
+static LAST: std::sync::Mutex<String> = std::sync::Mutex::new(String::new());

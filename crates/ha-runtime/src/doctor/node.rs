@@ -1,0 +1,50 @@
+//! Is this node itself well?
+
+use ha_health::{ComponentHealth, Status};
+
+use super::{Finding, Symptoms};
+
+/// Starts and losses of the node lease, of late, that are more than chance.
+const LEASES_LOST_MANY: usize = 3;
+
+pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = symptoms.components.components.iter().filter_map(component).collect();
+    let lost = symptoms.past.iter().filter(|event| event.kind == "lease_lost").count();
+    if lost >= LEASES_LOST_MANY {
+        findings.push(Finding::warning(
+            format!("this node has lost its lease {lost} times lately"),
+            "it is frozen or starved at times, its disk is slow, or the network to the majority drops packets",
+            "look at the load and at ha health; ping the other nodes; a longer CLUSTER_NODE_TIMEOUT forgives more",
+        ));
+    }
+    let led = symptoms.past.iter().filter(|event| event.kind == "leader_changed").count();
+    if led > LEASES_LOST_MANY * 2 {
+        findings.push(Finding::warning(
+            format!("leadership has changed {led} times lately"),
+            "leaders are frozen, starved, or cut off for longer than the election timeout",
+            "ha events shows who leads when; compare the load of those nodes; raise CLUSTER_ELECTION_TIMEOUT",
+        ));
+    }
+    findings
+}
+
+fn component(component: &ComponentHealth) -> Option<Finding> {
+    let what = format!("{} is {}", component.name, component.status);
+    let mut cause = component.message.clone().unwrap_or_else(|| "its check says no more".to_owned());
+    if let Some(recovery) = &component.recovery {
+        cause = format!("{cause}; {recovery}");
+    }
+    let remedy = match component.name.as_str() {
+        "ha.event-loop" => {
+            "this process is starved: look for what else uses the processors (top), or give it more".to_owned()
+        }
+        "ha.disk-space" => "make room on the disk of HA_DATA_DIR: df -h and df -i show what is full".to_owned(),
+        "ha.disk-latency" => "find what else uses the disk of HA_DATA_DIR: iostat -x 1".to_owned(),
+        name => format!("mend what {name} stands for; ha health shows when it passes again"),
+    };
+    match component.status {
+        Status::Healthy => None,
+        Status::Degraded => Some(Finding::warning(what, cause, remedy)),
+        Status::Unhealthy => Some(Finding::trouble(what, cause, remedy)),
+    }
+}

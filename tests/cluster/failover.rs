@@ -1,0 +1,240 @@
+//! The command of `ha run -- COMMAND`: it runs on one node, whatever happens to that node, and never on two.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use xtask::local_cluster::{Ended, Entry, Journal, LEADER_TIMEOUT, LocalCluster, STOP_TIMEOUT, Settings, wait_for};
+
+use crate::support::Outcome;
+
+/// Profile `lan`: the length of a node's lease.
+const LEASE: Duration = Duration::from_millis(500);
+/// How long nothing may move where nothing should: several leases and elections.
+const LONG: Duration = Duration::from_secs(3);
+
+struct Play {
+    cluster: LocalCluster,
+    journal: Journal,
+}
+
+impl Play {
+    async fn begin(settings: Settings) -> Outcome<(Self, Entry)> {
+        let cluster = LocalCluster::start(settings.with_journal()).await?;
+        cluster.wait_formed().await?;
+        let journal = Journal::below(cluster.directory());
+        let play = Self { cluster, journal };
+        let first = play.runs_after(0).await?;
+        Ok((play, first))
+    }
+
+    /// Waits until the command runs with a token above this one.
+    async fn runs_after(&self, token: u64) -> Outcome<Entry> {
+        let begun = wait_for("the command running anew", LEADER_TIMEOUT, async || {
+            self.journal.begun_after(token).ok_or_else(|| format!("{:?}", self.journal.last()))
+        });
+        Ok(begun.await?)
+    }
+
+    fn number(&self, entry: &Entry) -> Outcome<usize> {
+        self.cluster.number_of(&entry.node).ok_or_else(|| format!("{} is no node", entry.node).into())
+    }
+
+    fn other(&self, number: usize) -> usize {
+        number % 2 + 1
+    }
+
+    async fn failover(&self, number: usize) -> Outcome<Value> {
+        Ok(self.cluster.http(number).get_json("/v1/failover").await?)
+    }
+
+    /// Waits until a node says what state the roles are in.
+    async fn state(&self, number: usize, wanted: &str) -> Outcome<Value> {
+        let what = format!("failover state {wanted}");
+        let seen = wait_for(&what, LEADER_TIMEOUT, async || {
+            let status = self.cluster.http(number).get_json::<Value>("/v1/failover").await;
+            let status = status.map_err(|error| error.to_string())?;
+            if status["state"] == *wanted { Ok(status) } else { Err(status.to_string()) }
+        });
+        Ok(seen.await?)
+    }
+
+    fn ends(&self) -> Outcome {
+        self.journal.judge()?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_killed_primary_is_succeeded_and_the_command_never_runs_twice() -> Outcome {
+    let (mut play, mut runs) = Play::begin(Settings::new(3)).await?;
+    for _ in 0..3 {
+        let primary = play.number(&runs)?;
+        assert_eq!(play.cluster.http(primary).get("/health/primary").await?.status, 200);
+        play.cluster.kill9(primary).await?;
+        let next = play.runs_after(runs.token).await?;
+        assert_ne!(next.node, runs.node);
+        play.cluster.restart(primary)?;
+        play.cluster.wait_formed().await?;
+        assert_eq!(play.cluster.http(primary).get("/health/primary").await?.status, 503);
+        runs = next;
+    }
+    play.ends()
+}
+
+#[tokio::test]
+async fn a_primary_that_restarts_at_once_does_not_start_beside_its_former_life() -> Outcome {
+    let (mut play, runs) = Play::begin(Settings::new(3)).await?;
+    let primary = play.number(&runs)?;
+    play.cluster.kill9(primary).await?;
+    play.cluster.restart(primary)?;
+    play.runs_after(runs.token).await?;
+    play.ends()
+}
+
+#[tokio::test]
+async fn a_person_moves_the_primary_and_is_refused_what_cannot_be() -> Outcome {
+    let (play, runs) = Play::begin(Settings::new(3)).await?;
+    let primary = play.number(&runs)?;
+    let to = play.cluster.node(primary % 3 + 1).spec.node_id.clone();
+    // Any node may be asked.
+    let asked = play.cluster.http((primary + 1) % 3 + 1);
+    let answer = asked.post("/v1/failover/switchover", &json!({"to": to})).await?;
+    assert_eq!((answer.status, &answer.json()["primary_node"]), (200, &json!(to)), "{}", answer.error_message());
+    let moved = play.runs_after(runs.token).await?;
+    assert_eq!((moved.node.as_str(), json!(moved.token)), (to.as_str(), answer.json()["epoch"].clone()));
+
+    let refused = asked.post("/v1/failover/switchover", &json!({"to": "nobody"})).await?;
+    assert_eq!((refused.status, refused.json()["error"]["code"].clone()), (409, json!("not_moved")));
+    let again = asked.post("/v1/failover/switchover", &json!({"to": to})).await?;
+    assert_eq!((again.status, &again.json()["epoch"]), (200, &json!(moved.token)), "it is there already");
+    assert_eq!(play.journal.begun_after(moved.token), None);
+    play.ends()
+}
+
+/// Paused: a dead primary stays dead until a person resumes.
+#[tokio::test]
+async fn a_pause_holds_everything_until_it_is_ended() -> Outcome {
+    let (mut play, runs) = Play::begin(Settings::new(3)).await?;
+    let primary = play.number(&runs)?;
+    let other = primary % 3 + 1;
+    let answer = play.cluster.http(other).post("/v1/failover/pause", &json!({})).await?;
+    assert_eq!(answer.status, 200, "{}", answer.error_message());
+    play.state(other, "paused").await?;
+    play.cluster.kill9(primary).await?;
+    let status = play.state(other, "no_primary").await?;
+    assert!(status["waiting_for"].as_str().is_some_and(|why| why.contains("paused")), "{status}");
+    assert_eq!(play.journal.begun_after(runs.token), None);
+    assert_eq!(play.cluster.http(other).post("/v1/failover/resume", &json!({})).await?.status, 200);
+    play.runs_after(runs.token).await?;
+    play.ends()
+}
+
+/// The guard ends the command in time although `ha` cannot; woken, the old primary claims nothing.
+#[tokio::test]
+async fn a_frozen_primary_has_stopped_before_the_next_one_starts() -> Outcome {
+    let (mut play, runs) = Play::begin(Settings::new(3)).await?;
+    let old = play.number(&runs)?;
+    play.cluster.pause(old).await?;
+    let next = play.runs_after(runs.token).await?;
+    assert_ne!(next.node, runs.node);
+    // The question waits in the frozen node's socket, so that it is answered in the first instant after the wake.
+    let mut question = TcpStream::connect(play.cluster.node(old).spec.http_address()).await?;
+    question.write_all(b"GET /health/primary HTTP/1.0\r\n\r\n").await?;
+    play.cluster.resume(old)?;
+    let mut answer = String::new();
+    question.read_to_string(&mut answer).await?;
+    assert!(answer.lines().next().is_some_and(|line| line.contains(" 503 ")), "it woke with: {answer}");
+    play.cluster.wait_formed().await?;
+    play.state(old, "normal").await?;
+    play.ends()
+}
+
+#[tokio::test]
+async fn a_primary_that_is_told_to_stop_hands_over_first() -> Outcome {
+    let (mut play, runs) = Play::begin(Settings::new(3)).await?;
+    let primary = play.number(&runs)?;
+    let ended = play.cluster.terminate(primary).await?;
+    assert!(matches!(ended, Ended::Status(status) if status.success()), "{ended:?}");
+    let next = play.runs_after(runs.token).await?;
+    assert_ne!(next.node, runs.node);
+    // Without a lease to wait out, however busy this machine is.
+    let status = play.failover(play.number(&next)?).await?;
+    let sentences: Vec<&str> =
+        status["history"].as_array().into_iter().flatten().filter_map(|d| d["sentence"].as_str()).collect();
+    assert!(sentences.iter().any(|sentence| sentence.contains("is about to stop")), "{sentences:?}");
+    assert!(!sentences.iter().any(|sentence| sentence.contains("let its lease end")), "{sentences:?}");
+    play.ends()
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_stay_up_moves_to_where_it_does() -> Outcome {
+    let (mut play, runs) = Play::begin(Settings::new(3)).await?;
+    let primary = play.number(&runs)?;
+    // It ends on both others, and where it runs once it is started anew.
+    let unwilling = [runs.node.as_str()];
+    play.journal.set_unwilling(&unwilling)?;
+    play.cluster.kill9(primary).await?;
+    play.cluster.restart(primary)?;
+    play.cluster.wait_formed().await?;
+    let next = play.runs_after(runs.token).await?;
+    let to = runs.node.clone();
+    let asked = play.cluster.http(play.number(&next)?);
+    // It may be refused while that node has not been seen to be well.
+    let moved = wait_for("a switchover to where it does not stay up", STOP_TIMEOUT, async || {
+        let answer = asked.post("/v1/failover/switchover", &json!({"to": to})).await.map_err(|e| e.to_string())?;
+        if answer.status == 200 { Ok(()) } else { Err(answer.error_message()) }
+    });
+    moved.await?;
+    let back = play.runs_after(next.token).await?;
+    assert_ne!(back.node, runs.node, "it ran where it cannot");
+    assert!(play.journal.entries().iter().filter(|entry| entry.what == "refuse").count() >= 3, "it was tried again");
+    play.ends()
+}
+
+#[tokio::test]
+async fn two_nodes_and_a_witness_survive_each_of_them() -> Outcome {
+    let (mut play, runs) = Play::begin(Settings::new(2).with_witness()).await?;
+    let primary = play.number(&runs)?;
+    play.cluster.kill9(primary).await?;
+    let next = play.runs_after(runs.token).await?;
+    assert_eq!(play.number(&next)?, play.other(primary));
+    play.cluster.restart(primary)?;
+    play.cluster.wait_formed().await?;
+
+    // The standby, and then the witness, are missed by nobody.
+    for lost in [primary, 3] {
+        play.cluster.kill9(lost).await?;
+        sleep(LONG).await;
+        assert_eq!(play.journal.begun_after(next.token), None, "the loss of node {lost} moved the primary");
+        play.cluster.restart(lost)?;
+        play.cluster.wait_formed().await?;
+    }
+
+    // Both data nodes at once.
+    let (one, other) = (primary, play.other(primary));
+    play.cluster.kill9(one).await?;
+    play.cluster.kill9(other).await?;
+    play.cluster.restart(one)?;
+    play.cluster.restart(other)?;
+    play.runs_after(next.token).await?;
+    play.ends()
+}
+
+#[tokio::test]
+async fn of_two_nodes_alone_the_survivor_starts_nothing_and_says_why() -> Outcome {
+    let (mut play, runs) = Play::begin(Settings::new(2)).await?;
+    let primary = play.number(&runs)?;
+    let survivor = play.other(primary);
+    play.cluster.kill9(primary).await?;
+    sleep(LONG + LEASE).await;
+    assert_eq!(play.journal.begun_after(runs.token), None);
+    let status = play.state(survivor, "no_primary").await?;
+    assert_eq!(status["primary_node"], Value::Null, "{status}");
+    assert!(status["waiting_for"].as_str().is_some_and(|why| why.contains("votes")), "{status}");
+    play.cluster.restart(primary)?;
+    play.runs_after(runs.token).await?;
+    play.ends()
+}

@@ -1,0 +1,244 @@
+//! Clients that write, read and delete records, and the book of what they were told.
+//!
+//! Each client has records of its own and does one thing at a time, so what it may find is known: what was acknowledged
+//! last, what was asked since, or what was asked before and never settled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ha_replication::{Config, Consistency, Mode, ReadError, ReplicateError, Replication, SyncLoss};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::node::Blueprint;
+
+/// The type of all records.
+pub const TYPE: &str = "t";
+/// Records of one client.
+const RECORDS: u64 = 6;
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often a client without a load looks whether there is one.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// How a cast keeps records.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    /// When a write is acknowledged.
+    pub consistency: Consistency,
+    /// Who may be written to.
+    pub mode: Mode,
+    /// What happens when copies are lost.
+    pub on_sync_loss: SyncLoss,
+}
+
+impl Keeping {
+    /// The settings of one node.
+    pub fn config(self) -> Config {
+        let mut config = Config::default();
+        config.mode = self.mode;
+        config.consistency = self.consistency;
+        config.on_sync_loss = self.on_sync_loss;
+        config.directory = "/data/replication".into();
+        config.store_interval = Duration::from_millis(100);
+        config.look_interval = Duration::from_millis(100);
+        config.sync_timeout = Duration::from_millis(1000);
+        config.batch_items_max = 8;
+        config.cache_bytes = 1024 * 1024;
+        config.free_bytes_min = 0;
+        config
+    }
+}
+
+/// What is known of one record.
+#[derive(Clone, Debug, Default)]
+struct Page {
+    asked: u64,
+    /// The highest that was acknowledged, and whether it was a deletion.
+    acknowledged: u64,
+    deletions: BTreeSet<u64>,
+    /// Asked, and neither acknowledged nor refused.
+    unsettled: BTreeSet<u64>,
+    /// Certainly not written.
+    refused: BTreeSet<u64>,
+}
+
+impl Page {
+    /// Whether a reader may find this, after a write was acknowledged that is `least`.
+    fn may_find(&self, found: Option<u64>, least: u64) -> bool {
+        match found {
+            Some(number) => {
+                let is_new = number >= least || self.unsettled.contains(&number);
+                is_new && number <= self.asked && !self.refused.contains(&number) && !self.deletions.contains(&number)
+            }
+            None => {
+                let deleted = |number: &u64| *number >= least || self.unsettled.contains(number);
+                least == 0 || self.deletions.iter().any(|number| deleted(number) && !self.refused.contains(number))
+            }
+        }
+    }
+}
+
+/// What clients were told. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Book(Arc<Mutex<Pages>>);
+
+/// The inside of a book.
+#[derive(Default)]
+pub struct Pages {
+    by_id: BTreeMap<String, Page>,
+    clients: u64,
+    /// What was found that must not be.
+    broken: Option<String>,
+    /// How many writes were acknowledged.
+    pub acknowledged: usize,
+    /// How many reads were answered.
+    pub read: usize,
+}
+
+impl Book {
+    /// Looks at it.
+    pub fn lock(&self) -> MutexGuard<'_, Pages> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pages {
+    /// What broke a promise, if anything did.
+    pub fn broken(&mut self) -> Option<String> {
+        self.broken.take()
+    }
+
+    /// Judges the records of a copy when nobody writes any more.
+    pub fn judge(&self, find: impl Fn(&str) -> Result<Option<u64>, String>) -> Result<(), String> {
+        for (id, page) in &self.by_id {
+            let found = find(id)?;
+            if !page.may_find(found, page.acknowledged) {
+                return Err(format!("{id} holds {found:?}, and its client knows {page:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, id: &str, is_deletion: bool) -> u64 {
+        let page = self.by_id.entry(id.to_owned()).or_default();
+        page.asked += 1;
+        page.unsettled.insert(page.asked);
+        if is_deletion {
+            page.deletions.insert(page.asked);
+        }
+        page.asked
+    }
+
+    fn settle(&mut self, id: &str, number: u64, outcome: Outcome) {
+        let Some(page) = self.by_id.get_mut(id) else { return };
+        match outcome {
+            Outcome::Acknowledged => {
+                page.unsettled.remove(&number);
+                page.acknowledged = page.acknowledged.max(number);
+                self.acknowledged += 1;
+            }
+            Outcome::Refused => {
+                page.unsettled.remove(&number);
+                page.refused.insert(number);
+            }
+            Outcome::Unknown => {}
+        }
+    }
+
+    fn found(&mut self, id: &str, found: Option<u64>, least: u64) {
+        self.read += 1;
+        let Some(page) = self.by_id.get(id) else { return };
+        if !page.may_find(found, least) {
+            self.broken = Some(format!("{id} was read as {found:?} after {least} was acknowledged: {page:?}"));
+        }
+    }
+}
+
+enum Outcome {
+    Acknowledged,
+    Refused,
+    Unknown,
+}
+
+/// Writes, deletes and reads records of its own, one after the other.
+pub(super) async fn client(blueprint: Blueprint, replication: Replication, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let book = blueprint.book.clone();
+    let me = {
+        let mut pages = book.lock();
+        pages.clients += 1;
+        pages.clients
+    };
+    loop {
+        let pace = blueprint.load.pace();
+        let mean = pace.map_or(IDLE, |pace| pace.interval);
+        tokio::time::sleep(mean.mul_f64(rng.random_range(0.5..1.5))).await;
+        if blueprint.load.pace().is_none() {
+            continue;
+        }
+        let id = format!("{me}-{}", rng.random_range(0..RECORDS));
+        match rng.random_range(0..10_u32) {
+            0..6 => write(&blueprint, &book, &replication, &id, false).await,
+            6 => write(&blueprint, &book, &replication, &id, true).await,
+            _ => read(&blueprint, &book, &replication, &id).await,
+        }
+    }
+}
+
+async fn write(blueprint: &Blueprint, book: &Book, replication: &Replication, id: &str, is_deletion: bool) {
+    let number = book.lock().ask(id, is_deletion);
+    let written = async {
+        if is_deletion { replication.delete(TYPE, id).await } else { replication.replicate(TYPE, id, &number).await }
+    };
+    let told = tokio::time::timeout(PATIENCE, written).await;
+    let outcome = match &told {
+        Ok(Ok(_)) => Outcome::Acknowledged,
+        Ok(Err(ReplicateError::NotReplicated { .. } | ReplicateError::Storage(_))) => Outcome::Refused,
+        _ => Outcome::Unknown,
+    };
+    book.lock().settle(id, number, outcome);
+    let told = told.map(|told| told.map(|written| written.version.to_string()));
+    blueprint.trace.line(blueprint.name, format_args!("record {id} {number} (deletion: {is_deletion}): {told:?}"));
+}
+
+async fn read(blueprint: &Blueprint, book: &Book, replication: &Replication, id: &str) {
+    let least = book.lock().by_id.get(id).map_or(0, |page| page.acknowledged);
+    let told = tokio::time::timeout(PATIENCE, replication.get(TYPE, id)).await;
+    let Ok(told) = told else { return };
+    if let Ok(found) = &told {
+        let number = found.as_ref().and_then(|record| record.json().ok());
+        if replication.consistency() != Consistency::Eventual {
+            book.lock().found(id, number, least);
+        }
+    }
+    let told: Result<_, ReadError> = told.map(|found| found.map(|record| record.version.to_string()));
+    blueprint.trace.line(blueprint.name, format_args!("record {id} read: {told:?}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_found_is_what_was_acknowledged_or_may_still_come() {
+        let mut pages = Pages::default();
+        assert_eq!(pages.ask("a", false), 1);
+        pages.settle("a", 1, Outcome::Acknowledged);
+        assert_eq!(pages.ask("a", false), 2);
+        pages.settle("a", 2, Outcome::Unknown);
+        assert_eq!(pages.ask("a", false), 3);
+        pages.settle("a", 3, Outcome::Refused);
+        let may = |pages: &Pages, found| pages.judge(|_| Ok(found)).is_ok();
+        assert!(may(&pages, Some(1)) && may(&pages, Some(2)));
+        assert!(!may(&pages, Some(3)), "it was refused");
+        assert!(!may(&pages, None), "it was acknowledged");
+        assert_eq!(pages.ask("a", true), 4);
+        assert!(may(&pages, None), "it may be deleted by now");
+        pages.settle("a", 4, Outcome::Acknowledged);
+        assert!(may(&pages, None) && may(&pages, Some(2)) && !may(&pages, Some(1)));
+        pages.found("a", Some(1), 4);
+        assert!(pages.broken().is_some());
+    }
+}

@@ -1,0 +1,94 @@
+//! Records: acknowledged ones survive, copies are equal in the end.
+
+use ha_cluster::disk::faulty::Survival;
+use ha_replication::Consistency;
+
+use crate::sim::nemesis::Chaos;
+use crate::sim::{AFollower, Cast, Everyone, Leader, World, ms, nodes, secs};
+
+/// Without the list that other scenes write to: these are about records.
+fn keep(world: &mut World, cast: Cast, consistency: Consistency) {
+    world.start(cast.clients(2).keeping_records(consistency));
+    world.load(ms(25));
+    world.expect_leader();
+}
+
+/// I2 on three nodes, every copy in step.
+pub(super) fn strong(world: &mut World) {
+    keep(world, nodes(3), Consistency::Strong);
+    world.endure(Chaos::everything(secs(30)));
+}
+
+/// I2 on five nodes, a majority of copies.
+pub(super) fn quorum(world: &mut World) {
+    keep(world, nodes(5), Consistency::Quorum);
+    world.endure(Chaos::everything(secs(30)));
+}
+
+/// I2 on two nodes and a witness, which is no copy.
+pub(super) fn witnessed(world: &mut World) {
+    keep(world, nodes(2).and_a_witness(), Consistency::Quorum);
+    world.endure(Chaos::everything(secs(30)));
+}
+
+/// T30: what the store had not synced is in the log.
+pub(super) fn power_lost(world: &mut World) {
+    keep(world, nodes(3), Consistency::Quorum);
+    for _ in 0..6 {
+        world.expect_leader();
+        world.run(ms(100));
+        world.run_up_to(ms(2000));
+        match world.rng_below(4) {
+            0 => world.cut_power(Leader),
+            1 => world.cut_power(AFollower),
+            2 => world.cut_power(Everyone),
+            _ => world.cut_power_and_keep(Everyone, Survival::Nothing),
+        }
+        world.run_up_to(ms(1000));
+        world.restart(Everyone);
+        world.expect_records_within(secs(20));
+    }
+}
+
+/// T27.
+pub(super) fn full(world: &mut World) {
+    keep(world, nodes(3), Consistency::Strong);
+    world.expect_records_within(secs(10));
+    let follower = world.expect_leader_and_follower().1;
+    world.fill_disk(follower);
+    world.run(secs(5));
+    world.expect_records_within(secs(10));
+    world.empty_disk(follower);
+    world.revive(follower);
+    world.run(secs(2));
+    world.fill_disk(Everyone);
+    world.run(secs(10));
+    world.empty_disk(Everyone);
+    world.revive(Everyone);
+    world.expect_records_within(secs(20));
+}
+
+/// T32, T35: a copy loses its records, or finds them damaged, and gets them from the others.
+pub(super) fn lost(world: &mut World) {
+    keep(world, nodes(3), Consistency::Quorum);
+    world.run(secs(15));
+    for damage_only in [true, false] {
+        let victim = world.expect_leader_and_follower().1;
+        world.kill(victim);
+        if damage_only {
+            world.damage(victim, |path, content| {
+                let records = path.to_string_lossy().ends_with(".redb");
+                if records {
+                    content[..512].fill(0x55);
+                }
+                records
+            });
+        } else {
+            world.erase(victim, |path| path.to_string_lossy().ends_with(".redb"));
+        }
+        world.run(secs(2));
+        world.restart(victim);
+        world.expect_records_within(secs(10));
+        world.expect_complete(victim, secs(20));
+    }
+}
