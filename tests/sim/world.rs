@@ -14,7 +14,7 @@ use super::history::History;
 use super::invariants::{self, Invariant, Moment, Seen, Timers};
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
-use super::records::Book;
+use super::records::{Book, SimWall};
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
 
 /// How long one step is.
@@ -75,6 +75,7 @@ pub(super) struct Host {
     pub(super) body: Body,
     pub(super) disk: SimDisk,
     pub(super) clock: SimClock,
+    pub(super) wall: SimWall,
     pub(super) machine: Machine,
     /// A sync of this life was made to fail.
     pub(super) sync_fails: bool,
@@ -164,6 +165,7 @@ impl World {
             body: Body::default(),
             disk: SimDisk::new(self.trace.clone(), Mutant::honesty(self.settings.mutant)),
             clock: SimClock::new(self.trace.clone()),
+            wall: SimWall::new(self.trace.clone()),
             machine: Machine::Up,
             sync_fails: false,
             disk_is_full: false,
@@ -206,6 +208,7 @@ impl World {
             load: self.load.clone(),
             history: self.history.clone(),
             records: self.cast.records.filter(|_| host.config.role != Role::Witness),
+            wall: host.wall.clone(),
             book: self.book.clone(),
             trace: self.trace.clone(),
         });
