@@ -4,6 +4,7 @@
 
 mod acknowledged;
 mod ledger;
+mod records;
 mod talk;
 mod writers;
 
@@ -14,7 +15,8 @@ use std::sync::atomic::AtomicU64;
 
 use ha_cluster::{Cluster, Machines, Seams};
 use ha_config::Config;
-use ha_runtime::{ClusterHandle, Ha, Rooms};
+use ha_replication::Replication;
+use ha_runtime::{ClusterHandle, Ha, ReplicationHandle, Rooms};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 
 use crate::acknowledged::Acknowledged;
@@ -34,22 +36,34 @@ async fn node() -> Result<(), Box<dyn Error>> {
     let config = Config::builder().with_env()?;
     let listen = SocketAddr::new(config.http.address, config.http.port);
     let door = ha_http::listen(ha_http::Config { listen, ..ha_http::Config::default() }).await?;
-    let machines = Machines::new().with(Ledger::default());
-    let cluster = ha_cluster::start(ha_runtime::cluster_config(&config)?, Seams::default(), machines).await?;
-    let rooms = Rooms { cluster: true, ..Rooms::default() };
-    let ha = Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster.clone())));
+    let (mut machines, seams) = (Machines::new().with(Ledger::default()), Seams::default());
+    let mut opened = None;
+    if config.replication.enabled {
+        let (records, copy) =
+            ha_replication::open(ha_runtime::replication_config(&config)?, seams.disk.clone()).await?;
+        machines = machines.with(records);
+        opened = Some(copy);
+    }
+    let cluster = ha_cluster::start(ha_runtime::cluster_config(&config)?, seams, machines).await?;
+    let replication = opened.map(|copy| copy.start(cluster.clone())).transpose()?;
+    let rooms = Rooms { cluster: true, replication: replication.is_some(), ..Rooms::default() };
+    let seat = ClusterHandle::new(Arc::new(cluster.clone()));
+    let ha = match &replication {
+        Some(replication) => Ha::assemble_with(rooms, seat, ReplicationHandle::new(replication.clone())),
+        None => Ha::assemble(rooms, seat),
+    };
     let server = door.serve(ha.clone());
-    converse(&cluster).await?;
+    converse(&cluster, replication).await?;
     ha.stop().await;
     server.stop().await;
     Ok(())
 }
 
-async fn converse(cluster: &Cluster) -> Result<(), Box<dyn Error>> {
+async fn converse(cluster: &Cluster, replication: Option<Replication>) -> Result<(), Box<dyn Error>> {
     let node_id = cluster.watch().borrow().node_id.to_string();
     let log = cluster.replicated::<Ledger>().ok_or("the ledger is not on the log")?;
     let bench = Bench { node_id, log, acknowledged: Acknowledged::open()?, writers: AtomicU64::new(0) };
-    let mut talk = Talk::new(Arc::new(bench));
+    let mut talk = Talk::new(Arc::new(bench), replication);
     let mut lines = BufReader::new(stdin()).lines();
     let mut answers = stdout();
     while let Some(line) = lines.next_line().await? {

@@ -7,6 +7,7 @@ mod gaps;
 mod idle;
 mod machine;
 mod proposals;
+mod replication;
 mod start;
 
 use clap::{Subcommand, ValueEnum};
@@ -18,6 +19,8 @@ use super::Outcome;
 pub(crate) enum Arguments {
     /// Elections, hand-overs, durable proposals and idle cost of a cluster of real processes
     Cluster(cluster::Arguments),
+    /// Records on three real processes: writes at each level, reads, a copy that was away, millions of records
+    Replication(replication::Arguments),
 }
 
 /// One group of figures.
@@ -43,5 +46,6 @@ pub(crate) enum Part {
 pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     match arguments {
         Arguments::Cluster(arguments) => cluster::run(arguments).await,
+        Arguments::Replication(arguments) => replication::run(arguments).await,
     }
 }
