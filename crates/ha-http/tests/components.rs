@@ -1,5 +1,7 @@
 //! Checked components over HTTP, the doctor, and what can be changed on a node that runs.
 
+#![allow(clippy::unwrap_used, reason = "helpers stand outside of the tests that use them")]
+
 mod support;
 
 use std::sync::{Arc, Mutex};

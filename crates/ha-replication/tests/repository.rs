@@ -1,5 +1,7 @@
 //! A foreign database that crashes between its steps loses nothing and gets nothing twice.
 
+#![allow(clippy::unwrap_used, reason = "helpers stand outside of the tests that use them")]
+
 mod support;
 
 use std::collections::BTreeMap;
