@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ha_net::{Address, NodeId};
+use ha_net::{Address, NodeId, Secret};
 
 /// A place to look for other nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct Config {
     pub takeover_hold: Duration,
     /// Bulk connections per peer.
     pub bulk_connections: usize,
+    /// What every node of the cluster must show that it knows; `None` lets anybody join who says the right name.
+    pub secret: Option<Secret>,
     /// Bytes per log segment.
     pub segment_bytes: u64,
     /// Log entries after the last snapshot that make a new one due.
@@ -97,6 +99,7 @@ impl Default for Config {
             voters_max: 5,
             takeover_hold: Duration::from_secs(60),
             bulk_connections: 4,
+            secret: None,
             segment_bytes: 16 * 1024 * 1024,
             snapshot_entries: 50_000,
             seed: None,

@@ -53,7 +53,7 @@ pub use cluster::{AloneError, Cluster, LeaveError, PriorityError, Seams, Transfe
 pub use config::{Config, ConfigError, Role, Seed};
 pub use events::Events;
 pub use ha_net::codec as encoding;
-pub use ha_net::{Address, AskError, ClusterId, Incarnation, Lane, NodeId};
+pub use ha_net::{Address, AskError, ClusterId, Incarnation, Lane, NodeId, Secret};
 pub use machine::{
     ASK_TIMEOUT, Applied, COMMAND_BYTES_MAX, Capture, Machine, MachineId, Machines, ReadError, Replicated, WriteError,
 };

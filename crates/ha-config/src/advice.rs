@@ -168,13 +168,9 @@ static ADVICE: &[Advice] = &[
         options: &["CLUSTER_ADDRESS", "CLUSTER_SECRET"],
         unwise: |config| {
             let cluster = &config.cluster;
-            let is_guarded = !waits("CLUSTER_SECRET") && (cluster.secret.is_some() || cluster.tls_cert.is_some());
+            let is_guarded = cluster.secret.is_some() || cluster.tls_cert.is_some();
             let is_open = cluster.enabled && !cluster.address.is_loopback() && !is_guarded;
-            let remedy = if waits("CLUSTER_SECRET") {
-                "let only the nodes reach that port"
-            } else {
-                "set CLUSTER_SECRET or CLUSTER_TLS_CERT, CLUSTER_TLS_KEY and CLUSTER_TLS_CA"
-            };
+            let remedy = "set CLUSTER_SECRET, or CLUSTER_TLS_CERT, CLUSTER_TLS_KEY and CLUSTER_TLS_CA";
             is_open.then(|| format!("whoever reaches port {} can join the cluster: {remedy}", cluster.port))
         },
     },

@@ -113,9 +113,9 @@ options! {
         /// A witness votes and keeps no application data.
         "CLUSTER_ROLE" role: Role = Role::Member;
         /// Shared secret that every node must prove it knows.
-        "CLUSTER_SECRET" secret: Option<Secret> = None, within SECRET, waits for "the guarded connections between nodes";
+        "CLUSTER_SECRET" secret: Option<Secret> = None, within SECRET;
         /// A file that holds the shared secret; one newline at its end is not part of it.
-        "CLUSTER_SECRET_FILE" secret_file: Option<PathBuf> = None, waits for "the guarded connections between nodes";
+        "CLUSTER_SECRET_FILE" secret_file: Option<PathBuf> = None;
         /// Mutual TLS between nodes: the certificate of this node, in PEM.
         "CLUSTER_TLS_CERT" tls_cert: Option<PathBuf> = None, waits for "the guarded connections between nodes";
         /// Mutual TLS between nodes: the private key of this node, in PEM.

@@ -103,7 +103,7 @@ mod tests {
         let config = config();
         let (mut a, mut b) = (Lonely::default(), Lonely::default());
         let (of_a, of_b) = (pair("a"), pair("b"));
-        let mut look = |lonely: &mut Lonely, view: &View, at: u64| {
+        let look = |lonely: &mut Lonely, view: &View, at: u64| {
             lonely.look(seconds(at), &config, view, (false, seconds(at))).map(|peer| peer.node_id.to_string())
         };
         assert_eq!(look(&mut a, &of_a, 8), None);

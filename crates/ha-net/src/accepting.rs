@@ -100,7 +100,7 @@ async fn admit<T>(
     let greeted = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(error)) => {
-            shared.report(&from.into(), &error);
+            shared.report_caller(&from.into(), &error);
             return None;
         }
         Err(_) => {

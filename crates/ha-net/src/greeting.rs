@@ -2,26 +2,29 @@
 //!
 //! ```text
 //! dialling side                    accepting side
-//!   hello            ──────────►     admit?
+//!   hello            ──────────►
+//!                    ◄──────────   challenge            only where nodes share a secret
+//!   prove            ──────────►     admit?
 //!     admit?         ◄──────────   hello, or refuse
 //!   confirm or refuse ─────────►
 //! ```
-//! Nothing else is read before the last step, and nothing here changes any state.
+//! Nothing else is read before the last step, and nothing here changes any state. Where nodes share a secret, each step
+//! after the challenge is followed by a proof of it (see [`crate::secret`]). The dialling side proves itself first, so
+//! that a stranger who dials learns nothing that a guess could be tried on; no gate is asked about a peer, and no
+//! refusal is believed, before the proof.
 
-use std::fmt::Display;
-use std::io;
+mod talk;
 
 use bytes::BytesMut;
-use futures::StreamExt;
-use tokio::io::AsyncWriteExt;
-use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
+use std::io;
 
-use crate::codec::frame::LENGTH_BYTES;
-use crate::codec::hello::{self, Hello, Proof, Refuse, Step, StepError, Versions};
+use crate::codec::hello::{Hello, Refuse, Step, StepError, Versions};
 use crate::connection::driver::Framed;
-use crate::limits::{BULK_CONNECTIONS_MAX, HELLO_FRAME_BYTES_MAX};
-use crate::wire::Socket;
-use crate::{Gate, Introduction, Lane, NodeId, Refusal, RefusalCode};
+use crate::limits::BULK_CONNECTIONS_MAX;
+use crate::secret::{Nonce, Nonces, Part};
+use crate::wire::{Socket, tls};
+use crate::{Gate, Incarnation, Introduction, Lane, NodeId, Refusal, RefusalCode};
+use talk::{Heard, Talk, malformed};
 
 /// What this side brings to a greeting.
 pub(crate) struct Greeter<'a> {
@@ -29,6 +32,8 @@ pub(crate) struct Greeter<'a> {
     pub(crate) versions: Versions,
     /// Of this process.
     pub(crate) instance: u64,
+    /// Where nodes share a secret.
+    pub(crate) nonces: Option<&'a Nonces>,
 }
 
 /// A greeting that both sides have passed.
@@ -40,15 +45,16 @@ pub(crate) struct Greeted {
 
 /// The other side has admitted us, and we it; it waits for our word.
 pub(crate) struct Offer {
-    greeted: Greeted,
-    versions: Versions,
+    talk: Talk,
+    introduction: Introduction,
+    lane: Lane,
 }
 
 /// Why a greeting led to nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GreetingError {
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
     #[error("this very process answered")]
     Myself,
     #[error("{refusal}")]
@@ -58,23 +64,54 @@ pub(crate) enum GreetingError {
     Malformed { reason: String },
 }
 
-fn malformed(error: impl Display) -> GreetingError {
-    GreetingError::Malformed { reason: error.to_string() }
+impl From<io::Error> for GreetingError {
+    /// A handshake that failed is a refusal; everything else of the wire is not.
+    fn from(error: io::Error) -> Self {
+        match tls::refusal_of(&error) {
+            Some((refusal, by_peer)) => Self::Refused { refusal, node_id: None, by_peer },
+            None => Self::Io(error),
+        }
+    }
 }
 
 impl Greeter<'_> {
+    fn talk(&self, socket: Box<dyn Socket>, part: Part) -> Talk {
+        Talk::new(socket, self.versions, part, self.nonces.map(Nonces::secret))
+    }
+
     /// The dialling side's half, up to its own last word.
     pub(crate) async fn dial(&self, socket: Box<dyn Socket>, lane: Lane) -> Result<Offer, GreetingError> {
-        let mut framed = frame(socket);
+        let mut talk = self.talk(socket, Part::Dialling);
         let ours = self.gate.introduce();
-        self.send(&mut framed, &self.hello(&ours, lane)).await?;
-        let theirs = self.hear(&mut framed, &ours).await?;
+        let nonce = self.nonces.map(|nonces| nonces.next(ours.incarnation.0));
+        talk.send(&self.hello(&ours, lane, nonce)).await?;
+        if self.nonces.is_some() {
+            self.answer_challenge(&mut talk, &ours).await?;
+        }
+        let theirs = match self.hear(&mut talk, &ours).await? {
+            Heard { step: Step::Hello(hello), proved: true, .. } => *hello,
+            Heard { step: Step::Refuse(refuse), proved: true, .. } => return Err(self.refused_by(*refuse)),
+            Heard { step: Step::Refuse(refuse), proved: false, versions } => {
+                return Err(self.refused_by_nobody(&refuse, versions, &ours));
+            }
+            Heard { proved: false, .. } => return Err(unproved(&ours)),
+            Heard { .. } => return Err(malformed("no hello from the other side")),
+        };
         if theirs.lane != lane {
             return Err(malformed("the peer answered for another lane"));
         }
-        self.judge(&mut framed, &ours, &theirs).await?;
-        let greeted = Greeted { framed, introduction: theirs.introduction, lane };
-        Ok(Offer { greeted, versions: self.versions })
+        self.judge(&mut talk, &ours, &theirs).await?;
+        Ok(Offer { talk, introduction: theirs.introduction, lane })
+    }
+
+    async fn answer_challenge(&self, talk: &mut Talk, ours: &Introduction) -> Result<(), GreetingError> {
+        let heard = self.hear(talk, ours).await?;
+        match heard.step {
+            Step::Challenge(_) => talk.prove().await,
+            Step::Refuse(refuse) => Err(self.refused_by_nobody(&refuse, heard.versions, ours)),
+            Step::Hello(_) => Err(unproved(ours)),
+            Step::Confirm | Step::Prove(_) => Err(malformed("no challenge from the other side")),
+        }
     }
 
     /// The accepting side's half. `may_enter` is asked last, after the gate.
@@ -83,59 +120,102 @@ impl Greeter<'_> {
         socket: Box<dyn Socket>,
         may_enter: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<Greeted, GreetingError> {
-        let mut framed = frame(socket);
+        let mut talk = self.talk(socket, Part::Accepting);
         let ours = self.gate.introduce();
-        let theirs = self.hear(&mut framed, &ours).await?;
-        self.judge(&mut framed, &ours, &theirs).await?;
+        // Who begins with a refusal was not asked anything.
+        let Heard { step: Step::Hello(theirs), .. } = self.hear(&mut talk, &ours).await? else {
+            return Err(malformed("the first step is no hello"));
+        };
+        self.challenge(&mut talk, &ours, &theirs).await?;
+        self.judge(&mut talk, &ours, &theirs).await?;
         if matches!(theirs.lane, Lane::Bulk(number) if usize::from(number) >= BULK_CONNECTIONS_MAX) {
             let message = format!("one node may keep {BULK_CONNECTIONS_MAX} bulk connections");
-            return self.turn_away(&mut framed, &ours, &theirs, refusal(RefusalCode::Busy, message)).await;
+            return self.turn_away(&mut talk, &ours, &theirs, refusal(RefusalCode::Busy, message)).await;
         }
         if let Err(refusal) = may_enter() {
-            return self.turn_away(&mut framed, &ours, &theirs, refusal).await;
+            return self.turn_away(&mut talk, &ours, &theirs, refusal).await;
         }
-        self.send(&mut framed, &self.hello(&ours, theirs.lane)).await?;
-        match self.receive(&mut framed).await? {
-            Ok((_, Step::Confirm(_))) => Ok(Greeted { framed, introduction: theirs.introduction, lane: theirs.lane }),
-            Ok((_, Step::Refuse(refuse))) => Err(self.refused_by(*refuse)),
-            Ok((_, Step::Hello(_))) => Err(malformed("a second hello")),
-            Err(error) => Err(malformed(error)),
+        talk.send(&self.hello(&ours, theirs.lane, None)).await?;
+        match talk.receive().await?.map_err(malformed)? {
+            Heard { proved: false, .. } => Err(malformed("the last step came without proof of the secret")),
+            Heard { step: Step::Confirm, .. } => {
+                Ok(Greeted { framed: talk.framed, introduction: theirs.introduction, lane: theirs.lane })
+            }
+            Heard { step: Step::Refuse(refuse), .. } => Err(self.refused_by(*refuse)),
+            Heard { .. } => Err(malformed("neither a confirmation nor a refusal")),
         }
     }
 
-    fn hello(&self, ours: &Introduction, lane: Lane) -> Step {
-        let (introduction, proof) = (ours.clone(), Proof::default());
-        Step::Hello(Box::new(Hello { introduction, lane, instance: self.instance, proof }))
+    /// Sees to it that both sides share a secret, or neither has one. Nothing is known of a peer that fails here: what
+    /// it calls itself is only repeated.
+    async fn challenge(&self, talk: &mut Talk, ours: &Introduction, theirs: &Hello) -> Result<(), GreetingError> {
+        let (us, them) = (&ours.node_id, &theirs.introduction.node_id);
+        let message = match (self.nonces, &theirs.nonce) {
+            (None, None) => return Ok(()),
+            (Some(nonces), Some(_)) => {
+                if talk.challenge(nonces.next(ours.incarnation.0)).await? {
+                    return Ok(());
+                }
+                format!(
+                    "the secrets (CLUSTER_SECRET) of node {us} and of the peer that calls itself {them} differ; \
+                     give every node the same one"
+                )
+            }
+            (Some(_), None) => format!(
+                "node {us} has a secret (CLUSTER_SECRET), and the peer that calls itself {them} has none; \
+                 give every node the same one"
+            ),
+            (None, Some(_)) => format!(
+                "node {us} has no secret (CLUSTER_SECRET), and the peer that calls itself {them} has one; \
+                 give every node the same one"
+            ),
+        };
+        let refusal = refusal(RefusalCode::Secret, message);
+        talk.send(&self.refuse_stranger(ours, &refusal)).await?;
+        Err(GreetingError::Refused { refusal, node_id: None, by_peer: false })
     }
 
-    /// Waits for the other side's hello; turns it away when there is no common version.
-    async fn hear(&self, framed: &mut Framed, ours: &Introduction) -> Result<Hello, GreetingError> {
-        match self.receive(framed).await? {
-            Ok((_, Step::Hello(hello))) => Ok(*hello),
-            Ok((_, Step::Refuse(refuse))) => Err(self.refused_by(*refuse)),
-            Ok((_, Step::Confirm(_))) => Err(malformed("a confirmation before the hello")),
+    fn hello(&self, ours: &Introduction, lane: Lane, nonce: Option<Nonce>) -> Step {
+        Step::Hello(Box::new(Hello { introduction: ours.clone(), lane, instance: self.instance, nonce }))
+    }
+
+    /// Waits for a step; turns the other side away when there is no common version.
+    async fn hear(&self, talk: &mut Talk, ours: &Introduction) -> Result<Heard, GreetingError> {
+        match talk.receive().await? {
+            Ok(heard) => Ok(heard),
             Err(StepError::Versions { theirs }) => {
-                let message = format!(
-                    "no protocol version in common: node {} speaks {}, the other one {theirs}; upgrade the older one",
-                    ours.node_id, self.versions
-                );
-                let refusal = refusal(RefusalCode::Version, message);
-                self.send(framed, &self.refuse(ours, &refusal)).await?;
+                let refusal = refusal(RefusalCode::Version, self.no_common_version(ours, theirs));
+                talk.send(&self.refuse_stranger(ours, &refusal)).await?;
                 Err(GreetingError::Refused { refusal, node_id: None, by_peer: false })
             }
             Err(error) => Err(malformed(error)),
         }
     }
 
+    fn no_common_version(&self, ours: &Introduction, theirs: Versions) -> String {
+        format!(
+            "no protocol version in common: node {} speaks {}, the other one {theirs}; upgrade the older one",
+            ours.node_id, self.versions
+        )
+    }
+
     /// Asks the gate about the other side. Its word counts more than the check of the id after it, since it may give
     /// the better reason.
-    async fn judge(&self, framed: &mut Framed, ours: &Introduction, theirs: &Hello) -> Result<(), GreetingError> {
+    async fn judge(&self, talk: &mut Talk, ours: &Introduction, theirs: &Hello) -> Result<(), GreetingError> {
         let peer = &theirs.introduction;
         let same_id = peer.node_id == ours.node_id;
         if same_id && peer.incarnation == ours.incarnation && theirs.instance == self.instance {
             let message = format!("node {} has dialled itself", ours.node_id);
-            self.send(framed, &self.refuse(ours, &refusal(RefusalCode::NodeId, message))).await?;
+            talk.send(&self.refuse(ours, &refusal(RefusalCode::NodeId, message))).await?;
             return Err(GreetingError::Myself);
+        }
+        if !talk.may_be(&peer.node_id, &peer.address) {
+            let message = format!(
+                "the certificate (CLUSTER_TLS_CERT) of the peer that calls itself {0} at {1} names neither; \
+                 it needs the DNS name {0}",
+                peer.node_id, peer.address
+            );
+            return self.turn_away(talk, ours, theirs, refusal(RefusalCode::Secret, message)).await;
         }
         let verdict = match self.gate.admit(peer) {
             Ok(()) if same_id => {
@@ -149,24 +229,33 @@ impl Greeter<'_> {
         };
         match verdict {
             Ok(()) => Ok(()),
-            Err(refusal) => self.turn_away(framed, ours, theirs, refusal).await,
+            Err(refusal) => self.turn_away(talk, ours, theirs, refusal).await,
         }
     }
 
     async fn turn_away<T>(
         &self,
-        framed: &mut Framed,
+        talk: &mut Talk,
         ours: &Introduction,
         theirs: &Hello,
         refusal: Refusal,
     ) -> Result<T, GreetingError> {
-        self.send(framed, &self.refuse(ours, &refusal)).await?;
+        talk.send(&self.refuse(ours, &refusal)).await?;
         Err(GreetingError::Refused { refusal, node_id: Some(theirs.introduction.node_id.clone()), by_peer: false })
     }
 
     fn refuse(&self, ours: &Introduction, refusal: &Refusal) -> Step {
         let (refusal, node_id) = (refusal.clone(), ours.node_id.clone());
         Step::Refuse(Box::new(Refuse { refusal, node_id, incarnation: ours.incarnation, instance: self.instance }))
+    }
+
+    /// Where nodes share a secret, a stranger does not learn which life of which process it has met.
+    fn refuse_stranger(&self, ours: &Introduction, refusal: &Refusal) -> Step {
+        if self.nonces.is_none() {
+            return self.refuse(ours, refusal);
+        }
+        let (refusal, node_id) = (refusal.clone(), ours.node_id.clone());
+        Step::Refuse(Box::new(Refuse { refusal, node_id, incarnation: Incarnation(0), instance: 0 }))
     }
 
     fn refused_by(&self, refuse: Refuse) -> GreetingError {
@@ -178,41 +267,52 @@ impl Greeter<'_> {
         GreetingError::Refused { refusal: refuse.refusal, node_id: Some(refuse.node_id), by_peer: true }
     }
 
-    async fn send(&self, framed: &mut Framed, step: &Step) -> Result<(), GreetingError> {
-        send(framed, self.versions, step).await
+    /// A refusal of somebody who has not shown that it knows the secret. That it does not let us in is all that is
+    /// believed of it, and its words are not repeated.
+    fn refused_by_nobody(&self, refuse: &Refuse, theirs: Versions, ours: &Introduction) -> GreetingError {
+        let refusal = match refuse.refusal.code {
+            RefusalCode::Version => refusal(RefusalCode::Version, self.no_common_version(ours, theirs)),
+            _ => refusal(
+                RefusalCode::Secret,
+                format!(
+                    "node {} and the peer that calls itself {} do not share a secret (CLUSTER_SECRET); \
+                     give every node the same one",
+                    ours.node_id, refuse.node_id
+                ),
+            ),
+        };
+        GreetingError::Refused { refusal, node_id: None, by_peer: true }
     }
+}
 
-    async fn receive(&self, framed: &mut Framed) -> Result<Result<(Versions, Step), StepError>, GreetingError> {
-        match framed.next().await {
-            Some(Ok(frame)) => Ok(hello::open(self.versions, &frame)),
-            Some(Err(error)) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Other) => {
-                Err(malformed(error))
-            }
-            Some(Err(error)) => Err(error.into()),
-            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed during the greeting").into()),
-        }
-    }
+/// We gave proof, and the other side did not.
+fn unproved(ours: &Introduction) -> GreetingError {
+    let message = format!(
+        "the peer has not shown that it knows the secret (CLUSTER_SECRET) of node {}; give every node the same one",
+        ours.node_id
+    );
+    GreetingError::Refused { refusal: refusal(RefusalCode::Secret, message), node_id: None, by_peer: false }
 }
 
 impl Offer {
     /// Who answered.
     pub(crate) fn introduction(&self) -> &Introduction {
-        &self.greeted.introduction
+        &self.introduction
     }
 
     /// Takes the connection. An offer that is dropped instead leaves no trace at the other side.
     pub(crate) async fn confirm(mut self) -> Result<Greeted, GreetingError> {
-        send(&mut self.greeted.framed, self.versions, &Step::Confirm(Proof::default())).await?;
-        Ok(self.greeted)
+        self.talk.send(&Step::Confirm).await?;
+        Ok(Greeted { framed: self.talk.framed, introduction: self.introduction, lane: self.lane })
     }
 
     /// Turns the other side away after all.
     pub(crate) async fn turn_away(mut self, ours: &Introduction, instance: u64, refusal: Refusal) -> GreetingError {
-        let node_id = Some(self.greeted.introduction.node_id.clone());
+        let node_id = Some(self.introduction.node_id.clone());
         let (sent, incarnation) = (refusal.clone(), ours.incarnation);
         let refuse = Refuse { refusal: sent, node_id: ours.node_id.clone(), incarnation, instance };
         // It is turned away also when it does not hear of it.
-        let _ = send(&mut self.greeted.framed, self.versions, &Step::Refuse(Box::new(refuse))).await;
+        let _ = self.talk.send(&Step::Refuse(Box::new(refuse))).await;
         GreetingError::Refused { refusal, node_id, by_peer: false }
     }
 }
@@ -233,143 +333,7 @@ fn refusal(code: RefusalCode, message: String) -> Refusal {
     Refusal { code, message }
 }
 
-fn frame(socket: Box<dyn Socket>) -> Framed {
-    let codec = LengthDelimitedCodec::builder()
-        .length_field_length(LENGTH_BYTES)
-        .max_frame_length(HELLO_FRAME_BYTES_MAX)
-        .new_codec();
-    FramedRead::with_capacity(socket, codec, 1024)
-}
-
-async fn send(framed: &mut Framed, versions: Versions, step: &Step) -> Result<(), GreetingError> {
-    let bytes = hello::seal(versions, step).map_err(malformed)?;
-    framed.get_mut().write_all(&bytes).await?;
-    framed.get_mut().flush().await?;
-    Ok(())
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::Incarnation;
-
-    /// What node `b` of that life offers to node `a`.
-    pub(crate) async fn offer_of(incarnation: u64) -> Offer {
-        let (near, far) = tokio::io::duplex(HELLO_FRAME_BYTES_MAX);
-        let (a, b) = (Named("a", 1), Named("b", incarnation));
-        let (a, b) = (greeter(&a, 1, 1), greeter(&b, 1, 1));
-        // The other side waits for a confirmation that never comes.
-        let accepting = b.accept(Box::new(far), || Ok(()));
-        tokio::select! {
-            biased;
-            offer = a.dial(Box::new(near), Lane::Control) => offer.unwrap(),
-            _ = accepting => panic!("it was not confirmed"),
-        }
-    }
-
-    struct Named(&'static str, u64);
-
-    impl Gate for Named {
-        fn introduce(&self) -> Introduction {
-            Introduction {
-                cluster_name: "play".to_owned(),
-                cluster_id: None,
-                generation: 0,
-                node_id: self.0.parse().unwrap(),
-                incarnation: Incarnation(self.1),
-                address: "h:1".parse().unwrap(),
-                claims: BTreeMap::new(),
-            }
-        }
-
-        fn admit(&self, _: &Introduction) -> Result<(), Refusal> {
-            Ok(())
-        }
-    }
-
-    fn greeter(gate: &Named, lowest: u16, highest: u16) -> Greeter<'_> {
-        let instance = u64::from(crc32c::crc32c(gate.0.as_bytes()));
-        Greeter { gate, versions: Versions { lowest, highest }, instance }
-    }
-
-    async fn greet(a: Greeter<'_>, b: Greeter<'_>) -> (Result<Greeted, GreetingError>, Result<Greeted, GreetingError>) {
-        let (near, far) = tokio::io::duplex(HELLO_FRAME_BYTES_MAX);
-        let dialling = async { a.dial(Box::new(near), Lane::Bulk(3)).await?.confirm().await };
-        tokio::join!(dialling, b.accept(Box::new(far), || Ok(())))
-    }
-
-    #[tokio::test]
-    async fn nodes_of_neighbouring_versions_understand_one_another() {
-        for (ours, theirs) in [((1, 1), (1, 2)), ((1, 2), (1, 1)), ((1, 2), (2, 3))] {
-            let (a, b) = (Named("a", 1), Named("b", 1));
-            let (dialled, accepted) = greet(greeter(&a, ours.0, ours.1), greeter(&b, theirs.0, theirs.1)).await;
-            let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
-            assert_eq!((dialled.introduction.node_id.as_str(), dialled.lane), ("b", Lane::Bulk(3)));
-            assert_eq!((accepted.introduction.node_id.as_str(), accepted.lane), ("a", Lane::Bulk(3)));
-        }
-    }
-
-    #[tokio::test]
-    async fn nodes_without_a_common_version_name_both_ranges_on_both_sides() {
-        let (a, b) = (Named("a", 1), Named("b", 1));
-        let (dialled, accepted) = greet(greeter(&a, 1, 2), greeter(&b, 3, 4)).await;
-        for (result, expected) in [(dialled, true), (accepted, false)] {
-            let Err(GreetingError::Refused { refusal, by_peer, .. }) = result else { panic!("not refused") };
-            assert_eq!((refusal.code, by_peer), (RefusalCode::Version, expected));
-            assert!(refusal.message.contains("3 to 4") && refusal.message.contains("1 to 2"), "{refusal}");
-        }
-    }
-
-    #[tokio::test]
-    async fn no_greeting_goes_past_the_bound_of_the_accepting_side() {
-        let (a, b) = (Named("a", 1), Named("b", 1));
-        let (near, far) = tokio::io::duplex(HELLO_FRAME_BYTES_MAX);
-        let busy = || Err(refusal(RefusalCode::Busy, "full".to_owned()));
-        let (a, b) = (greeter(&a, 1, 1), greeter(&b, 1, 1));
-        let (dialled, accepted) = tokio::join!(a.dial(Box::new(near), Lane::Control), b.accept(Box::new(far), busy));
-        assert!(matches!(dialled, Err(GreetingError::Refused { by_peer: true, .. })));
-        assert!(matches!(accepted, Err(GreetingError::Refused { by_peer: false, .. })));
-    }
-
-    #[tokio::test]
-    async fn a_lane_beyond_the_bound_is_refused() {
-        let (a, b) = (Named("a", 1), Named("b", 1));
-        let (near, far) = tokio::io::duplex(HELLO_FRAME_BYTES_MAX);
-        let (a, b) = (greeter(&a, 1, 1), greeter(&b, 1, 1));
-        let lane = Lane::Bulk(BULK_CONNECTIONS_MAX as u8);
-        let (dialled, _) = tokio::join!(a.dial(Box::new(near), lane), b.accept(Box::new(far), || Ok(())));
-        let Err(GreetingError::Refused { refusal, .. }) = dialled else { panic!("not refused") };
-        assert_eq!(refusal.code, RefusalCode::Busy);
-    }
-
-    #[tokio::test]
-    async fn an_offer_that_is_dropped_admits_nobody() {
-        let (a, b) = (Named("a", 1), Named("b", 1));
-        let (near, far) = tokio::io::duplex(HELLO_FRAME_BYTES_MAX);
-        let (a, b) = (greeter(&a, 1, 1), greeter(&b, 1, 1));
-        let dialling = async { a.dial(Box::new(near), Lane::Control).await.map(drop) };
-        let (dialled, accepted) = tokio::join!(dialling, b.accept(Box::new(far), || Ok(())));
-        assert!(dialled.is_ok());
-        assert!(matches!(accepted, Err(GreetingError::Io(_))));
-    }
-
-    #[tokio::test]
-    async fn bytes_that_follow_the_greeting_closely_are_kept() {
-        let (a, b) = (Named("a", 1), Named("b", 1));
-        let (near, far) = tokio::io::duplex(HELLO_FRAME_BYTES_MAX);
-        let (a, b) = (greeter(&a, 1, 1), greeter(&b, 1, 1));
-        let dialling = async {
-            let mut greeted = a.dial(Box::new(near), Lane::Control).await?.confirm().await?;
-            greeted.framed.get_mut().write_all(&[0, 0, 0, 2, 5, 6]).await?;
-            Ok::<_, GreetingError>(greeted)
-        };
-        // The duplex is polled in order, so that confirmation and frame are read at once.
-        let (dialled, accepted) = tokio::join!(dialling, b.accept(Box::new(far), || Ok(())));
-        let mut framed = accepted.unwrap().into_framed();
-        drop(dialled);
-        assert_eq!(framed.next().await.unwrap().unwrap(), [5, 6][..]);
-        assert!(framed.next().await.is_none());
-    }
-}
+mod secret_tests;
+#[cfg(test)]
+pub(crate) mod tests;

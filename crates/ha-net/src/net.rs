@@ -20,6 +20,7 @@ use crate::event::Events;
 use crate::greeting::GreetingError;
 use crate::limits::{BULK_CONNECTIONS_MAX, GOODBYE_WAIT_MAX};
 use crate::peers::Target;
+use crate::secret::{Nonces, Secret};
 use crate::shared::Shared;
 use crate::wire::Wire;
 use crate::{
@@ -38,12 +39,14 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Silence after which a connection is taken for dead. Pings keep an idle one alive.
     pub idle_timeout: Duration,
-    /// Seed of the jitter in reconnects.
+    /// Seed of the jitter in reconnects, and of what proofs of the secret are made from.
     pub seed: u64,
+    /// What every node of the cluster must show that it knows; `None` lets anybody in that the gate admits.
+    pub secret: Option<Secret>,
 }
 
 impl Default for Config {
-    /// Port 7946 on all addresses, 4 bulk connections, 2 s to connect, 10 s of silence, seed 0.
+    /// Port 7946 on all addresses, 4 bulk connections, 2 s to connect, 10 s of silence, seed 0, no secret.
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 7946)),
@@ -51,6 +54,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(10),
             seed: 0,
+            secret: None,
         }
     }
 }
@@ -97,6 +101,7 @@ pub(crate) async fn start_speaking(
     let (events, reader) = Events::new();
     let shared = Arc::new(Shared {
         node_id: gate.introduce().node_id,
+        nonces: config.secret.clone().map(|secret| Nonces::new(secret, config.seed)),
         instance: StdRng::seed_from_u64(config.seed).next_u64(),
         config,
         wire,
@@ -109,6 +114,7 @@ pub(crate) async fn start_speaking(
         registry: Default::default(),
         peers: Default::default(),
         warnings: Default::default(),
+        refusals: Default::default(),
         stopped: CancellationToken::new(),
         tasks: TaskTracker::new(),
     });

@@ -15,6 +15,7 @@ use crate::event::Events;
 use crate::greeting::{Greeted, Greeter, GreetingError};
 use crate::peers::Peers;
 use crate::registry::{NoRoom, Registry};
+use crate::secret::Nonces;
 use crate::traffic::Counters;
 use crate::warnings::Warnings;
 use crate::wire::Wire;
@@ -30,12 +31,16 @@ pub(crate) struct Shared {
     pub(crate) versions: Versions,
     /// Drawn at start: tells this process from another one with a copy of its identity.
     pub(crate) instance: u64,
+    /// Where nodes share a secret.
+    pub(crate) nonces: Option<Nonces>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
     pub(crate) registry: Registry,
     pub(crate) peers: Peers,
     pub(crate) warnings: Warnings,
+    /// Of those that came and were turned away: each may come again from another port, as often as it likes.
+    pub(crate) refusals: Warnings,
     /// Cancelled when the node stops.
     pub(crate) stopped: CancellationToken,
     /// Every task of this node except those of handlers.
@@ -44,7 +49,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn greeter(&self) -> Greeter<'_> {
-        Greeter { gate: self.gate.as_ref(), versions: self.versions, instance: self.instance }
+        Greeter {
+            gate: self.gate.as_ref(),
+            versions: self.versions,
+            instance: self.instance,
+            nonces: self.nonces.as_ref(),
+        }
     }
 
     /// Makes a connection of a passed greeting. The driver must be run.
@@ -73,6 +83,16 @@ impl Shared {
                 tracing::debug!(%address, %error, "greeting failed");
             }
         }
+    }
+
+    /// As [`Self::report`], for one that came by itself: reported a bounded number of times per second.
+    pub(crate) fn report_caller(&self, address: &Address, error: &GreetingError) {
+        let is_ours = matches!(error, GreetingError::Refused { by_peer: false, .. });
+        if is_ours && self.refusals.allow(Instant::now()).is_none() {
+            self.counters.refused();
+            return;
+        }
+        self.report(address, error);
     }
 
     /// Writes one line about a peer that broke the protocol, unless there were many of late.

@@ -4,7 +4,9 @@
 pub mod conformance;
 pub mod memory;
 mod tcp;
+pub mod tls;
 
+use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
 
@@ -16,9 +18,9 @@ use crate::Address;
 pub use tcp::TcpWire;
 
 /// A byte stream in both directions.
-pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait Socket: AsyncRead + AsyncWrite + Any + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Socket for T {}
+impl<T: AsyncRead + AsyncWrite + Any + Send + Unpin> Socket for T {}
 
 /// Dials and listens. Implemented by TCP, by memory, and by the simulator; the module `conformance` (feature
 /// `testing`) is what all of them have in common.

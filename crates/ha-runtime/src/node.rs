@@ -16,6 +16,9 @@ use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, state};
 /// that must move away first have up to `FAILOVER_TIMEOUT`, at most 15 s.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(8);
 
+/// How long the doctor waits to hear how the copies are.
+const COPIES_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// A running node. Cheap to clone.
 #[derive(Clone)]
 pub struct Ha {
@@ -120,13 +123,20 @@ impl Ha {
     }
 
     /// What is wrong with this node and its cluster, as far as this node can see, and what mends it.
-    pub fn diagnosis(&self) -> Diagnosis {
+    /// Cancel-safe.
+    pub async fn diagnosis(&self) -> Diagnosis {
         let config = self.inner.config.get().cloned().unwrap_or_default();
+        let failover = self.failover().enabled().then(|| self.failover().status());
+        // Without a leader nobody knows, and the doctor should say that rather than wait.
+        let replication = tokio::time::timeout(COPIES_TIME_MAX, self.replication().status()).await;
+        let replication = replication.unwrap_or_default();
         doctor::diagnose(&doctor::Symptoms {
             rooms: self.inner.rooms,
             config: &config,
             view: &self.inner.cluster.view(),
             components: &self.health().overall(),
+            failover: failover.as_ref(),
+            replication: replication.as_ref(),
             past: &self.inner.cluster.past_events(),
         })
     }

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 
-use ha_cluster::{Address, Epoch, Incarnation, NodeId, Role, Seed, Term, View, Votes};
+use ha_cluster::{Address, Epoch, Incarnation, NodeId, Role, Secret, Seed, Term, View, Votes};
 
 use crate::Rooms;
 
@@ -61,6 +61,7 @@ pub fn cluster(config: &ha_config::Config) -> Result<ha_cluster::Config, Setting
     cluster.quorum_size = config.ha.quorum_size;
     cluster.takeover_hold = config.failover.recovery_wait_time;
     cluster.bulk_connections = config.ha.connection_pool_size;
+    cluster.secret = config.cluster.secret.as_ref().map(|secret| Secret::new(secret.expose()));
     cluster.validate().map_err(|error| SettingsError::new("the cluster's options", error))?;
     Ok(cluster)
 }
@@ -145,6 +146,7 @@ mod tests {
             ("HA_QUORUM_SIZE", "3"),
             ("HA_CONNECTION_POOL_SIZE", "9"),
             ("FAILOVER_RECOVERY_WAIT_TIME", "11"),
+            ("CLUSTER_SECRET", "correct horse battery"),
         ]);
         let cluster = cluster(&config).unwrap();
         assert_eq!((cluster.name.as_str(), cluster.node_id), ("east", Some("node-7".parse().unwrap())));
@@ -163,6 +165,7 @@ mod tests {
         assert_eq!((cluster.priority, cluster.role), (7, Role::Member));
         assert_eq!((cluster.min_nodes, cluster.quorum_size, cluster.bulk_connections), (3, 3, 9));
         assert_eq!(cluster.takeover_hold, Duration::from_secs(11));
+        assert!(cluster.secret.is_some());
     }
 
     #[test]

@@ -72,7 +72,7 @@ where
 }
 
 /// Keys that each client sets in turn.
-pub const KEYS_PER_CLIENT: u64 = 500;
+pub const KEYS_PER_CLIENT: u64 = 50;
 
 /// The key that a client sets or reads with its n-th operation.
 pub fn key(client: usize, operation: u64) -> String {

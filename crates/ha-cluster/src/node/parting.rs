@@ -13,6 +13,9 @@ use crate::{Role, gossip};
 /// How long a stopping leader waits for its successor, at most; shorter where elections are.
 const SUCCESSION_MAX: Duration = Duration::from_secs(5);
 
+/// Most places that are remembered for having turned this node away; more than any list of seeds.
+const TURNED_AWAY_MAX: usize = 1024;
+
 /// A stop on its way.
 pub(super) struct Stopping {
     /// Resolved when everything has ended.
@@ -97,7 +100,9 @@ impl Driver {
             }
             return;
         }
-        self.meeting.turned_away.insert(address, refusal.clone());
+        if self.meeting.turned_away.len() < TURNED_AWAY_MAX {
+            self.meeting.turned_away.insert(address, refusal.clone());
+        }
         self.removed |= refusal.code == RefusalCode::Removed;
         if self.cannot_run(&refusal) {
             self.fail(refusal.message);

@@ -122,6 +122,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         connect_timeout: config.node_timeout,
         idle_timeout: config.node_timeout * 2,
         seed,
+        secret: config.secret.clone(),
     };
     let gate = Arc::new(doorman.clone());
     let (net, peers) = ha_net::start(net_config, seams.wire.clone(), gate, Arc::new(inbox.clone())).await?;

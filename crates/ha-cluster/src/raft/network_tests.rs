@@ -67,6 +67,7 @@ async fn net(network: &MemoryNetwork, number: u64) -> Net {
         connect_timeout: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(10),
         seed: number,
+        secret: None,
     };
     let wire = Arc::new(network.host(&host));
     ha_net::start(config, wire, Arc::new(Open(introduction)), Arc::new(Voter)).await.unwrap().0

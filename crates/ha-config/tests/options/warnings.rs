@@ -71,7 +71,13 @@ fn checks_that_nobody_makes() {
 
 #[test]
 fn open_doors() {
-    check(&[("CLUSTER_ADDRESS", "0.0.0.0")], &["CLUSTER_ADDRESS"]);
+    let open = ("CLUSTER_ADDRESS", "0.0.0.0");
+    check(&[open], &["CLUSTER_ADDRESS"]);
+    let files = [("CLUSTER_TLS_CERT", "c"), ("CLUSTER_TLS_KEY", "k"), ("CLUSTER_TLS_CA", "a")];
+    check(&[open, files[0], files[1], files[2]], &[]);
+    let guarded =
+        Config::builder().with_variables([("CLUSTER_ENABLED", "true"), ("CLUSTER_SECRET", "0123456789abcdef")]);
+    assert_eq!(guarded.build().unwrap().warnings(), []);
     check(&[("HTTP_ADDRESS", "0.0.0.0")], &["HTTP_ADDRESS"]);
 }
 

@@ -76,5 +76,5 @@ pub(crate) async fn heartbeat(
 
 /// `GET /v1/doctor`: what is wrong, why, and what mends it.
 pub(crate) async fn doctor(State(ha): State<Ha>) -> Json<Diagnosis> {
-    Json(ha.diagnosis())
+    Json(ha.diagnosis().await)
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CodecError, decode_prefix, decode_stranger, encode};
 use crate::limits::HELLO_FRAME_BYTES_MAX;
+use crate::secret::{Answer, Nonce};
 use crate::{Incarnation, Introduction, Lane, NodeId, Refusal, RefusalCode};
 
 const MAGIC: [u8; 4] = *b"HANT";
@@ -49,14 +50,8 @@ pub(crate) struct Hello {
     pub(crate) lane: Lane,
     /// Drawn at start, so that two processes with copies of one identity can be told apart.
     pub(crate) instance: u64,
-    pub(crate) proof: Proof,
-}
-
-/// Evidence that a peer knows the cluster's secret. Empty while clusters have none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Proof {
-    pub(crate) nonce: Vec<u8>,
-    pub(crate) answer: Vec<u8>,
+    /// From the dialling side, when it knows a secret.
+    pub(crate) nonce: Option<Nonce>,
 }
 
 /// Turns the other side away.
@@ -73,16 +68,22 @@ pub(crate) struct Refuse {
 pub(crate) enum Step {
     Hello(Box<Hello>),
     /// The dialling side has admitted the other and is about to use the connection.
-    Confirm(Proof),
+    Confirm,
     Refuse(Box<Refuse>),
+    /// The accepting side wants proof that the other knows the secret, and an answer that is good only now.
+    Challenge(Nonce),
+    /// Shows that its sender knows the secret, and that it heard and said what came before.
+    Prove(Answer),
 }
 
 /// A step as bytes, length included.
 pub(crate) fn seal(versions: Versions, step: &Step) -> Result<Bytes, CodecError> {
     let (number, body) = match step {
         Step::Hello(hello) => (1, encode(hello)?),
-        Step::Confirm(proof) => (2, encode(proof)?),
+        Step::Confirm => (2, Vec::new()),
         Step::Refuse(refuse) => (3, encode(refuse)?),
+        Step::Challenge(nonce) => (4, encode(nonce)?),
+        Step::Prove(answer) => (5, encode(answer)?),
     };
     let length = FIELDS_BYTES + body.len();
     if length > HELLO_FRAME_BYTES_MAX {
@@ -119,8 +120,13 @@ pub(crate) fn open(ours: Versions, frame: &[u8]) -> Result<(Versions, Step), Ste
     let step = match number {
         1 if ours.common(theirs).is_none() => return Err(StepError::Versions { theirs }),
         1 => Step::Hello(Box::new(body_of(body, newer)?)),
-        2 => Step::Confirm(body_of(body, newer)?),
+        2 => {
+            let () = body_of(body, newer)?;
+            Step::Confirm
+        }
         3 => Step::Refuse(Box::new(refuse_of(body, newer, theirs)?)),
+        4 => Step::Challenge(body_of(body, newer)?),
+        5 => Step::Prove(body_of(body, newer)?),
         _ => return Err(StepError::Step { number }),
     };
     Ok((theirs, step))
@@ -194,7 +200,7 @@ mod tests {
             },
             lane: Lane::Bulk(3),
             instance: 7,
-            proof: Proof::default(),
+            nonce: None,
         }
     }
 
@@ -213,9 +219,19 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_hello_stay() {
-        let golden = b"\0\0\0\x2cHANT\x01\0\x01\0\x01\x63\x1a\x40\xab\
-            \x04shop\x01\x05\x01\x02n1\x02\x06h:7946\x01\x03ttl\x019\x01\x03\x07\0\0";
+        let golden = b"\0\0\0\x2bHANT\x01\0\x01\0\x01\x81\xb6\x3d\xc1\
+            \x04shop\x01\x05\x01\x02n1\x02\x06h:7946\x01\x03ttl\x019\x01\x03\x07\0";
         assert_eq!(&seal(OURS, &Step::Hello(Box::new(hello()))).unwrap()[..], &golden[..]);
+    }
+
+    #[test]
+    fn the_bytes_of_a_proof_stay() {
+        let golden = |number: u8, checksum: [u8; 4]| {
+            [b"\0\0\0\x2dHANT", &[number, 0, 1, 0, 1][..], &checksum, &[7; 32]].concat()
+        };
+        assert_eq!(&seal(OURS, &Step::Challenge([7; 32])).unwrap()[..], golden(4, [0xdd, 0xde, 0xf4, 0x0d]));
+        assert_eq!(&seal(OURS, &Step::Prove([7; 32])).unwrap()[..], golden(5, [0x22, 0xbb, 0x85, 0xaf]));
+        assert_eq!(&seal(OURS, &Step::Confirm).unwrap()[..], b"\0\0\0\x0dHANT\x02\0\x01\0\x01\x9b\xe1\xe1\x43");
     }
 
     #[test]
@@ -228,8 +244,11 @@ mod tests {
     fn each_step_comes_back() {
         for step in [
             Step::Hello(Box::new(hello())),
-            Step::Confirm(Proof { nonce: vec![1], answer: vec![2, 3] }),
+            Step::Hello(Box::new(Hello { nonce: Some([9; 32]), ..hello() })),
+            Step::Confirm,
             Step::Refuse(Box::new(refuse())),
+            Step::Challenge([1; 32]),
+            Step::Prove([2; 32]),
         ] {
             assert_eq!(opened(&seal(OURS, &step).unwrap()), Ok((OURS, step)));
         }
@@ -303,7 +322,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn random_bodies_never_panic(number in 0u8..5, body in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn random_bodies_never_panic(number in 0u8..7, body in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = opened(&raw(OURS, number, &body));
             let _ = opened(&raw(Versions { lowest: 1, highest: 9 }, number, &body));
         }

@@ -165,6 +165,7 @@ impl Script {
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(15),
             seed: u64::from(crc(name)),
+            secret: None,
         };
         Self { name, cluster: "play", incarnation: 1, config, host: host.to_owned(), wire }
     }

@@ -2,6 +2,7 @@
 
 use ha_cluster::{Member, MemberRole, MemberState};
 use ha_config::{FailoverMode, Role};
+use ha_failover::{FailoverState, FailoverStatus};
 
 use super::{Finding, Symptoms};
 
@@ -41,6 +42,7 @@ pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
         let remedy = "ha members; start another node, or ha config set priority 100 on one of priority 0";
         findings.push(Finding::trouble("there is nobody to fail over to", cause, remedy));
     }
+    findings.extend(symptoms.failover.into_iter().flat_map(roles));
     findings.extend(two_alone(symptoms));
     if config.failover.failure_threshold > 1 && !symptoms.rooms.health_monitor {
         findings.push(Finding::warning(
@@ -55,6 +57,34 @@ pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
             "name what the service cannot do without: HEALTH_CHECKS=web=http://127.0.0.1:8000/ and HEALTH_CRITICAL=web",
         ));
     }
+    findings
+}
+
+/// What the roles themselves say.
+fn roles(status: &FailoverStatus) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let waits = status.waiting_for.clone().unwrap_or_else(|| "it does not say what it waits for".to_owned());
+    if status.paused {
+        let remedy = "ha failover resume";
+        findings.push(Finding::trouble("no role moves by itself", "failover is paused: a person wanted it so", remedy));
+    }
+    if status.state == FailoverState::NoPrimary {
+        let remedy = "ha failover status names who could take over; ha failover switchover --to NODE moves it there";
+        findings.push(Finding::trouble("the service runs nowhere", waits, remedy));
+    } else if status.waiting_for.is_some() {
+        let remedy = "ha failover status; ha events shows each step as it happens";
+        findings.push(Finding::warning("a role waits", waits, remedy));
+    }
+    findings.extend(status.damping.iter().map(|damped| {
+        Finding::note(
+            format!("{} is held back", damped.node_id),
+            format!("it lost its role {} times lately, and must stay well for longer each time", damped.losses),
+            format!(
+                "find out why in its log; ha failover switchover --to {} moves the role all the same",
+                damped.node_id
+            ),
+        )
+    }));
     findings
 }
 

@@ -7,7 +7,9 @@ mod node;
 mod replication;
 
 use ha_cluster::{Event, View};
+use ha_failover::FailoverStatus;
 use ha_health::OverallHealth;
+use ha_replication::Status as ReplicationStatus;
 use serde::Serialize;
 
 use crate::Rooms;
@@ -81,6 +83,10 @@ pub(crate) struct Symptoms<'a> {
     pub(crate) config: &'a ha_config::Config,
     pub(crate) view: &'a View,
     pub(crate) components: &'a OverallHealth,
+    /// How the roles are, where failover is on.
+    pub(crate) failover: Option<&'a FailoverStatus>,
+    /// How the copies are, where replication is on and says so in time.
+    pub(crate) replication: Option<&'a ReplicationStatus>,
     /// What has happened lately.
     pub(crate) past: &'a [Event],
 }

@@ -1,9 +1,12 @@
 //! Does replication keep up?
 
-use ha_cluster::MemberState;
 use ha_health::Status;
+use ha_replication::{CopyState, NodeStatus};
 
 use super::{Finding, Symptoms};
+
+/// Changes that a copy may lack while it works as it should: what a busy cluster writes between two looks.
+const LAG_ITEMS_USUAL: u64 = 10_000;
 
 pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
     if !symptoms.rooms.replication {
@@ -11,10 +14,13 @@ pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
         return vec![Finding::note("nothing is replicated", "replication is off (REPLICATION_ENABLED=false)", remedy)];
     }
     let mut findings = Vec::new();
-    for member in symptoms.view.members.iter().filter(|member| member.state == MemberState::Failed) {
-        let cause = "it is silent, so that it misses every record until it is back; then it catches up by itself";
-        let remedy = format!("start {} again, then ha replication status", member.node_id);
-        findings.push(Finding::warning(format!("the copy on {} falls behind", member.node_id), cause, remedy));
+    match symptoms.replication {
+        Some(status) => findings.extend(status.nodes.iter().filter_map(copy)),
+        None => findings.push(Finding::warning(
+            "how the copies are is not known",
+            "nobody who knows has answered in time",
+            "ha leader; a cluster without a leader replicates nothing",
+        )),
     }
     let slow = symptoms.components.component("ha.disk-latency").filter(|disk| disk.status != Status::Healthy);
     if let Some(disk) = slow {
@@ -23,4 +29,34 @@ pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
         findings.push(Finding::warning("this node is slow to take records in", cause, remedy));
     }
     findings
+}
+
+/// What is wrong with one copy.
+fn copy(copy: &NodeStatus) -> Option<Finding> {
+    let node = &copy.node_id;
+    let what = format!("the copy on {node} falls behind");
+    if let Some(trouble) = &copy.trouble {
+        let remedy = format!("mend the disk of {node}, then start it again");
+        return Some(Finding::trouble(format!("the copy on {node} takes nothing in"), trouble, remedy));
+    }
+    match copy.state {
+        CopyState::Silent => Some(Finding::warning(
+            what,
+            "it is silent, so that it misses every record until it is back; then it catches up by itself",
+            format!("start {node} again, then ha replication status"),
+        )),
+        CopyState::Fetching => Some(Finding::note(
+            what,
+            "it was away or is new, and fetches what it lacks",
+            "ha replication status shows how far it is: wait until its lag is gone",
+        )),
+        CopyState::InStep | CopyState::Complete => {
+            let lag = copy.lag_items.filter(|lag| *lag > LAG_ITEMS_USUAL)?;
+            Some(Finding::warning(
+                what,
+                format!("it lacks {lag} changes: its disk or its network takes less than what is written"),
+                format!("on {node}: iostat -x 1 and ha health; a larger REPLICATION_BATCH_SIZE costs less per record"),
+            ))
+        }
+    }
 }

@@ -1,4 +1,6 @@
 use ha_config::Config;
+use ha_failover::FailoverState;
+use ha_replication::{CopyState, NodeStatus};
 
 use super::*;
 use crate::testing::{degraded, forming, healthy, no_quorum, stopped};
@@ -12,6 +14,27 @@ fn config(settings: &[(&str, &str)]) -> Config {
     settings.iter().fold(builder, |builder, (name, value)| builder.set(*name, *value)).build().unwrap()
 }
 
+/// Copies, each with its state, its lag and what is wrong with it.
+fn copies(nodes: &[(&str, CopyState, u64, Option<&str>)]) -> ReplicationStatus {
+    let node = |(node, state, lag, trouble): &(&str, CopyState, u64, Option<&str>)| NodeStatus {
+        node_id: node.parse().unwrap(),
+        lag_items: Some(*lag),
+        lag_bytes: None,
+        lag_seconds: None,
+        state: *state,
+        trouble: trouble.map(str::to_owned),
+        digest: None,
+    };
+    ReplicationStatus {
+        mode: "master_slave".to_owned(),
+        consistency: ha_replication::Consistency::Quorum,
+        master_node: None,
+        nodes: nodes.iter().map(node).collect(),
+        replicated_items: 0,
+        records: 0,
+    }
+}
+
 fn nothing() -> OverallHealth {
     ha_health::Health::off().overall()
 }
@@ -21,16 +44,19 @@ struct Case<'a> {
     config: Config,
     view: View,
     past: &'a [Event],
+    failover: Option<FailoverStatus>,
+    replication: ReplicationStatus,
 }
 
 impl Case<'_> {
     fn new(view: View) -> Self {
-        Self { rooms: all(), config: config(&[]), view, past: &[] }
+        Self { rooms: all(), config: config(&[]), view, past: &[], failover: None, replication: copies(&[]) }
     }
 
     fn diagnose(&self) -> Diagnosis {
         let (config, view, components) = (&self.config, &self.view, &nothing());
-        diagnose(&Symptoms { rooms: self.rooms, config, view, components, past: self.past })
+        let (failover, replication) = (self.failover.as_ref(), Some(&self.replication));
+        diagnose(&Symptoms { rooms: self.rooms, config, view, components, failover, replication, past: self.past })
     }
 
     /// Severities and sentences about one topic.
@@ -81,7 +107,6 @@ fn missing_members_lost_quorum_and_a_stopped_node_are_trouble() {
     let degraded = Case::new(degraded());
     assert_eq!(degraded.about("joining"), [(Severity::Trouble, "node-3 has failed".to_owned())]);
     assert!(degraded.remedy("node-3 has failed").contains("ha remove node-3"));
-    assert_eq!(degraded.about("replication"), [(Severity::Warning, "the copy on node-3 falls behind".to_owned())]);
     let no_quorum = Case::new(no_quorum());
     assert_eq!(no_quorum.about("joining")[0], (Severity::Trouble, "nothing can be decided".to_owned()));
     assert!(no_quorum.about("failover").contains(&(Severity::Trouble, "no failover can be decided".to_owned())));
@@ -109,6 +134,45 @@ fn failover_that_would_not_trigger_says_why() {
     assert!(case.about("failover").contains(&(Severity::Warning, waits.to_owned())));
     case.config = config(&[("FAILOVER_FENCE_COMMAND", "fence")]);
     assert!(!case.about("failover").contains(&(Severity::Warning, waits.to_owned())));
+}
+
+#[test]
+fn copies_that_fall_behind_are_named_with_the_cause() {
+    use CopyState::{Complete, Fetching, InStep, Silent};
+    let mut case = Case::new(healthy());
+    case.replication = copies(&[
+        ("a", InStep, 5, None),
+        ("b", Silent, 0, None),
+        ("c", Fetching, 7, None),
+        ("d", Complete, 20_000, None),
+        ("e", Complete, 0, Some("no space")),
+    ]);
+    let behind = |node: &str| format!("the copy on {node} falls behind");
+    assert_eq!(
+        case.about("replication"),
+        [
+            (Severity::Trouble, "the copy on e takes nothing in".to_owned()),
+            (Severity::Warning, behind("b")),
+            (Severity::Warning, behind("d")),
+            (Severity::Note, behind("c")),
+        ]
+    );
+    assert!(case.remedy(&behind("b")).starts_with("start b again"));
+}
+
+#[test]
+fn roles_that_do_not_move_say_why() {
+    let status = || crate::FailoverHandle::off().status();
+    let mut case = Case::new(healthy());
+    case.failover = Some(FailoverStatus { paused: true, ..status() });
+    assert_eq!(case.remedy("no role moves by itself"), "ha failover resume");
+    assert!(case.about("failover").contains(&(Severity::Trouble, "the service runs nowhere".to_owned())));
+    case.failover = Some(FailoverStatus { state: FailoverState::Normal, waiting_for: None, ..status() });
+    assert!(
+        case.about("failover").iter().all(|(severity, _)| *severity < Severity::Warning),
+        "{:?}",
+        case.about("failover")
+    );
 }
 
 #[test]
@@ -148,7 +212,9 @@ async fn an_unhealthy_component_is_trouble_with_its_cause() {
     health.component("ha.disk-space").failures(1).check(|| async { Err::<(), _>("no room") }).unwrap();
     health.watch().wait_for(|overall| overall.components[0].status == ha_health::Status::Unhealthy).await.unwrap();
     let (config, view) = (config(&[]), healthy());
-    let symptoms = Symptoms { rooms: all(), config: &config, view: &view, components: &health.overall(), past: &[] };
+    let components = &health.overall();
+    let (rooms, config, view) = (all(), &config, &view);
+    let symptoms = Symptoms { rooms, config, view, components, failover: None, replication: None, past: &[] };
     let diagnosis = diagnose(&symptoms);
     let finding = &diagnosis.topics[3].findings[0];
     assert_eq!((finding.severity, finding.cause.as_str()), (Severity::Trouble, "no room"));

@@ -57,7 +57,7 @@ impl Connection {
         frame.put_u32(message.len() as u32);
         frame.put_slice(message);
         stream.send_data(frame.freeze(), true)?;
-        let mut body = response.await?.into_body();
+        let (head, mut body) = response.await?.into_parts();
         let mut received = BytesMut::new();
         while let Some(data) = body.data().await {
             let data = data?;
@@ -66,7 +66,7 @@ impl Connection {
         }
         let trailers = body.trailers().await?.unwrap_or_default();
         if trailers.get("grpc-status").is_none_or(|status| status != "0") || received.len() < 5 {
-            return Err(format!("{path}: {trailers:?}").into());
+            return Err(format!("{path}: {trailers:?} {:?}", head.headers).into());
         }
         Ok(received.split_off(5).freeze())
     }
@@ -244,5 +244,6 @@ async fn hand_over(connections: &[Connection], queued: Duration, time: Duration)
         std::mem::swap(&mut holder, &mut waiter);
     }
     load.took = began.elapsed();
+    unlock(&holder.0, &held).await?;
     Ok(load)
 }
