@@ -117,11 +117,11 @@ options! {
         /// A file that holds the shared secret; one newline at its end is not part of it.
         "CLUSTER_SECRET_FILE" secret_file: Option<PathBuf> = None;
         /// Mutual TLS between nodes: the certificate of this node, in PEM.
-        "CLUSTER_TLS_CERT" tls_cert: Option<PathBuf> = None, waits for "the guarded connections between nodes";
+        "CLUSTER_TLS_CERT" tls_cert: Option<PathBuf> = None;
         /// Mutual TLS between nodes: the private key of this node, in PEM.
-        "CLUSTER_TLS_KEY" tls_key: Option<PathBuf> = None, waits for "the guarded connections between nodes";
+        "CLUSTER_TLS_KEY" tls_key: Option<PathBuf> = None;
         /// Mutual TLS between nodes: the certificates that sign those of the other nodes, in PEM.
-        "CLUSTER_TLS_CA" tls_ca: Option<PathBuf> = None, waits for "the guarded connections between nodes";
+        "CLUSTER_TLS_CA" tls_ca: Option<PathBuf> = None;
     }
 
     /// The service runs on one node, and moves when that node fails.

@@ -56,6 +56,8 @@ const NET_RECEIVED_FRAMES: &str = "ha_net_received_frames_total";
 const NET_CONNECTIONS: &str = "ha_net_connections";
 /// Connections that one side turned away.
 const NET_REFUSED: &str = "ha_net_refused_total";
+/// How long this node's certificate is good for still.
+const NET_CERTIFICATE_LEFT_SECONDS: &str = "ha_net_certificate_left_seconds";
 
 const MEMBER_STATES: [(MemberState, &str); 4] = [
     (MemberState::Alive, "alive"),
@@ -137,6 +139,9 @@ impl Metrics {
         gauge!(CLUSTER_VOTES_NEED).set(view.votes.need as f64);
         gauge!(CLUSTER_INCARNATION).set(view.incarnation.0 as f64);
         gauge!(CLUSTER_STOPPED).set(flag(view.stopped.is_some()));
+        if let Some(certificate) = ha.certificate() {
+            gauge!(NET_CERTIFICATE_LEFT_SECONDS).set(certificate.time_left().as_secs_f64());
+        }
         if let Some(traffic) = ha.cluster().traffic() {
             counter!(NET_SENT_BYTES).absolute(traffic.sent_bytes);
             counter!(NET_RECEIVED_BYTES).absolute(traffic.received_bytes);
@@ -175,6 +180,11 @@ fn describe() {
     describe_gauge!(HEALTH_STATUS, "Health of this node: 0 healthy, 1 degraded, 2 unhealthy.");
     describe_gauge!(HEALTH_COMPONENT, "Status of a checked component: 0 healthy, 1 degraded, 2 unhealthy.");
     describe_counter!(HTTP_REQUESTS, "Requests answered, by the route that matched and the status code.");
+    describe_gauge!(
+        NET_CERTIFICATE_LEFT_SECONDS,
+        Unit::Seconds,
+        "How long this node's certificate is good for still, where nodes speak TLS; 0 when it has ended."
+    );
     describe_gauge!(CLUSTER_MEMBERS, "Members of the cluster, by what gossip believes of them.");
     describe_gauge!(CLUSTER_STATE, "1 for the state that the cluster is in, 0 for the others.");
     describe_gauge!(CLUSTER_IS_HEALTHY, "1 when a leader that can commit is known and no member is missing.");

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::failover::{self, FailoverHandle, Starter};
 use crate::feed;
+use crate::guard::guarded;
 use crate::{ClusterHandle, Ha, Rooms, StartError, health, replication, settings, start, state};
 
 /// What a node is made from, before it starts.
@@ -70,6 +71,7 @@ impl Builder {
             machines = machines.with(records);
         }
         let settings = settings::cluster(&config)?;
+        let (seams, certificate) = guarded(&config, seams).await?;
         let (role, clock) = (settings.role, seams.clock.clone());
         let cluster = ha_cluster::start(settings, seams, machines).await?;
         let state = state::start(rooms, role, &cluster, clock)?;
@@ -78,7 +80,7 @@ impl Builder {
         let cluster = ClusterHandle::new(Arc::new(cluster));
         let health = health::start(&config, rooms, &cluster)?;
         feed::start(config.failover.health_check_interval, &cluster, &failover, &health, &replication);
-        let ha = Ha::assemble(rooms, cluster).with_health(health).with_config(config);
+        let ha = Ha::assemble(rooms, cluster).with_health(health).with_config(config).with_certificate(certificate);
         Ok(ha.with_state(state).with_replication(replication).with_failover(failover))
     }
 }

@@ -33,6 +33,7 @@
 //! | `state.rs` | the place of shared state in a node |
 //! | `replication.rs` | the records' place in a node, also when replication is off |
 //! | `feed.rs` | what one room tells another |
+//! | `guard.rs` | TLS over the node's network |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
@@ -42,6 +43,7 @@ pub mod doctor;
 pub mod document;
 mod failover;
 mod feed;
+mod guard;
 mod health;
 mod node;
 mod replication;
@@ -58,6 +60,7 @@ pub use builder::{Builder, node as builder};
 pub use cluster::{ClusterHandle, ClusterSeat};
 pub use document::HealthDocument;
 pub use failover::FailoverHandle;
+pub use guard::guarded;
 pub use node::{Ha, STOP_TIME_MAX};
 pub use replication::{ReplicationHandle, replication as replication_config};
 pub use rooms::Rooms;
@@ -77,6 +80,7 @@ pub use ha_failover::{
 };
 pub use ha_health;
 pub use ha_net::Traffic;
+pub use ha_net::wire::tls::{TlsError, TlsFiles, TlsKeys, can_be_named};
 pub use ha_replication::{
     CheckReport, Consistency, CopyState, NodeStatus, ReadError, Record, ReplicateError, Replication,
     Status as ReplicationStatus, StoreError, SubscribeError, Subscription, Version, Written,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ha_cluster::Event;
 use ha_health::Health;
+use ha_net::wire::tls::TlsKeys;
 use ha_state::State;
 use tokio::sync::{broadcast, watch};
 
@@ -35,6 +36,7 @@ struct Inner {
     health: OnceLock<Health>,
     /// What the node was started with, for the doctor.
     config: OnceLock<ha_config::Config>,
+    certificate: OnceLock<TlsKeys>,
     stopping: watch::Sender<bool>,
 }
 
@@ -44,8 +46,9 @@ impl Ha {
     pub fn assemble(rooms: Rooms, cluster: ClusterHandle) -> Self {
         let stopping = watch::Sender::new(false);
         let (state, replication, failover) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let (health, config) = (OnceLock::new(), OnceLock::new());
-        Self { inner: Arc::new(Inner { rooms, cluster, state, replication, failover, health, config, stopping }) }
+        let (health, config, certificate) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let inner = Inner { rooms, cluster, state, replication, failover, health, config, certificate, stopping };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The same node, with shared state. Has no effect on a node that has it already.
@@ -83,6 +86,20 @@ impl Ha {
         self
     }
 
+    /// The same node, with the certificate that it shows to others. Has no effect on a node that has one already.
+    #[must_use]
+    pub fn with_certificate(self, certificate: Option<TlsKeys>) -> Self {
+        if let Some(certificate) = certificate {
+            let _ = self.inner.certificate.set(certificate);
+        }
+        self
+    }
+
+    /// The certificate that this node shows to others; `None` where nodes speak without TLS.
+    pub fn certificate(&self) -> Option<&TlsKeys> {
+        self.inner.certificate.get()
+    }
+
     /// Which rooms are on.
     pub fn rooms(&self) -> Rooms {
         self.inner.rooms
@@ -114,6 +131,10 @@ impl Ha {
     pub fn health_document(&self) -> HealthDocument {
         let failover = self.failover().enabled().then(|| self.failover().status());
         let document = document::build(self.inner.rooms, &self.inner.cluster.view(), failover, self.is_stopping());
+        let document = match self.certificate() {
+            Some(certificate) => document.with_certificate(certificate.time_left()),
+            None => document,
+        };
         if self.health().enabled() { document.with_components(self.health().overall()) } else { document }
     }
 

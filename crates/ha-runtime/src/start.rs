@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use ha_cluster::Seams;
 use ha_cluster::identity::IdentityError;
+use ha_net::wire::tls::TlsError;
 
 use crate::settings::SettingsError;
 use crate::{Ha, builder};
@@ -41,6 +42,9 @@ pub enum StartError {
     /// The failover room cannot start.
     #[error(transparent)]
     Failover(#[from] ha_failover::StartError),
+    /// The certificate of this node cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The cluster room cannot start.
     #[error("{0}{advice}", advice = advice(.0))]
     Cluster(#[from] ha_cluster::StartError),

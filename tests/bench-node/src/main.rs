@@ -38,7 +38,8 @@ async fn node() -> Result<(), Box<dyn Error>> {
     let config = Config::builder().with_env()?;
     let listen = SocketAddr::new(config.http.address, config.http.port);
     let door = ha_http::listen(ha_http::Config { listen, ..ha_http::Config::default() }).await?;
-    let (mut machines, seams) = (Machines::new().with(Ledger::default()).with(Store::new()), Seams::default());
+    let (seams, certificate) = ha_runtime::guarded(&config, Seams::default()).await?;
+    let mut machines = Machines::new().with(Ledger::default()).with(Store::new());
     let mut opened = None;
     if config.replication.enabled {
         let (records, copy) =
@@ -51,6 +52,7 @@ async fn node() -> Result<(), Box<dyn Error>> {
     let replication = opened.map(|copy| copy.start(cluster.clone())).transpose()?;
     let rooms = Rooms { cluster: true, state: true, replication: replication.is_some(), ..Rooms::default() };
     let mut ha = Ha::assemble(rooms, ClusterHandle::new(Arc::new(cluster.clone()))).with_state(state.clone());
+    ha = ha.with_certificate(certificate);
     if let Some(replication) = &replication {
         ha = ha.with_replication(ReplicationHandle::new(replication.clone()));
     }

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod certs;
 mod config;
 mod config_set;
 mod doctor;
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     /// Show, check or time a configuration; change a running node.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Make certificates for TLS between nodes.
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
     /// Print the version of this program.
     Version(version::Args),
     /// Watch over a command; started by `ha` itself.
@@ -87,6 +91,7 @@ impl Command {
             Self::Events(args) => ask(events::run(args)),
             Self::Replication(command) => ask(command.run()),
             Self::Config(command) => command.run(),
+            Self::Certs(command) => command.run(),
             Self::Version(args) => version::run(args),
             Self::Guard(args) => guard::run(args),
         }

@@ -29,6 +29,7 @@ use crate::Address;
 pub use files::{TlsError, TlsFiles};
 pub use keys::{EXPIRY_WARNING, TlsKeys};
 pub(crate) use verdict::{refusal_of, speaks_tls};
+pub use verify::can_be_named;
 pub(crate) use verify::names;
 
 /// TLS over another wire.

@@ -1,5 +1,6 @@
 //! The health document: how a node is, for people, probes and balancers. A pure function of what the rooms know.
 
+mod certificate;
 mod cluster;
 mod failover;
 mod health;

@@ -76,6 +76,11 @@ pub(crate) fn names(certificate: &CertificateDer<'_>, node: &NodeId, address: &A
     is_named(node.as_str()) || is_named(address.host())
 }
 
+/// Whether a certificate can name a node of this id: as a DNS name it must not end with a hyphen, or be a number.
+pub fn can_be_named(node: &NodeId) -> bool {
+    matches!(ServerName::try_from(node.as_str()), Ok(ServerName::DnsName(_)))
+}
+
 impl ServerCertVerifier for Authority {
     fn verify_server_cert(
         &self,
