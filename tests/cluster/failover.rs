@@ -238,3 +238,46 @@ async fn of_two_nodes_alone_the_survivor_starts_nothing_and_says_why() -> Outcom
     play.runs_after(runs.token).await?;
     play.ends()
 }
+
+/// The survivor of two goes on by a person's order, with a greater token; the other is told to set its data aside.
+#[tokio::test]
+async fn of_two_nodes_alone_a_person_promotes_the_survivor() -> Outcome {
+    let (mut play, runs) = Play::begin(Settings::new(2)).await?;
+    let primary = play.number(&runs)?;
+    let survivor = play.other(primary);
+    let asked = play.cluster.http(survivor);
+    let needless = asked.post("/v1/failover/promote", &json!({"force": true})).await?;
+    assert_eq!(needless.status, 409, "a leader is live");
+    play.cluster.kill9(primary).await?;
+    play.state(survivor, "no_primary").await?;
+    assert_eq!(asked.post("/v1/failover/promote", &json!({})).await?.status, 409);
+    let answer = asked.post("/v1/failover/promote", &json!({"force": true})).await?;
+    assert_eq!(answer.status, 202, "{}", answer.error_message());
+    let next = play.runs_after(runs.token).await?;
+    assert_eq!(play.number(&next)?, survivor);
+    assert!(next.token > 1 << 40, "token {}", next.token);
+
+    play.cluster.restart(primary)?;
+    let left_behind = play.cluster.node_mut(primary);
+    left_behind.wait_exit(LEADER_TIMEOUT).await?;
+    assert!(left_behind.log_text().contains("went on by force"), "{}", left_behind.log_tail());
+    assert_eq!(play.journal.begun_after(next.token), None);
+    assert_eq!(play.cluster.http(survivor).get("/health/primary").await?.status, 200);
+    play.ends()
+}
+
+#[tokio::test]
+async fn of_two_nodes_alone_the_survivor_goes_on_once_a_fence_confirms() -> Outcome {
+    let settings = Settings::new(2).with("FAILOVER_FENCE_COMMAND", "test -e ../fence-works && echo >> ../fenced #");
+    let (mut play, runs) = Play::begin(settings).await?;
+    let primary = play.number(&runs)?;
+    play.cluster.kill9(primary).await?;
+    // A fence that fails proves nothing.
+    sleep(LONG).await;
+    assert_eq!(play.journal.begun_after(runs.token), None);
+    std::fs::write(play.cluster.directory().join("fence-works"), "")?;
+    let next = play.runs_after(runs.token).await?;
+    assert_eq!(play.number(&next)?, play.other(primary));
+    assert!(play.cluster.directory().join("fenced").exists());
+    play.ends()
+}

@@ -64,6 +64,14 @@ impl Cast {
         self
     }
 
+    /// And records that no leader orders.
+    #[must_use]
+    pub fn keeping_loose_records(mut self) -> Self {
+        let consistency = Consistency::Eventual;
+        self.records = Some(Keeping { consistency, mode: Mode::MultiMaster, on_sync_loss: SyncLoss::Block });
+        self
+    }
+
     /// Clients per node; one unless told otherwise.
     #[must_use]
     pub fn clients(mut self, clients: usize) -> Self {

@@ -288,6 +288,14 @@ impl World {
         }
     }
 
+    /// Sets the time of day of nodes ahead of the truth; zero sets it right.
+    pub fn step_wall(&mut self, who: impl Who, ahead: Duration) {
+        for name in who.among(self) {
+            self.act(format_args!("the time of day of {name} is {ahead:?} ahead"));
+            self.hosts[&name].wall.step_ahead(ahead);
+        }
+    }
+
     /// The lease clock of these nodes jumps ahead.
     pub fn jump_clock(&mut self, who: impl Who, ahead: Duration) {
         for name in who.among(self) {

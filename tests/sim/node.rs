@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::history::{Answer, History, Request};
 use super::ledger::{Append, Ledger};
-use super::records::{self, Book, Keeping};
+use super::records::{self, Book, Keeping, SimWall};
 use super::shared::{self, Shared};
 use super::{Name, Trace};
 
@@ -85,6 +85,8 @@ pub struct Blueprint {
     pub shared: Shared,
     /// How it keeps records, if it does.
     pub records: Option<Keeping>,
+    /// Its time of day.
+    pub wall: SimWall,
     /// Where clients write down what they were told of records.
     pub book: Book,
     /// Where it is written down what happens.
@@ -143,7 +145,7 @@ impl Body {
         let mut machines = Machines::new().with(Ledger::default()).with(Store::new());
         let mut opened = None;
         if let Some(keeping) = blueprint.records {
-            let (records, copy) = ha_replication::open(keeping.config(), blueprint.seams.disk.clone())
+            let (records, copy) = ha_replication::open(keeping.config(&blueprint.wall), blueprint.seams.disk.clone())
                 .await
                 .map_err(|error| format!("cannot open records: {error}"))?;
             machines = machines.with(records);

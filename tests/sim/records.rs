@@ -4,13 +4,15 @@
 //! last, what was asked since, or what was asked before and never settled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ha_replication::{Config, Consistency, Mode, ReadError, ReplicateError, Replication, SyncLoss};
+use ha_replication::{Config, Consistency, Mode, ReadError, ReplicateError, Replication, SyncLoss, Wall};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::Trace;
 use super::node::Blueprint;
 
 /// The type of all records.
@@ -35,8 +37,11 @@ pub struct Keeping {
 
 impl Keeping {
     /// The settings of one node.
-    pub fn config(self) -> Config {
+    pub fn config(self, wall: &SimWall) -> Config {
         let mut config = Config::default();
+        config.wall = Arc::new(wall.clone());
+        config.async_writes = false;
+        config.sync_interval = Duration::from_millis(400);
         config.mode = self.mode;
         config.consistency = self.consistency;
         config.on_sync_loss = self.on_sync_loss;
@@ -48,6 +53,36 @@ impl Keeping {
         config.cache_bytes = 1024 * 1024;
         config.free_bytes_min = 0;
         config
+    }
+}
+
+/// The time of day of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct SimWall {
+    simulated: Trace,
+    /// Milliseconds that it is ahead of the truth.
+    ahead: Arc<AtomicU64>,
+}
+
+impl SimWall {
+    /// When simulations take place, in milliseconds since 1970.
+    const EPOCH: u64 = 1_700_000_000_000;
+
+    /// One that is right.
+    pub fn new(simulated: Trace) -> Self {
+        Self { simulated, ahead: Arc::default() }
+    }
+
+    /// Steps ahead of the truth.
+    pub fn step_ahead(&self, by: Duration) {
+        self.ahead.store(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Wall for SimWall {
+    fn milliseconds(&self) -> u64 {
+        let now = u64::try_from(self.simulated.now().as_millis()).unwrap_or(u64::MAX);
+        Self::EPOCH + now + self.ahead.load(Ordering::Relaxed)
     }
 }
 
@@ -209,9 +244,9 @@ async fn read(blueprint: &Blueprint, book: &Book, replication: &Replication, id:
     let Ok(told) = told else { return };
     if let Ok(found) = &told {
         let number = found.as_ref().and_then(|record| record.json().ok());
-        if replication.consistency() != Consistency::Eventual {
-            book.lock().found(id, number, least);
-        }
+        // A copy may be behind, where that is all that is promised.
+        let least = if replication.consistency() == Consistency::Eventual { 0 } else { least };
+        book.lock().found(id, number, least);
     }
     let told: Result<_, ReadError> = told.map(|found| found.map(|record| record.version.to_string()));
     blueprint.trace.line(blueprint.name, format_args!("record {id} read: {told:?}"));

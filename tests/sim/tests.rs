@@ -137,6 +137,8 @@ scenes! {
     records_power_lost: "records-power", 1..=4;
     records_full: "records-full", 1..=2;
     records_lost: "records-lost", 1..=2;
+    records_without_a_leader: "loose-5", 1..=4;
+    records_and_clocks_that_are_off: "loose-clocks", 1..=3;
     deaths: "deaths", 1..=4;
 }
 

@@ -14,7 +14,7 @@ use super::history::History;
 use super::invariants::{self, Invariant, Moment, Seen, Timers};
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
-use super::records::Book;
+use super::records::{Book, SimWall};
 use super::shared::Shared;
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
 
@@ -79,6 +79,7 @@ pub(super) struct Host {
     pub(super) body: Body,
     pub(super) disk: SimDisk,
     pub(super) clock: SimClock,
+    pub(super) wall: SimWall,
     pub(super) machine: Machine,
     /// A sync of this life was made to fail.
     pub(super) sync_fails: bool,
@@ -170,6 +171,7 @@ impl World {
             body: Body::default(),
             disk: SimDisk::new(self.trace.clone(), Mutant::honesty(self.settings.mutant)),
             clock: SimClock::new(self.trace.clone()),
+            wall: SimWall::new(self.trace.clone()),
             machine: Machine::Up,
             sync_fails: false,
             disk_is_full: false,
@@ -213,6 +215,7 @@ impl World {
             history: self.history.clone(),
             shared: self.shared.clone(),
             records: self.cast.records.filter(|_| host.config.role != Role::Witness),
+            wall: host.wall.clone(),
             book: self.book.clone(),
             trace: self.trace.clone(),
         });

@@ -1,5 +1,7 @@
 //! `ha certs create`: what it writes, what nodes make of it, and what it does not overwrite.
 
+#![allow(clippy::unwrap_used, reason = "helpers stand outside of the tests that use them")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Real processes under guard: whatever is killed or frozen, nothing of the command is left when its lease ends.
 
+#![allow(clippy::unwrap_used, reason = "the stage is built outside of the tests that use it")]
+
 #[allow(dead_code, unused_imports, reason = "the program uses the rest")]
 #[path = "../src/guard/mod.rs"]
 mod guard;

@@ -113,7 +113,7 @@ fn a_command_runs_under_a_lock_and_its_end_gives_it_back() {
     assert!(words[2].starts_with(&format!("{}-", words[1])));
     assert_eq!(stage.ha.state().usage().locks, 0);
     let absent = stage.ask(&["lock", "l", "--", "/no/such/program"]);
-    assert!(absent.code == Some(1) && absent.err.contains("cannot run /no/such/program"), "{absent:?}");
+    assert!(absent.code == Some(127) && absent.err.contains("cannot run /no/such/program"), "{absent:?}");
     assert_eq!(stage.ha.state().usage().locks, 0);
     assert_eq!(stage.ask(&["lock", "l"]).code, Some(2));
 }
@@ -152,6 +152,27 @@ fn a_command_is_stopped_when_its_lock_is_lost() {
     let ended = running.end();
     assert_eq!(ended.code, Some(1));
     assert!(ended.err.contains("the lock l was lost"), "{}", ended.err);
+}
+
+#[test]
+fn a_command_does_not_outlive_its_killed_holder() {
+    let stage = Stage::new();
+    let marker = stage.folder.path().join("pid");
+    let script = format!("echo $$ > {0}.draft; mv {0}.draft {0}; sleep 1000", marker.display());
+    let running = Running::start(stage.command(&["lock", "l", "--ttl", "2", "--", "sh", "-c", &script]));
+    stage.runtime.block_on(async {
+        while !marker.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    let pid = std::fs::read_to_string(&marker).unwrap();
+    running.signal(Signal::KILL);
+    let next = stage.runtime.block_on(async {
+        let state = stage.ha.state();
+        state.lock("l").timeout(PATIENCE).acquire().await.unwrap()
+    });
+    assert!(!std::path::Path::new(&format!("/proc/{}", pid.trim())).exists(), "it is gone before the lock is free");
+    stage.runtime.block_on(async { next.release().await.unwrap() });
 }
 
 #[test]

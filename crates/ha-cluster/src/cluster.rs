@@ -231,6 +231,17 @@ impl Cluster {
         }
     }
 
+    /// Orders this node to go on without the voters that are lost, from its next start on: stop it, and start it again.
+    ///
+    /// Its log then becomes that of a cluster of this node alone, in the next generation: epochs are above all that any
+    /// lost node could have seen. What was acknowledged elsewhere and never came here is lost. The other nodes are told
+    /// to set their data aside when they come back. For a person who knows that they are stopped, and is refused while
+    /// a leader is live.
+    pub async fn go_on_alone(&self) -> Result<(), AloneError> {
+        let stopping = || AloneError::Refused { reason: "this node is stopping".to_owned() };
+        self.ask(|answer| Ask::GoOnAlone { answer }).await.unwrap_or_else(|| Err(stopping()))
+    }
+
     /// Hands leadership over when this node has it, says goodbye, and stops. The node stays a member.
     pub async fn stop(&self) {
         self.ask(|answer| Ask::Stop { answer }).await;
@@ -305,6 +316,18 @@ pub enum TransferError {
     /// It was tried and did not happen in time; the old leader, or another, leads.
     #[error("leadership did not move: {reason}")]
     Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a node does not go on alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AloneError {
+    /// There is no need, or this node cannot.
+    #[error("{reason}")]
+    Refused {
         /// Why.
         reason: String,
     },

@@ -49,7 +49,7 @@ mod view;
 pub mod wal;
 
 pub use archive::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
-pub use cluster::{Cluster, LeaveError, PriorityError, Seams, TransferError, start};
+pub use cluster::{AloneError, Cluster, LeaveError, PriorityError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
 pub use events::Events;
 pub use ha_net::codec as encoding;

@@ -21,6 +21,7 @@ use crate::controller::{self, Controller, Facts, MemberFact, Proof, Subject};
 use crate::events::Events;
 use crate::fitness::Fitness;
 use crate::handle::{Order, Rest};
+use crate::lonely::Lonely;
 use crate::role::RoleId;
 use crate::roster::{Cause, Command, Reply, Roster, State};
 use crate::seams::Seams;
@@ -34,11 +35,31 @@ const SEE_OWN_WRITE: Duration = Duration::from_secs(1);
 
 /// Something that was begun has ended.
 pub(crate) enum Done {
-    Promoted { role: RoleId, epoch: Epoch, result: Result<(), ServiceError> },
-    Demoted { role: RoleId, epoch: Epoch, result: Result<(), ServiceError> },
-    Written { role: Option<RoleId>, done: bool },
+    Promoted {
+        role: RoleId,
+        epoch: Epoch,
+        result: Result<(), ServiceError>,
+    },
+    Demoted {
+        role: RoleId,
+        epoch: Epoch,
+        result: Result<(), ServiceError>,
+    },
+    Written {
+        role: Option<RoleId>,
+        done: bool,
+    },
     Settled(Subject),
-    Fenced { node: NodeId, incarnation: Incarnation, result: Result<(), String> },
+    Fenced {
+        node: NodeId,
+        incarnation: Incarnation,
+        result: Result<(), String>,
+    },
+    /// The fence of the only peer, and what followed.
+    Alone {
+        node: NodeId,
+        result: Result<(), String>,
+    },
 }
 
 /// One cause of everything that follows.
@@ -56,6 +77,8 @@ pub(crate) struct Driver {
     pub(crate) agent: Agent,
     pub(crate) controller: Controller,
     pub(crate) leads_in: Option<Term>,
+    pub(crate) lonely: Lonely,
+    pub(crate) restart: watch::Sender<bool>,
     /// When a leader was last known to be live.
     pub(crate) led_at: Duration,
     pub(crate) lease: NodeLease,
@@ -141,6 +164,19 @@ impl Driver {
                 }
                 self.command(controller::Input::Fenced { node, incarnation, result });
             }
+            Done::Alone { node, result } => {
+                self.lonely.ended(self.now(), &self.config);
+                match result {
+                    Ok(()) => {
+                        self.events.happened("goes_on_alone", Lonely::order(&node));
+                        self.restart.send_replace(true);
+                    }
+                    Err(why) => {
+                        let sentence = format!("{node} is silent, and this node does not go on without it: {why}");
+                        self.events.happened("fence_failed", sentence);
+                    }
+                }
+            }
         }
     }
 
@@ -168,6 +204,7 @@ impl Driver {
             self.tell(agent::Input::Look(look));
         }
         self.lead(&view, &grants, &roster);
+        self.look_around(&view, roster.paused);
         let rest = Rest { here: self.agent.is_idle(), told: roster.held_by(&view.node_id).next().is_none() };
         self.rest.send_if_modified(|seen| std::mem::replace(seen, rest) != rest);
         let status = status::status(&status::Facts {
@@ -185,6 +222,26 @@ impl Driver {
             }
             changed
         });
+    }
+
+    /// One of two nodes whose peer is gone may go on only after a fence.
+    fn look_around(&mut self, view: &View, paused: bool) {
+        let (now, leaderless_for) = (self.now(), self.now().saturating_sub(self.led_at));
+        let Some(fence) = &self.seams.fence else { return };
+        let Some(peer) = self.lonely.look(now, &self.config, view, (paused, leaderless_for)) else { return };
+        let node = peer.node_id.clone();
+        let work = fence.fence(&node, &format!("{}:{}", peer.address, peer.port));
+        self.events.happened("fence", format!("{node} is silent, and no third node votes: runs the fence command"));
+        let (cluster, limit) = (self.cluster.clone(), self.config.timeout);
+        self.doing.push(Box::pin(async move {
+            let fenced = tokio::time::timeout(limit, work).await;
+            let late = || Err(format!("no answer within {} s, which proves nothing", limit.as_secs_f64()));
+            let result = match fenced.unwrap_or_else(|_| late()) {
+                Ok(()) => cluster.go_on_alone().await.map_err(|error| error.to_string()),
+                failed => failed,
+            };
+            Done::Alone { node, result }
+        }));
     }
 
     /// Decides, where this node leads and keeps the roster.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ha_cluster::{Epoch, Event, NodeId, NodeLease, Replicated, WriteError};
+use ha_cluster::{AloneError, Cluster, Epoch, Event, NodeId, NodeLease, Replicated, WriteError};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::config::Config;
@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) rest: watch::Receiver<Rest>,
+    pub(crate) cluster: Cluster,
+    pub(crate) restart: watch::Sender<bool>,
 }
 
 /// How far a node is with giving up what it has.
@@ -127,6 +129,21 @@ impl Failover {
         self.set_paused(false).await
     }
 
+    /// Orders this node to go on without the voters that are lost, and to promote itself: for a person who knows that
+    /// they are stopped. What was acknowledged elsewhere and never came here is lost. See [`Cluster::go_on_alone`].
+    ///
+    /// It takes effect with the next start of this node: stop it and start it again; see [`Self::restart_wanted`].
+    pub async fn promote_forced(&self) -> Result<(), ForceError> {
+        self.inner.cluster.go_on_alone().await?;
+        self.inner.restart.send_replace(true);
+        Ok(())
+    }
+
+    /// True once this node must be stopped and started again, to go on alone.
+    pub fn restart_wanted(&self) -> watch::Receiver<bool> {
+        self.inner.restart.subscribe()
+    }
+
     /// Adds a group, which some node then runs; does nothing when it exists. Any node may be asked.
     pub async fn add_group(&self, group: GroupId) -> Result<(), GroupError> {
         match self.inner.replicated.write(&Command::Ensure(vec![group.into()])).await? {
@@ -142,7 +159,10 @@ impl Failover {
         if self.inner.orders.send(Order::Drain).await.is_err() {
             return;
         }
-        let in_order = tokio::time::timeout(within / 2, rest.wait_for(|rest| rest.here && rest.told)).await.is_ok();
+        // Where nobody can decide, nobody can take over.
+        let can_move = self.inner.cluster.watch().borrow().leader_is_live;
+        let patience = if can_move { within / 2 } else { Duration::ZERO };
+        let in_order = tokio::time::timeout(patience, rest.wait_for(|rest| rest.here && rest.told)).await.is_ok();
         // Whoever did not stop by then is told to, handed over or not.
         if self.inner.orders.send(Order::GiveUp).await.is_err() || in_order {
             return;
@@ -223,6 +243,11 @@ impl From<WriteError> for MoveError {
         }
     }
 }
+
+/// Why this node does not go on alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct ForceError(#[from] AloneError);
 
 /// Why nothing was paused or resumed, or why nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

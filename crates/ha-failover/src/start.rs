@@ -12,6 +12,7 @@ use crate::driver::Driver;
 use crate::events::{EVENTS_MAX, Events};
 use crate::fitness::Fitness;
 use crate::handle::{Failover, Inner, ORDERS_MAX, Rest};
+use crate::lonely::Lonely;
 use crate::roster::Roster;
 use crate::seams::Seams;
 use crate::service::{AnyService, Service};
@@ -71,6 +72,8 @@ pub fn start(
             failure_threshold: config.failure_threshold,
         }
     };
+    let (restart, _) = watch::channel(false);
+    let own = cluster.clone();
     let driver = Driver {
         began: tokio::time::Instant::now(),
         agent: Agent::new(std::time::Duration::ZERO, settings),
@@ -79,6 +82,8 @@ pub fn start(
             ..config.clone()
         }),
         leads_in: None,
+        lonely: Lonely::default(),
+        restart: restart.clone(),
         led_at: std::time::Duration::ZERO,
         lease: cluster.lease(),
         grants: cluster.grants(),
@@ -99,5 +104,18 @@ pub fn start(
     };
     let lease = driver.lease.clone();
     tokio::spawn(driver.run(ordered));
-    Ok(Failover { inner: Arc::new(Inner { config, replicated, roster, status, lease, events, orders, rest }) })
+    Ok(Failover {
+        inner: Arc::new(Inner {
+            config,
+            replicated,
+            roster,
+            status,
+            lease,
+            events,
+            orders,
+            rest,
+            cluster: own,
+            restart,
+        }),
+    })
 }

@@ -70,7 +70,8 @@ impl Shared {
 
     /// Tells those who follow.
     pub(crate) fn publish(&self, transitions: Vec<Transition>) {
-        self.overall.send_replace(Arc::new(self.overall()));
+        // Looked at and sent as one: two who publish at once must not leave the older look behind.
+        self.overall.send_modify(|seen| *seen = Arc::new(self.overall()));
         for transition in transitions {
             let Transition { component, from, to, message, .. } = &transition;
             tracing::info!(%component, %from, %to, "{message}");

@@ -17,6 +17,8 @@ const BUILD_INFO: &str = "ha_build_info";
 const UPTIME_SECONDS: &str = "ha_process_uptime_seconds";
 /// The status of the health document as a number.
 const HEALTH_STATUS: &str = "ha_health_status";
+/// Status of each checked component, as a number.
+const HEALTH_COMPONENT: &str = "ha_health_component_status";
 /// Requests answered, by route and status code.
 const HTTP_REQUESTS: &str = "ha_http_requests_total";
 /// Members, by what gossip believes of them.
@@ -113,6 +115,9 @@ impl Metrics {
         gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         gauge!(UPTIME_SECONDS).set(self.started.elapsed().as_secs_f64());
         gauge!(HEALTH_STATUS).set(f64::from(ha.health_document().status as u8));
+        for component in ha.health().overall().components {
+            gauge!(HEALTH_COMPONENT, "component" => component.name).set(f64::from(component.status as u8));
+        }
         if !ha.cluster().enabled() {
             return;
         }
@@ -173,6 +178,7 @@ fn describe() {
     describe_gauge!(BUILD_INFO, "1, with the version of the program as a label.");
     describe_gauge!(UPTIME_SECONDS, Unit::Seconds, "Seconds since this process started to serve.");
     describe_gauge!(HEALTH_STATUS, "Health of this node: 0 healthy, 1 degraded, 2 unhealthy.");
+    describe_gauge!(HEALTH_COMPONENT, "Status of a checked component: 0 healthy, 1 degraded, 2 unhealthy.");
     describe_counter!(HTTP_REQUESTS, "Requests answered, by the route that matched and the status code.");
     describe_gauge!(
         NET_CERTIFICATE_LEFT_SECONDS,

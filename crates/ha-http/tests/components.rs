@@ -1,5 +1,7 @@
 //! Checked components over HTTP, the doctor, and what can be changed on a node that runs.
 
+#![allow(clippy::unwrap_used, reason = "the stage is built outside of the tests that use it")]
+
 mod support;
 
 use std::sync::{Arc, Mutex};
@@ -69,6 +71,8 @@ async fn components_are_listed_and_count_in_the_document() {
     let status = &document.json()["ha_details"]["health_status"];
     assert_eq!((&status["status"], status["checks"].as_array().unwrap().len()), (&json!("unhealthy"), 2));
     assert_eq!(node.caller.get("/health/live").await.status, 200);
+    let metrics = node.caller.get("/metrics").await.body;
+    assert!(metrics.lines().any(|line| line == "ha_health_component_status{component=\"db\"} 2"), "{metrics}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Records over HTTP, on a real cluster of one node; and what a node without them says.
 
+#![allow(clippy::unwrap_used, reason = "helpers stand outside of the tests that use them")]
+
 mod support;
 
 use std::net::SocketAddr;

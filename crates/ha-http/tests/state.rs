@@ -1,5 +1,7 @@
 //! Shared keys and locks over HTTP, on a real cluster of one node.
 
+#![allow(clippy::unwrap_used, reason = "the stage is built outside of the tests that use it")]
+
 mod support;
 
 use std::time::Duration;

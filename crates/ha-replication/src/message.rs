@@ -100,6 +100,9 @@ pub(crate) enum Ask {
     Wanted { bucket: u16, names: Vec<u64> },
 }
 
+/// The short name of a record, and the time and tie-break of its version.
+pub(crate) type Slot = (u64, u64, u64);
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Told {
     Held(Result<BTreeSet<NodeId>, NotHeld>),
@@ -111,7 +114,7 @@ pub(crate) enum Told {
     Done(Result<(), String>),
     Taken(Result<(Version, BTreeSet<NodeId>), String>),
     Sums(Vec<Vec<u64>>),
-    Slots(Vec<Vec<(u64, u64, u64)>>),
+    Slots(Vec<Vec<Slot>>),
     Wanted(Vec<Loose>),
     Changes(Page),
 }

@@ -206,6 +206,21 @@ impl FailoverHandle {
         self.running().ok_or_else(refused)?.attempt_failback().await
     }
 
+    /// See [`Failover::promote_forced`].
+    pub async fn promote_forced(&self) -> Result<(), MoveError> {
+        let failover = self.running().ok_or_else(refused)?;
+        failover.promote_forced().await.map_err(|error| MoveError::Refused { reason: error.to_string() })
+    }
+
+    /// Resolves once this node must be stopped and started again, to go on alone; never where failover is off.
+    pub async fn restart_wanted(&self) {
+        let wanted = self.running().map(Failover::restart_wanted);
+        let Some(mut wanted) = wanted else { return std::future::pending().await };
+        if wanted.wait_for(|wanted| *wanted).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// See [`Failover::pause`]. Does nothing when failover is off: nothing moves then.
     pub async fn pause(&self) -> Result<(), PauseError> {
         match self.running() {

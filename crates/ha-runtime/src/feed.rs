@@ -48,8 +48,12 @@ struct Copy {
     lag_items: u64,
 }
 
+/// How often a node looks at its copy at most: the leader is asked each time.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
 /// Looks at this node's copy after a while; `None` when it cannot be known now.
 async fn look(replication: &ReplicationHandle, me: &NodeId, interval: Duration) -> Option<Copy> {
+    let interval = interval.max(LOOK_INTERVAL_MIN);
     tokio::time::sleep(interval).await;
     let status = tokio::time::timeout(interval, replication.status()).await.ok()??;
     status.nodes.iter().find(|node| node.node_id == *me).map(copy)

@@ -1,5 +1,7 @@
 //! Locks through the handle, on a real node.
 
+#![allow(clippy::unwrap_used, reason = "helpers stand outside of the tests that use them")]
+
 mod support;
 
 use std::future::{Future, poll_fn};

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_cluster::clock::{BootClock, Clock};
+use ha_replication::{Consistency, Replication};
 use ha_runtime::ha_state::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::acknowledged::Acknowledged;
+use crate::records;
 use crate::state::{self, What};
-use crate::writers::{Background, Bench, propose};
+use crate::writers::{Background, Bench, Load, propose};
 
 /// What can be asked.
 #[derive(Deserialize)]
@@ -37,8 +39,28 @@ enum Request {
     Crowd { waiters: usize, served: usize },
     /// How many keys there are.
     Keys,
+    /// Writes records for a while; answers rate and latencies.
+    Records { clients: usize, seconds: f64, bytes: usize, level: Consistency },
+    /// Writes so many records, as fast as it goes.
+    FillRecords { clients: usize, records: u64, bytes: usize },
+    /// Reads records of this node's own copy for a while.
+    ReadRecords { seconds: f64 },
+    /// What this node's copy holds, and the memory of the process.
+    Held,
     /// Reads every acknowledged proposal of these files back.
     Verify { files: Vec<PathBuf> },
+}
+
+/// A load as it is told.
+fn told(load: &Load) -> Value {
+    let quantile = |share: f64| {
+        let rank = (share * load.latencies.len() as f64).ceil() as usize;
+        load.latencies.get(rank.saturating_sub(1)).map(|latency| latency.as_secs_f64() * 1e6)
+    };
+    json!({
+        "acknowledged": load.latencies.len(), "failed": load.failed, "seconds": load.took.as_secs_f64(),
+        "p50_us": quantile(0.5), "p99_us": quantile(0.99), "max_us": quantile(1.0),
+    })
 }
 
 /// One conversation.
@@ -46,11 +68,12 @@ pub(crate) struct Talk {
     bench: Arc<Bench>,
     state: State,
     background: Background,
+    replication: Option<Replication>,
 }
 
 impl Talk {
-    pub(crate) fn new(bench: Arc<Bench>, state: State) -> Self {
-        Self { bench, state, background: Background::default() }
+    pub(crate) fn new(bench: Arc<Bench>, state: State, replication: Option<Replication>) -> Self {
+        Self { bench, state, background: Background::default(), replication }
     }
 
     /// Answers one line.
@@ -64,14 +87,24 @@ impl Talk {
     async fn serve(&mut self, request: Request) -> Result<Value, String> {
         match request {
             Request::Propose { clients, seconds, bytes } => {
-                let load = propose(&self.bench, clients, Duration::from_secs_f64(seconds), bytes).await;
-                let quantile = |share: f64| {
-                    let rank = (share * load.latencies.len() as f64).ceil() as usize;
-                    load.latencies.get(rank.saturating_sub(1)).map(|latency| latency.as_secs_f64() * 1e6)
-                };
+                Ok(told(&propose(&self.bench, clients, Duration::from_secs_f64(seconds), bytes).await))
+            }
+            Request::Records { clients, seconds, bytes, level } => {
+                let replication = self.records()?.with_consistency(level);
+                Ok(told(&records::write(&replication, clients, Duration::from_secs_f64(seconds), bytes).await))
+            }
+            Request::FillRecords { clients, records, bytes } => {
+                Ok(json!({"failed": records::fill(self.records()?, clients, records, bytes).await}))
+            }
+            Request::ReadRecords { seconds } => {
+                let (reads, took) = records::read(self.records()?, Duration::from_secs_f64(seconds))?;
+                Ok(json!({"reads": reads, "seconds": took.as_secs_f64()}))
+            }
+            Request::Held => {
+                let held = self.records()?.held_here();
                 Ok(json!({
-                    "acknowledged": load.latencies.len(), "failed": load.failed, "seconds": load.took.as_secs_f64(),
-                    "p50_us": quantile(0.5), "p99_us": quantile(0.99), "max_us": quantile(1.0),
+                    "complete": held.is_complete, "items": held.items, "records": held.records,
+                    "digest": held.digest.to_string(), "resident_bytes": records::resident_bytes(),
                 }))
             }
             Request::Write { clients, bytes } => {
@@ -99,6 +132,10 @@ impl Talk {
             Request::Keys => Ok(json!({"keys": self.state.usage().keys})),
             Request::Verify { files } => self.verify(&files).await,
         }
+    }
+
+    fn records(&self) -> Result<&Replication, String> {
+        self.replication.as_ref().ok_or_else(|| "replication is off".to_owned())
     }
 
     async fn verify(&self, files: &[PathBuf]) -> Result<Value, String> {

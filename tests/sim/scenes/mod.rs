@@ -72,5 +72,7 @@ pub const ALL: &[Scene] = &[
     scene("records-power", "power is lost under records", records::power_lost),
     scene("records-full", "disks fill up under records", records::full),
     scene("records-lost", "a copy loses its records, or finds them damaged", records::lost),
+    scene("loose-5", "records without a leader, every kind of fault, five nodes", records::loose),
+    scene("loose-clocks", "records without a leader, and times of day that are an hour off", records::clocks_off),
     scene("deaths", "processes die and machines lose power, one after another", chaos::deaths),
 ];

@@ -92,3 +92,30 @@ pub(super) fn lost(world: &mut World) {
         world.expect_complete(victim, secs(20));
     }
 }
+
+/// I9: whatever happens, all copies are equal in the end, and what a disk acknowledged is there.
+pub(super) fn loose(world: &mut World) {
+    world.start(nodes(5).clients(2).keeping_loose_records());
+    world.load(ms(40));
+    world.expect_leader();
+    world.endure(Chaos::everything(secs(30)));
+}
+
+/// T24: a time of day that jumps while a node runs changes nothing; a node that starts with a wrong one is turned away
+/// until it is set right, and nothing of it is lost.
+pub(super) fn clocks_off(world: &mut World) {
+    world.start(nodes(3).clients(2).keeping_loose_records());
+    world.load(ms(30));
+    let victim = world.expect_leader_and_follower().1;
+    world.run(secs(3));
+    world.step_wall(victim, secs(3600));
+    world.run(secs(5));
+    world.kill(victim);
+    world.step_wall(victim, ms(900));
+    world.restart(victim);
+    world.run(secs(5));
+    world.kill(victim);
+    world.step_wall(victim, ms(0));
+    world.restart(victim);
+    world.run(secs(3));
+}

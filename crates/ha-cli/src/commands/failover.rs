@@ -21,6 +21,8 @@ pub(crate) enum FailoverCommand {
     Switchover(Switchover),
     /// Move the role back to the node of the highest priority.
     Failback(ClientArgs),
+    /// Let the node that is asked go on without the nodes that are lost, and be primary.
+    Promote(Promote),
     /// From now on let no role move by itself.
     Pause(ClientArgs),
     /// End a pause.
@@ -42,6 +44,17 @@ pub(crate) struct Switchover {
     client: ClientArgs,
 }
 
+/// What a forced promotion takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Promote {
+    /// The lost nodes are certainly stopped, and what only they have may be lost.
+    #[arg(long, required = true)]
+    force: bool,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
 impl FailoverCommand {
     /// Does it.
     pub(crate) async fn run(self) -> Result<(), Failure> {
@@ -51,6 +64,13 @@ impl FailoverCommand {
                 let given = [("to", args.to), ("role", args.role)];
                 let body = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))));
                 change(&args.client, "switchover", Value::Object(body.collect()), moved).await
+            }
+            Self::Promote(args) => {
+                let answer =
+                    Client::new(&args.client).post("/v1/failover/promote", &json!({"force": args.force})).await?;
+                let body = answer.success::<Value>()?;
+                let told = "it starts anew, alone; the lost nodes must set their data aside when they come back\n";
+                if args.client.json { print_json(&body) } else { print(told) }
             }
             Self::Failback(args) => change(&args, "failback", json!({}), moved).await,
             Self::Pause(args) => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
@@ -59,6 +60,15 @@ fn family(processes: &[Process], root: i32) -> Vec<Process> {
     }
     let belongs = |process: &&Process| found.contains(&process.pid) || process.session == root;
     processes.iter().filter(belongs).filter(|process| process.pid != root && !process.is_zombie).copied().collect()
+}
+
+/// Pause between two sweeps over what does not die: short at first, then as long as it is worth to look through all
+/// processes again. What hangs in the kernel may do so for long.
+pub(super) fn sweep_pause(sweeps: u32) -> Duration {
+    const SHORTEST: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_millis(200);
+    // About a second of short ones.
+    if sweeps < 200 { SHORTEST } else { LONGEST }
 }
 
 /// Sends signals to everything that descends from a process or belongs to its session; returns how many live.

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::boot::{BootTimer, boot_now};
-use super::descendants::signal_family;
+use super::descendants::{signal_family, sweep_pause};
 pub(crate) use super::plan::Cause;
 use super::plan::Limits;
 use super::process::THIS_PROGRAM;
@@ -23,9 +23,6 @@ use super::wire::{Lines, Order, Report};
 
 /// How much longer than its grace a command may take to be gone before this process steps in for its guard.
 const FORCE_AFTER: Duration = Duration::from_millis(250);
-
-/// Pause between two sweeps while something still lives.
-const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 
 /// How a guarded command ended: nothing of it is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +90,7 @@ impl Guarded {
             lease_ends_at: None,
             grace_ends_at: None,
             forces_again_at: None,
+            sweeps: 0,
             orders: heard,
             outgoing: Vec::new(),
             sent: Orders::default(),
@@ -152,6 +150,8 @@ struct Watch {
     grace_ends_at: Option<Duration>,
     /// and again and again once it has begun.
     forces_again_at: Option<Duration>,
+    /// How often it did.
+    sweeps: u32,
     orders: watch::Receiver<Orders>,
     /// What this process acts on.
     known: Orders,
@@ -266,7 +266,8 @@ impl Watch {
     fn force(&mut self) {
         signal_family(self.pid, &[Signal::KILL]);
         let _ = kill_process(self.pid, Signal::CONT);
-        self.forces_again_at = Some(boot_now() + SWEEP_PAUSE);
+        self.forces_again_at = Some(boot_now() + sweep_pause(self.sweeps));
+        self.sweeps = self.sweeps.saturating_add(1);
     }
 
     /// Ends what a guard that is gone has left behind.
@@ -274,7 +275,8 @@ impl Watch {
         // A guard that is not quite gone must not start anything more.
         let _ = self.guard.start_kill();
         while signal_family(self.pid, &[Signal::KILL]) > 0 {
-            tokio::time::sleep(SWEEP_PAUSE).await;
+            tokio::time::sleep(sweep_pause(self.sweeps)).await;
+            self.sweeps = self.sweeps.saturating_add(1);
         }
     }
 }

@@ -15,15 +15,12 @@ use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 use super::boot::{BootTimer, boot_now};
-use super::descendants::signal_family;
+use super::descendants::{signal_family, sweep_pause};
 use super::plan::{Input, Output, Plan};
 use super::wire::{Ended, Lines, Order, Report};
 
 /// The program of whoever looks there, also when its file was replaced meanwhile.
 pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
-
-/// Pause between two sweeps while something still lives.
-const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 
 /// Watches over a command; orders come on standard input, which is a socket. Returns once nothing of it is left.
 pub(crate) fn guard(stop_grace: Duration, command: Vec<OsString>) -> io::Result<()> {
@@ -45,6 +42,7 @@ pub(crate) fn guard(stop_grace: Duration, command: Vec<OsString>) -> io::Result<
             timer: BootTimer::new()?,
             children: signal(SignalKind::child())?,
             told: Told::new()?,
+            sweeps: 0,
         };
         guard.run().await
     })
@@ -61,6 +59,8 @@ struct Guard {
     timer: BootTimer,
     children: SignalStream,
     told: Told,
+    /// Over what must die, so far.
+    sweeps: u32,
 }
 
 /// Signals by which a person or a service manager asks the guard to end its command.
@@ -128,7 +128,7 @@ impl Guard {
             _ = self.children.recv() => Ok(Wake::Child),
             () = self.told.next() => Ok(Wake::Told),
             fired = self.timer.wait_until(at) => fired.map(|()| Wake::Time),
-            () = tokio::time::sleep(SWEEP_PAUSE), if kills => Ok(Wake::Child),
+            () = tokio::time::sleep(sweep_pause(self.sweeps)), if kills => Ok(Wake::Child),
         }
     }
 
@@ -208,6 +208,7 @@ impl Guard {
         loop {
             if self.plan.kills() {
                 signal_family(getpid(), &[Signal::KILL]);
+                self.sweeps = self.sweeps.saturating_add(1);
             }
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if Some(pid) == self.main => {

@@ -62,6 +62,7 @@ trait Hosted: Send + Sync {
     fn apply(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError>;
     fn capture(&self) -> Capture;
     fn restore(&self, image: &[u8]) -> Result<(), String>;
+    fn replace(&self, image: &[u8]) -> Result<(), String>;
     fn durable(&self) -> Option<watch::Receiver<u64>>;
     fn has_room(&self) -> bool;
     fn passed(&self, index: u64);
@@ -83,6 +84,10 @@ impl<M: Machine> Hosted for Slot<M> {
 
     fn capture(&self) -> Capture {
         self.0.read().unwrap_or_else(PoisonError::into_inner).capture()
+    }
+
+    fn replace(&self, image: &[u8]) -> Result<(), String> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).replace(image)
     }
 
     fn restore(&self, image: &[u8]) -> Result<(), String> {
@@ -237,7 +242,16 @@ pub(crate) enum SystemCommand {
         /// The epoch rises to here, in any case: every node counts alike, also one that keeps no state.
         epoch: u64,
     },
+    /// The cluster goes on by force, without the voters that it lost: from here on epochs are above all that any of
+    /// them could have seen. Answered with nothing.
+    Recovered {
+        /// How often that was done.
+        generation: u64,
+    },
 }
+
+/// A generation begins at an epoch of so many bits more: exact in JSON for 8,000 generations.
+const GENERATION_SHIFT: u32 = 40;
 
 /// Applies the log to the machines of this node. Cheap to clone.
 #[derive(Clone)]
@@ -350,6 +364,10 @@ impl Host {
                     core.lapsed.insert(node, epoch);
                     codec::record(&index)
                 }
+                SystemCommand::Recovered { generation } => {
+                    core.epoch = core.epoch.max(generation << GENERATION_SHIFT);
+                    Bytes::new()
+                }
                 // A witness has nothing to replace. Nobody is told its answer unless it leads, and then it is right:
                 // it leads only while no other node could have applied more.
                 SystemCommand::RestorePart(_) if self.witness => codec::record(&RestoreResult::Done),
@@ -388,7 +406,7 @@ impl Host {
         }
         for (id, state) in states {
             if let Some(machine) = self.machines.get(&id)
-                && let Err(reason) = machine.restore(state)
+                && let Err(reason) = machine.replace(state)
             {
                 return refused(RestoreError::State { machine: machine.name(), reason }.to_string());
             }

@@ -66,6 +66,12 @@ pub trait Machine: Send + Sync + 'static {
     /// Replaces the state by a captured one.
     fn restore(&mut self, image: &[u8]) -> Result<(), String>;
 
+    /// Replaces the state by one that a person saved earlier, on a cluster that runs. A machine that holds what is the
+    /// case now, rather than what somebody keeps, stays as it is.
+    fn replace(&mut self, image: &[u8]) -> Result<(), String> {
+        self.restore(image)
+    }
+
     /// For a machine with a store of its own: the last log entry whose effect that store keeps across a restart, to
     /// follow. Entries up to it are not applied again, none above it leaves the log, and no snapshot is finished before
     /// it is reached. `None` for a machine that lives in memory and in snapshots.

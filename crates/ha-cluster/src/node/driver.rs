@@ -21,7 +21,7 @@ use super::meeting::Meeting;
 use super::parting::Stopping;
 use super::view::{self, Facts};
 use crate::campaign::{Campaign, Reluctant};
-use crate::cluster::{LeaveError, PriorityError, TransferError};
+use crate::cluster::{AloneError, LeaveError, PriorityError, TransferError};
 use crate::events::Events;
 use crate::identity::Identity;
 use crate::raft::{Engine, RaftStatus};
@@ -39,6 +39,7 @@ pub(crate) enum Ask {
     Remove { node: NodeId, answer: oneshot::Sender<Result<(), LeaveError>> },
     SetPriority { priority: u16, answer: oneshot::Sender<Result<(), PriorityError>> },
     Take(Take),
+    GoOnAlone { answer: oneshot::Sender<Result<(), AloneError>> },
     Stop { answer: oneshot::Sender<()> },
 }
 
@@ -185,6 +186,7 @@ impl Driver {
             Wake::Ask(Ask::Remove { node, answer }) => self.remove(node, answer),
             Wake::Ask(Ask::SetPriority { priority, answer }) => drop(answer.send(self.set_priority(priority))),
             Wake::Ask(Ask::Take(take)) => self.take(take),
+            Wake::Ask(Ask::GoOnAlone { answer }) => drop(answer.send(self.order_to_go_on_alone().await)),
             Wake::Ask(Ask::Stop { answer }) => self.begin_stop(Some(answer)),
             Wake::Ended => self.begin_stop(None),
             Wake::Deadline => {}
@@ -288,7 +290,7 @@ impl Driver {
     }
 
     /// How long ago a leader was heard; here, if this node leads: how long ago a quorum elected or confirmed it.
-    fn leader_silence(&self) -> Option<Duration> {
+    pub(super) fn leader_silence(&self) -> Option<Duration> {
         if !self.cx.status.is_leader() {
             return self.cx.engine.leader_heard().map(|at| at.elapsed());
         }

@@ -21,6 +21,8 @@ pub(crate) struct Doorman {
 struct Known {
     cluster_id: Option<ClusterId>,
     generation: u64,
+    /// The highest generation that a peer named: of this node's cluster, or of one that it may join.
+    generation_seen: u64,
     /// The disk with which each member joined.
     disks: BTreeMap<NodeId, u64>,
     /// What each admitted peer said of itself last.
@@ -64,6 +66,17 @@ impl Doorman {
             known.cluster_id = Some(cluster_id);
             known.generation = generation;
         });
+    }
+
+    /// The generation of the cluster that this node joins, as its members named it.
+    pub(crate) fn generation_to_join(&self) -> u64 {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).generation_seen
+    }
+
+    /// Whether a peer has shown that this node's cluster went on by force without it.
+    pub(crate) fn is_superseded(&self) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.cluster_id.is_some() && known.generation_seen > known.generation
     }
 
     /// This node listens here.
@@ -126,6 +139,14 @@ fn disk_of(peer: &Introduction) -> Option<u64> {
     u64::from_str_radix(peer.claims.get(DISK)?, 16).ok()
 }
 
+/// What a node is told whose cluster went on without it.
+fn gone_on(old: &NodeId, new: &NodeId, generation: u64) -> String {
+    format!(
+        "the cluster went on by force without {old}, with {new} in generation {generation}: what {old} holds may differ. \
+         Move its data directory aside and start it again, with an empty one, to join anew"
+    )
+}
+
 impl Gate for Doorman {
     fn introduce(&self) -> Introduction {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -184,6 +205,18 @@ impl Gate for Doorman {
                     peer.node_id, me.node_id, me.cluster_name
                 ),
             );
+        }
+        if peer.cluster_id.is_some() {
+            known.generation_seen = known.generation_seen.max(peer.generation);
+        }
+        if known.cluster_id.is_some() && peer.cluster_id.is_some() && peer.generation != known.generation {
+            let (theirs, ours) = (peer.generation, known.generation);
+            return if theirs < ours {
+                refuse(RefusalCode::Generation, gone_on(&peer.node_id, &me.node_id, ours))
+            } else {
+                // This node stops by itself; the other need not know why.
+                refuse(RefusalCode::Busy, format!("{} is of an older generation, and stops", me.node_id))
+            };
         }
         let disk = disk_of(peer);
         if known.removed.get(&peer.node_id).is_some_and(|removed| Some(*removed) == disk) {
@@ -280,6 +313,20 @@ mod tests {
         a.distrust(&"b".parse().unwrap());
         assert_eq!(code(&a, &life(2, 6)), Some(RefusalCode::Forgetful), "no life of it");
         assert_eq!(code(&a, &life(7, 1)), None, "a new disk has promised nothing");
+    }
+
+    #[test]
+    fn who_was_left_behind_by_force_is_refused_and_knows_it() {
+        let (old, new) = (doorman("a", 1), doorman("b", 2));
+        old.belong(ClusterId(7), 0);
+        new.belong(ClusterId(7), 1);
+        assert_eq!(code(&new, &old.introduce()), Some(RefusalCode::Generation));
+        assert!(!new.is_superseded());
+        assert_eq!(code(&old, &new.introduce()), Some(RefusalCode::Busy));
+        assert!(old.is_superseded());
+        let fresh = doorman("c", 3);
+        assert_eq!((code(&fresh, &new.introduce()), code(&new, &fresh.introduce())), (None, None));
+        assert_eq!((fresh.generation_to_join(), fresh.is_superseded()), (1, false));
     }
 
     #[test]

@@ -121,13 +121,14 @@ impl Driver {
 
     /// From now on, and after every restart, this node is of that cluster.
     async fn belong(&mut self, cluster_id: ClusterId, sentence: String) {
-        if let Err(error) = self.identity.save_cluster(cluster_id, self.identity.generation()).await {
+        let generation = self.identity.generation().max(self.cx.doorman.generation_to_join());
+        if let Err(error) = self.identity.save_cluster(cluster_id, generation).await {
             return self.fail(format!("cannot write to the data directory: {error}"));
         }
         let mut quiet = Vec::new();
         self.meeting.discovery.step(self.cx.now(), discovery::Input::Member(true), &mut quiet);
         self.perform_discovery(quiet);
-        self.cx.doorman.belong(cluster_id, self.identity.generation());
+        self.cx.doorman.belong(cluster_id, generation);
         self.inbox.open_engine(self.cx.engine.clone());
         self.cx.events.happened("cluster_joined", sentence);
     }

@@ -20,6 +20,8 @@ use ha_net::{Address, Incarnation, NodeId};
 
 /// The slot of the data directory in which formation keeps what it promised.
 const LEDGER: &str = "formation";
+/// The slot in which a person's order waits for the next start: to go on without the voters that are lost.
+const ALONE: &str = "alone";
 /// The slot that tells this data directory from others.
 const DISK_ID: &str = "disk";
 

@@ -7,7 +7,8 @@ use ha_net::{Address, NodeId, Refusal, RefusalCode};
 use tokio::sync::oneshot;
 
 use super::driver::Driver;
-use crate::gossip;
+use crate::cluster::AloneError;
+use crate::{Role, gossip};
 
 /// How long a stopping leader waits for its successor, at most; shorter where elections are.
 const SUCCESSION_MAX: Duration = Duration::from_secs(5);
@@ -57,6 +58,30 @@ impl Driver {
         }
     }
 
+    /// Keeps the order for the next start; see [`crate::Cluster::go_on_alone`].
+    pub(super) async fn order_to_go_on_alone(&mut self) -> Result<(), AloneError> {
+        let refuse = |reason: &str| Err(AloneError::Refused { reason: reason.to_owned() });
+        let status = &self.cx.status;
+        if self.cx.config.role == Role::Witness {
+            return refuse("a witness keeps no data: ask a node that does");
+        }
+        if self.cx.doorman.cluster_id().is_none() || !status.nodes.contains_key(&self.cx.me.node_id) {
+            return refuse("this node is not a member of a cluster");
+        }
+        if self.failed.is_some() {
+            return refuse("this node has stopped taking part");
+        }
+        let silence = self.leader_silence().filter(|_| status.leader.is_some());
+        if silence.is_some_and(|silence| silence < self.cx.engine.election_max()) {
+            return refuse("a leader is live: nothing needs force");
+        }
+        let order = bytes::Bytes::from_static(b"yes");
+        let kept = self.identity.write_slot(super::ALONE, order).await;
+        kept.map_err(|error| AloneError::Refused { reason: format!("the order cannot be kept: {error}") })?;
+        self.cx.events.happened("goes_on_alone", "a person wants this node to go on without the voters that are lost");
+        Ok(())
+    }
+
     /// One side of a connection turned the other away.
     pub(super) fn refused(&mut self, address: Address, node: Option<NodeId>, refusal: Refusal, by_peer: bool) {
         let who = node.as_ref().map_or_else(|| address.to_string(), ToString::to_string);
@@ -65,6 +90,14 @@ impl Driver {
             self.cx.events.happened("refused", format!("{by} turned {of} away: {refusal}"));
         }
         if !by_peer {
+            if self.cx.doorman.is_superseded() {
+                let new = node.as_ref().map_or("another node", NodeId::as_str).to_owned();
+                let old = self.cx.me.node_id.clone();
+                self.fail(format!(
+                    "the cluster went on by force without {old}, with {new}: what {old} holds may differ. Move its data \
+                     directory aside and start it again, with an empty one, to join anew"
+                ));
+            }
             return;
         }
         if self.meeting.turned_away.len() < TURNED_AWAY_MAX {
@@ -79,7 +112,7 @@ impl Driver {
     /// Whether a refusal means that this node can never run as it was started. A node that has had a leader in this
     /// life is in its place: whoever refuses it is the one that does not fit.
     fn cannot_run(&self, refusal: &Refusal) -> bool {
-        if matches!(refusal.code, RefusalCode::Removed | RefusalCode::Forgetful) {
+        if matches!(refusal.code, RefusalCode::Removed | RefusalCode::Forgetful | RefusalCode::Generation) {
             return true;
         }
         if self.leading.had_leader {

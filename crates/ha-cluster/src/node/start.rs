@@ -18,7 +18,7 @@ use super::leases::Leases;
 use super::meeting::Meeting;
 use super::view::{self, Facts};
 use super::vitals::{WELL, own_traits};
-use super::{DISK_ID, LEDGER, Me};
+use super::{ALONE, DISK_ID, LEDGER, Me};
 use crate::campaign::{Campaign, Pace, Reluctant};
 use crate::cluster::{ASKS_MAX, Asks, Seams};
 use crate::discovery::{self, Discovery};
@@ -28,7 +28,7 @@ use crate::formation::{self, Formation, Profile, SeedList};
 use crate::gossip::{self, Gossip};
 use crate::identity::{self, Identity, IdentityError};
 use crate::machine::{Host, Machines, OpenSession, Submitter};
-use crate::raft::{Engine, EngineParts};
+use crate::raft::{Engine, EngineParts, PeerRecord, go_on_alone};
 use crate::rooms::Rooms;
 use crate::snapshot::SnapshotStore;
 use crate::take::Grants;
@@ -84,7 +84,7 @@ pub enum StartError {
     Listen(#[from] ha_net::StartError),
 }
 
-pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> Result<Started, StartError> {
+pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) -> Result<Started, StartError> {
     config.validate()?;
     if let Some(id) = machines.refused() {
         return Err(StartError::MachineId { id: id.0 });
@@ -105,6 +105,12 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     let disk = disk_id(&identity, seed).await?;
     let mut me = Me { node_id: identity.node_id(), incarnation: identity.incarnation(), address: advertised, disk };
     let doorman = Doorman::new(&config, me.node_id.clone(), me.incarnation, me.address.clone(), me.disk);
+    recover(&config, &identity, &me, &wal).await?;
+    if identity.generation() > 0 {
+        // Whoever goes on with fewer nodes than the cluster was planned for has said that these are enough: from then
+        // on a majority of the voters is.
+        config.quorum_size = 1;
+    }
     if let Some(cluster_id) = identity.cluster_id() {
         doorman.belong(cluster_id, identity.generation());
     }
@@ -215,6 +221,22 @@ pub(crate) async fn start(config: Config, seams: Seams, machines: Machines) -> R
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
     let disk = seams.disk;
     Ok(Started { net, disk, engine, machines, submitter, lease, grants, view: follow, events, stopwatch, asks, rooms })
+}
+
+/// Carries a person's order out: this node goes on without the voters that are lost.
+async fn recover(config: &Config, identity: &Identity, me: &Me, wal: &Wal) -> Result<(), StartError> {
+    let ordered = identity.read_slot(ALONE).await?.is_some_and(|order| !order.is_empty());
+    let Some(cluster_id) = identity.cluster_id().filter(|_| ordered) else { return Ok(()) };
+    let failed = |error: io::Error| StartError::State { reason: format!("cannot go on alone: {error}") };
+    let generation = identity.generation() + 1;
+    let (address, priority) = (me.address.clone(), config.priority);
+    let record = PeerRecord { address, priority, role: config.role, disk: me.disk };
+    go_on_alone(wal, &me.node_id, record, generation).await.map_err(failed)?;
+    identity.save_cluster(cluster_id, generation).await.map_err(failed)?;
+    // Last: until then the next start does it all again.
+    identity.write_slot(ALONE, bytes::Bytes::new()).await?;
+    tracing::warn!("goes on alone by a person's order, in generation {generation}: what it never received is lost");
+    Ok(())
 }
 
 /// A member without its log would forget what it voted and acknowledged: it must not start, nor begin a new one.

@@ -14,6 +14,7 @@ mod network;
 mod network_tests;
 mod propose;
 mod read;
+mod recover;
 mod server;
 mod state_machine;
 mod status;
@@ -21,5 +22,6 @@ mod types;
 
 pub use copies::{Copies, Held, HeldBy};
 pub(crate) use engine::{ChangeError, Changes, Engine, EngineParts};
+pub(crate) use recover::go_on_alone;
 pub(crate) use status::{RaftRole, RaftStatus};
 pub(crate) use types::PeerRecord;

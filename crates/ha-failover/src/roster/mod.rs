@@ -78,4 +78,9 @@ impl Machine for Roster {
         self.state.send_replace(Arc::new(state));
         Ok(())
     }
+
+    /// Who runs what now cannot be had from the past: a role would be given away while somebody still runs it.
+    fn replace(&mut self, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
 }

@@ -199,6 +199,10 @@ fn an_image_restores_the_state() {
     let mut other = Roster::default();
     other.restore(&image).unwrap();
     assert_eq!(**other.watch().borrow(), log.state);
+    // A saved state of the past does not say who runs what now.
+    let mut running = Roster::default();
+    running.replace(&image).unwrap();
+    assert!(running.watch().borrow().roles.is_empty());
     assert!(other.restore(&[9]).is_err() && other.restore(&[]).is_err());
 }
 

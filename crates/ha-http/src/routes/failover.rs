@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use ha_runtime::{Decision, FailoverStatus, Ha, MoveError, Moved, NodeId, PauseError, RoleId};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::body::JsonBody;
 use crate::error::ApiError;
@@ -38,6 +39,15 @@ pub(crate) struct Switchover {
     role: Option<RoleId>,
 }
 
+/// The body of `POST /v1/failover/promote`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Promote {
+    /// The caller knows that the lost nodes are stopped, and accepts to lose what only they have.
+    #[serde(default)]
+    force: bool,
+}
+
 /// The body of a call that takes nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +74,20 @@ pub(crate) async fn switchover(
 pub(crate) async fn failback(State(ha): State<Ha>, _: JsonBody<Nothing>) -> Result<Json<Done>, ApiError> {
     let moved = ha.failover().attempt_failback().await;
     moved_to(&ha, moved)
+}
+
+/// `POST /v1/failover/promote`: this node goes on without the voters that are lost. It starts anew for that.
+pub(crate) async fn promote(
+    State(ha): State<Ha>,
+    JsonBody(body): JsonBody<Promote>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    if !body.force {
+        let message = "to go on without the lost nodes loses what only they have, and is safe only when they are \
+                       certainly stopped: say {\"force\": true}; to move a role, use /v1/failover/switchover";
+        return Err(ApiError::new(StatusCode::CONFLICT, "needs_force", message));
+    }
+    ha.failover().promote_forced().await.map_err(|error| with_leader(&ha, ApiError::from(error)))?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"success": true, "restarts": true}))))
 }
 
 /// `POST /v1/failover/pause`.

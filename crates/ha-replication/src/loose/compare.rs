@@ -11,7 +11,7 @@ use ha_cluster::{Cluster, Lane, NodeId, encoding};
 use super::push::{others, send};
 use super::{LooseCopy, is_in, loose};
 use crate::gate::ROOM;
-use crate::message::{Ask, Loose, Told};
+use crate::message::{Ask, Loose, Slot, Told};
 use crate::store::{BUCKETS, GROUP, name_of};
 use crate::{Config, Key, Version};
 
@@ -105,7 +105,7 @@ async fn bucket_with(
     copy: &LooseCopy,
     node: &NodeId,
     bucket: u16,
-    theirs: Vec<(u64, u64, u64)>,
+    theirs: Vec<Slot>,
 ) -> Result<bool, String> {
     let ours = copy.copy().store().slots(bucket).map_err(|error| error.to_string())?;
     let ours: BTreeMap<u64, (Key, Version)> =
@@ -162,7 +162,7 @@ pub(crate) fn buckets(copy: &LooseCopy, groups: Vec<u8>) -> Vec<Vec<u64>> {
 }
 
 /// Answers [`Ask::Slots`].
-pub(crate) fn slots(copy: &LooseCopy, buckets: Vec<u16>) -> Result<Vec<Vec<(u64, u64, u64)>>, String> {
+pub(crate) fn slots(copy: &LooseCopy, buckets: Vec<u16>) -> Result<Vec<Vec<Slot>>, String> {
     let slots = |bucket| {
         let slots = copy.copy().store().slots(bucket).map_err(|error| error.to_string())?;
         let named = slots.into_iter().take(SLOTS_MAX);

@@ -1,8 +1,6 @@
 //! A foreign database as source and sink of replicated records: the user's own, behind a trait.
 
 mod bridge;
-#[cfg(test)]
-mod tests;
 
 use futures::future::BoxFuture;
 

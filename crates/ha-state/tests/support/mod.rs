@@ -1,5 +1,6 @@
 //! Real nodes in one process, on loopback and in a folder that goes away.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of tests")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -84,7 +84,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     Ok(if short == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell_machine(folder: &Path, report: &mut Report) -> Result<Duration, Box<dyn std::error::Error>> {
+pub(super) fn tell_machine(folder: &Path, report: &mut Report) -> Result<Duration, Box<dyn std::error::Error>> {
     println!("machine: {}", machine::describe(folder));
     let disk = machine::fdatasync_times(folder)?;
     let network = machine::round_trip_times()?;

@@ -8,6 +8,7 @@ mod gaps;
 mod idle;
 mod machine;
 mod proposals;
+mod replication;
 mod start;
 mod state;
 
@@ -22,6 +23,8 @@ pub(crate) enum Arguments {
     Cluster(cluster::Arguments),
     /// Shared keys and locks, beside etcd where it is installed
     State(state::Arguments),
+    /// Records on three real processes: writes at each level, reads, a copy that was away, millions of records
+    Replication(replication::Arguments),
 }
 
 /// One group of figures.
@@ -50,5 +53,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     match arguments {
         Arguments::Cluster(arguments) => cluster::run(arguments).await,
         Arguments::State(arguments) => state::run(arguments).await,
+        Arguments::Replication(arguments) => replication::run(arguments).await,
     }
 }

@@ -1,17 +1,14 @@
-//! The command that runs while the lock is held.
+//! The command that runs while the lock is held, under a guard.
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::Command;
 
-use super::keep::{self, Lease};
+use super::keep::Lease;
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::guard::{Cause, Ended, Exit, Guarded, boot_now};
 use crate::signals::Signals;
 
 /// The longest sleep: the clock of leases may go on while that of sleeping stands still.
@@ -28,14 +25,15 @@ pub(super) struct Held {
 impl Held {
     /// Renews it; false when it is not held any more.
     async fn renew(&mut self) -> bool {
-        let asked = keep::now();
-        let left = self.lease.warn_at().saturating_sub(asked);
+        let asked = boot_now();
+        // A renewal that takes longer has the next one beside it.
+        let patience = self.lease.retry_after();
         let path = format!("{}/renew", self.path);
         let renewal = self.client.change(Method::POST, &path, None, None);
-        match tokio::time::timeout(left, renewal).await {
+        match tokio::time::timeout(patience, renewal).await {
             Ok(Ok(answer)) if answer.status() == StatusCode::NOT_FOUND => return false,
             Ok(Ok(answer)) if answer.status().is_success() => self.lease.renewed(asked),
-            _ => self.lease.failed(keep::now()),
+            _ => self.lease.failed(boot_now()),
         }
         true
     }
@@ -47,6 +45,9 @@ impl Held {
 }
 
 /// Runs the command, and returns how it ended, as a shell would.
+///
+/// The guard knows until when the lock is held for certain: it ends the command before that, also when this process is
+/// killed or frozen.
 pub(super) async fn run(
     mut held: Held,
     name: &str,
@@ -54,65 +55,48 @@ pub(super) async fn run(
     environment: [(&str, String); 3],
 ) -> Result<i32, Failure> {
     let mut signals = Signals::new()?;
-    let Some((program, arguments)) = command.split_first() else { return Err(Failure::usage("no command")) };
-    // A group of its own, so that what it starts can be ended with it.
-    let child = Command::new(program).args(arguments).envs(environment).process_group(0).kill_on_drop(true).spawn();
-    let mut child = match child {
-        Ok(child) => child,
+    let environment = environment.map(|(name, value)| (name.to_owned(), value));
+    let guarded = match Guarded::start(command, &environment, held.lease.grace()) {
+        Ok(guarded) => guarded,
         Err(error) => {
             held.release().await;
-            return Err(Failure::failed(format_args!("cannot run {}: {error}", program.to_string_lossy())));
+            return Err(Failure::failed(format_args!("cannot guard the command: {error}")));
         }
     };
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    // When the command must have ended, once the lock is lost or about to be.
-    let mut end_by: Option<Duration> = None;
+    let mut lost = false;
     loop {
-        let now = keep::now();
-        if end_by.is_none() && now >= held.lease.warn_at() {
-            end_by = Some(held.lease.valid_until());
-            signal(group, Signal::TERM);
-        }
-        let next = match end_by {
-            Some(end_by) if now >= end_by => {
-                signal(group, Signal::KILL);
-                now + LOOK_INTERVAL
-            }
-            Some(end_by) => end_by,
-            None => held.lease.renew_at().min(held.lease.warn_at()),
-        };
+        guarded.extend(held.lease.valid_until());
+        let due = held.lease.renew_at().saturating_sub(boot_now());
+        let wait = if lost { LOOK_INTERVAL } else { due.min(LOOK_INTERVAL) };
         tokio::select! {
-            ended = child.wait() => {
-                // What it has started and left behind ends with it.
-                signal(group, Signal::KILL);
-                if end_by.is_some() {
-                    return Err(Failure::failed(format_args!("the lock {name} was lost, and the command was stopped")));
+            exit = guarded.exited() => {
+                if !lost {
+                    held.release().await;
                 }
-                held.release().await;
-                return Ok(code(ended?));
+                return told(exit, lost, name, command);
             }
-            (signal_name, _) = signals.next() => {
-                signal(group, if signal_name == "SIGINT" { Signal::INT } else { Signal::TERM });
-            }
-            () = tokio::time::sleep(next.saturating_sub(now).min(LOOK_INTERVAL)), if next > now => {}
-            renewed = held.renew(), if next <= now && end_by.is_none() => {
+            _ = signals.next() => guarded.stop(),
+            () = tokio::time::sleep(wait), if !wait.is_zero() => {}
+            renewed = held.renew(), if wait.is_zero() => {
                 if !renewed {
-                    end_by = Some(held.lease.valid_until().min(now + held.lease.grace()));
-                    signal(group, Signal::TERM);
+                    lost = true;
+                    guarded.stop();
                 }
             }
         }
     }
 }
 
-/// Signals the command and all that it has started.
-fn signal(group: Option<Pid>, signal: Signal) {
-    if let Some(group) = group {
-        // What has ended already cannot be signalled.
-        let _ = kill_process_group(group, signal);
+fn told(exit: Exit, lost: bool, name: &str, command: &[OsString]) -> Result<i32, Failure> {
+    if lost || exit.cause == Cause::Deadline {
+        return Err(Failure::failed(format_args!("the lock {name} was lost, and the command was stopped")));
     }
-}
-
-fn code(status: ExitStatus) -> i32 {
-    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
+    match exit.ended {
+        Some(Ended::Code(code)) => Ok(code),
+        Some(Ended::Signal(signal)) => Ok(128 + signal),
+        None => {
+            let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+            Err(Failure::failed(format_args!("cannot run {program}")))
+        }
+    }
 }

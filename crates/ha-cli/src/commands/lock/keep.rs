@@ -2,20 +2,12 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// What a holder gives away of the length of its lease, in thousandths: for the drift of clocks and as a margin.
 const GIVE_PER_MILLE: u32 = 60;
-/// The share of the lease, at its end, in which the command may still end by itself.
+/// The share of the lease that a command has to end by itself.
 const GRACE_DIVISOR: u32 = 5;
 /// Longest time that a command is given to end by itself.
 const GRACE_MAX: Duration = Duration::from_secs(10);
-
-/// Time on a clock that runs during suspend.
-pub(super) fn now() -> Duration {
-    let now = clock_gettime(ClockId::Boottime);
-    Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
-}
 
 /// A lease as its holder counts it.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +46,9 @@ impl Lease {
         self.valid_until
     }
 
-    /// When the command is to be told to end, so that it has ended when the lock may be lost.
-    pub(super) fn warn_at(&self) -> Duration {
-        self.valid_until.saturating_sub(self.grace())
+    /// How long to wait for an answer before the next attempt.
+    pub(super) fn retry_after(&self) -> Duration {
+        self.ttl / 3
     }
 
     /// How long the command has, once it is told to end.
@@ -74,7 +66,7 @@ mod tests {
         let secs = Duration::from_secs;
         let mut lease = Lease::new(secs(30), secs(100));
         assert_eq!((lease.renew_at(), lease.valid_until()), (secs(110), Duration::from_millis(128_200)));
-        assert_eq!(lease.warn_at(), lease.valid_until() - secs(6));
+        assert_eq!(lease.grace(), secs(6));
         lease.renewed(secs(110));
         lease.failed(secs(120));
         assert_eq!((lease.renew_at(), lease.valid_until()), (secs(123), Duration::from_millis(138_200)));

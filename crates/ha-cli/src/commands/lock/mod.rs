@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::client::{Client, ClientArgs, segment};
 use crate::failure::Failure;
+use crate::guard::boot_now;
 use keep::Lease;
 
 /// Longest wait in one call; a node allows a little more.
@@ -100,7 +101,7 @@ async fn acquire(
         }
         // Under a name of its own, so that an answer that was lost on its way can be asked for again.
         let request = format!("{:032x}", rand::rng().random::<u128>());
-        let asked = keep::now();
+        let asked = boot_now();
         let answer = ask(client, path, &body, &request).await?;
         let again = answer.status() == StatusCode::CONFLICT && Instant::now() < until;
         if !again {

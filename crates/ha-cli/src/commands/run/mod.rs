@@ -6,6 +6,7 @@ mod service;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,9 +83,15 @@ async fn node(config: Config, token: Option<Token>, command: Vec<OsString>, log:
     };
     let Node { ha, server } = &started;
     log.say(&banner::text(&config, &ha.cluster().view(), server.local_addr()));
+    let mut again = false;
     let outcome = tokio::select! {
         (name, _) = signals.next() => {
             tracing::info!(signal = name, "told to stop: handing over and leaving");
+            Ok(())
+        }
+        () = ha.failover().restart_wanted() => {
+            tracing::warn!("starts anew, to go on without the nodes that are lost");
+            again = true;
             Ok(())
         }
         reason = never(ha) => Err(Failure::failed(format_args!("this node cannot run: {reason}"))),
@@ -93,7 +100,19 @@ async fn node(config: Config, token: Option<Token>, command: Vec<OsString>, log:
         log.flush();
         std::process::exit(code);
     }
+    if again {
+        log.flush();
+        return Err(start_anew());
+    }
     outcome
+}
+
+/// This process becomes a new one of the same program, with the same arguments; returns only when it cannot.
+fn start_anew() -> Failure {
+    let mut words = std::env::args_os();
+    let mut program = std::process::Command::new("/proc/self/exe");
+    program.arg0(words.next().unwrap_or_default()).args(words);
+    Failure::failed(format_args!("cannot start anew, so start it by hand: {}", program.exec()))
 }
 
 /// A node and its server.
