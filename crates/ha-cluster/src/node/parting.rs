@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::StreamExt;
 use ha_net::{Address, NodeId, Refusal, RefusalCode};
 use tokio::sync::oneshot;
 
@@ -49,7 +50,16 @@ impl Driver {
     pub(super) async fn end(mut self) {
         self.give_lease_up("it stops");
         self.gossip(gossip::Input::Leave);
-        self.cx.engine.stop().await;
+        let engine = self.cx.engine.clone();
+        // What is on its way goes on meanwhile: one of it may be the first to stop the engine, which this stop waits for.
+        let doing = async {
+            while self.cx.doing.next().await.is_some() {}
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = engine.stop() => {}
+            () = doing => {}
+        }
         self.cx.net.stop().await;
         self.wal.close().await;
         for answer in self.stopping.take().into_iter().flat_map(|s| s.answers) {
