@@ -139,6 +139,10 @@ scenes! {
     records_lost: "records-lost", 1..=2;
     records_without_a_leader: "loose-5", 1..=4;
     records_and_clocks_that_are_off: "loose-clocks", 1..=3;
+    records_that_a_majority_holds_without_a_leader: "joint-5", 1..=4;
+    records_that_a_majority_holds_lost_by_one: "joint-lost", 1..=3;
+    records_that_a_majority_holds_for_half_an_hour: "joint-long", 1..=1;
+    records_without_a_leader_for_half_an_hour: "loose-long", 1..=1;
     deaths: "deaths", 1..=4;
 }
 
@@ -191,6 +195,16 @@ fn commands_without_the_exactly_once_table_are_noticed() {
 #[test]
 fn clocks_that_drift_beyond_all_bounds_are_noticed() {
     expect_noticed("wild-clocks", &["T25", "chaos-3"]);
+}
+
+#[test]
+fn writes_that_do_not_ask_what_they_replace_are_noticed() {
+    expect_noticed("no-version-read", &["joint-5"]);
+}
+
+#[test]
+fn reads_that_do_not_repair_are_noticed() {
+    expect_noticed("no-read-repair", &["joint-5"]);
 }
 
 #[test]

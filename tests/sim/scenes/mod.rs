@@ -74,5 +74,13 @@ pub const ALL: &[Scene] = &[
     scene("records-lost", "a copy loses its records, or finds them damaged", records::lost),
     scene("loose-5", "records without a leader, every kind of fault, five nodes", records::loose),
     scene("loose-clocks", "records without a leader, and times of day that are an hour off", records::clocks_off),
+    scene(
+        "joint-5",
+        "records that a majority holds and no leader orders, every kind of fault, clocks an hour off",
+        records::joint,
+    ),
+    scene("joint-lost", "a copy of records that a majority holds loses them", records::joint_lost),
+    scene("joint-long", "the same for half an hour", records::joint_for_long),
+    scene("loose-long", "records without a leader for half an hour, clocks an hour off", records::loose_for_long),
     scene("deaths", "processes die and machines lose power, one after another", chaos::deaths),
 ];
