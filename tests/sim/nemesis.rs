@@ -71,6 +71,11 @@ type Remedy = Box<dyn FnOnce(&mut World)>;
 type Deed = fn(&mut World) -> Remedy;
 
 impl World {
+    /// How long chaos lasts: so long, unless whoever runs the scene says otherwise.
+    pub fn chaos_time(&self, usual: Duration) -> Duration {
+        self.settings.chaos.unwrap_or(usual)
+    }
+
     /// Lets chaos reign.
     pub fn endure(&mut self, chaos: Chaos) {
         let deeds = deeds(chaos);

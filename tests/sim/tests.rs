@@ -141,8 +141,6 @@ scenes! {
     records_and_clocks_that_are_off: "loose-clocks", 1..=3;
     records_that_a_majority_holds_without_a_leader: "joint-5", 1..=4;
     records_that_a_majority_holds_lost_by_one: "joint-lost", 1..=3;
-    records_that_a_majority_holds_for_half_an_hour: "joint-long", 1..=1;
-    records_without_a_leader_for_half_an_hour: "loose-long", 1..=1;
     deaths: "deaths", 1..=4;
 }
 

@@ -33,6 +33,8 @@ const TCP_SEGMENTS_MAX: usize = 65_536;
 pub struct Settings {
     /// Everything random comes from it.
     pub seed: u64,
+    /// How long chaos lasts, where a scene lets it be told.
+    pub chaos: Option<Duration>,
     /// How the product is broken on purpose.
     pub mutant: Option<Mutant>,
 }

@@ -80,7 +80,5 @@ pub const ALL: &[Scene] = &[
         records::joint,
     ),
     scene("joint-lost", "a copy of records that a majority holds loses them", records::joint_lost),
-    scene("joint-long", "the same for half an hour", records::joint_for_long),
-    scene("loose-long", "records without a leader for half an hour, clocks an hour off", records::loose_for_long),
     scene("deaths", "processes die and machines lose power, one after another", chaos::deaths),
 ];

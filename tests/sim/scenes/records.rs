@@ -98,19 +98,17 @@ pub(super) fn loose(world: &mut World) {
     world.start(nodes(5).clients(2).keeping_loose_records());
     world.load(ms(40));
     world.expect_leader();
-    world.endure(Chaos::everything(secs(30)));
-}
-
-fn joint_for(world: &mut World, time: std::time::Duration) {
-    world.start(nodes(5).clients(2).keeping_joint_records());
-    world.load(ms(40));
-    world.expect_leader();
+    let time = world.chaos_time(secs(30));
     world.endure(Chaos { walls: true, ..Chaos::everything(time) });
 }
 
 /// I2, I9: no leader orders anything, and what a majority acknowledged is read until it is replaced.
 pub(super) fn joint(world: &mut World) {
-    joint_for(world, secs(30));
+    world.start(nodes(5).clients(2).keeping_joint_records());
+    world.load(ms(40));
+    world.expect_leader();
+    let time = world.chaos_time(secs(30));
+    world.endure(Chaos { walls: true, ..Chaos::everything(time) });
 }
 
 /// T32, T35: a copy loses its records, and answers for nothing until it has them again.
@@ -133,19 +131,6 @@ pub(super) fn joint_lost(world: &mut World) {
         world.restart(other);
         world.run(secs(3));
     }
-}
-
-/// The same for half an hour.
-pub(super) fn joint_for_long(world: &mut World) {
-    joint_for(world, secs(1800));
-}
-
-/// I9 for half an hour.
-pub(super) fn loose_for_long(world: &mut World) {
-    world.start(nodes(5).clients(2).keeping_loose_records());
-    world.load(ms(40));
-    world.expect_leader();
-    world.endure(Chaos { walls: true, ..Chaos::everything(secs(1800)) });
 }
 
 /// T24: a time of day that jumps while a node runs changes nothing; a node that starts with a wrong one is turned away
