@@ -201,11 +201,6 @@ fn writes_that_do_not_ask_what_they_replace_are_noticed() {
 }
 
 #[test]
-fn reads_that_do_not_repair_are_noticed() {
-    expect_noticed("no-read-repair", &["joint-5"]);
-}
-
-#[test]
 fn reads_that_nobody_confirmed_are_noticed() {
     expect_noticed("stale-reads", &["shared", "shared-3"]);
 }
