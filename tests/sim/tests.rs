@@ -139,8 +139,8 @@ scenes! {
     records_lost: "records-lost", 1..=2;
     records_without_a_leader: "loose-5", 1..=4;
     records_and_clocks_that_are_off: "loose-clocks", 1..=3;
-    records_that_a_majority_holds_without_a_leader: "joint-5", 1..=4;
-    records_that_a_majority_holds_lost_by_one: "joint-lost", 1..=3;
+    records_that_a_majority_holds_without_a_leader: "joint-5", 1..=2;
+    records_that_a_majority_holds_lost_by_one: "joint-lost", 1..=1;
     deaths: "deaths", 1..=4;
 }
 
