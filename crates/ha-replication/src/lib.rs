@@ -52,6 +52,7 @@ mod machine;
 mod memory;
 mod message;
 mod open;
+mod packed;
 mod record;
 mod remote;
 mod replication;

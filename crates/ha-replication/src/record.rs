@@ -111,8 +111,16 @@ impl Kept {
     }
 
     pub(crate) fn encode(&self, key: &Key) -> BytesMut {
+        let mut out = BytesMut::new();
+        self.encode_to(key, &mut out);
+        out
+    }
+
+    /// As [`Self::encode`], into a buffer that is used again and again.
+    pub(crate) fn encode_to(&self, key: &Key, out: &mut BytesMut) {
         let data = self.data.as_deref().unwrap_or_default();
-        let mut out = BytesMut::with_capacity(HEADER_BYTES + data.len());
+        out.clear();
+        out.reserve(HEADER_BYTES + data.len());
         out.put_u8(SCHEMA);
         out.put_u8(if self.data.is_none() { GRAVE } else { 0 });
         out.put_u32_le(0);
@@ -120,9 +128,8 @@ impl Kept {
         out.put_u64_le(self.version.tie);
         out.put_u64_le(self.place);
         out.put_slice(data);
-        let crc = checksum(key, &out);
+        let crc = checksum(key, out);
         out[2..6].copy_from_slice(&crc.to_le_bytes());
-        out
     }
 
     /// Reads what [`Self::encode`] wrote, or says that it is damaged.

@@ -76,7 +76,7 @@ impl Store {
         let file: Arc<dyn File> = self.disk.open(&self.directory.join(FILE), true).await.map_err(io)?.into();
         let begins = file.is_empty().map_err(io)?;
         if file.is_done_at_once() {
-            let database = self.guarded(|| self.create(Direct(file)))?;
+            let database = self.guarded(|| self.create(Direct::new(file)))?;
             self.finish_begin(begins).await?;
             return Ok((database, None));
         }
