@@ -1,10 +1,9 @@
 //! `bench state`: shared keys and locks on three nodes of ours, beside etcd on the same machine in the same run, taking
 //! turns and never both at once. Durable, linearizable, values of 256 bytes.
 
-mod etcd;
-mod load;
 mod ours;
 mod scale;
+mod theirs;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,17 +12,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use xtask::local_cluster::binary::{Program, project_root};
+use xtask::local_cluster::binary::project_root;
 
 use super::figures::{Report, milliseconds};
-use super::machine;
+use super::outside::{BENCH_LOAD, Load};
+use super::{etcd, machine};
 use crate::commands::Outcome;
 use crate::commands::writers::bench_node::BENCH_NODE;
 use crate::ui::build;
-use load::Load;
 
-/// Clients outside of the nodes.
-const BENCH_LOAD: Program = Program { package: "ha-bench-node", name: "ha-bench-load" };
+/// Load before anything is measured.
+const WARM_UP: Duration = Duration::from_millis(700);
 /// Bytes of a value.
 const VALUE_BYTES: usize = 256;
 
@@ -176,7 +175,7 @@ const LOCKS: [Figure; 4] = [Figure::Lock(1), Figure::Lock(16), Figure::HandOver(
 /// First ours, then etcd, then both side by side.
 async fn compare(bench: &Bench, figures: &[Figure], report: &mut Report) -> Result<(), Box<dyn std::error::Error>> {
     let ours = ours::measure(bench, figures).await?;
-    let theirs = if bench.etcd { etcd::measure(bench, figures).await? } else { Figures::new() };
+    let theirs = if bench.etcd { theirs::measure(bench, figures).await? } else { Figures::new() };
     for figure in figures {
         let Some(own) = ours.get(figure) else { continue };
         let their = figure.in_etcd().and_then(|figure| theirs.get(&figure));
