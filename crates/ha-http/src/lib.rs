@@ -25,6 +25,7 @@ mod metrics;
 mod router;
 mod routes;
 mod server;
+mod short;
 
 pub use access::{Token, TokenError};
 pub use config::Config;

@@ -13,9 +13,10 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::access::Access;
 use crate::error::ApiError;
-use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
+use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX, TRANSACTION_BODY_BYTES_MAX};
 use crate::routes::{
-    cluster, components, events, failover, health, locks, replication, running, snapshot, state, state_watch,
+    cluster, components, events, failover, health, leases, locks, replication, running, snapshot, state, state_watch,
+    transactions,
 };
 use crate::{LogControl, Metrics};
 
@@ -66,6 +67,10 @@ pub(crate) fn router(shared: Shared) -> Router {
             "/v1/snapshot",
             get(snapshot::save).merge(post(snapshot::restore).layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))),
         )
+        .route("/v1/state-txn", post(transactions::transact).layer(DefaultBodyLimit::max(TRANSACTION_BODY_BYTES_MAX)))
+        .route("/v1/leases", post(leases::grant))
+        .route("/v1/leases/{lease}", delete(leases::revoke))
+        .route("/v1/leases/{lease}/renew", post(leases::renew))
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))
@@ -88,6 +93,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/state", get(state::list))
         .route("/v1/state/{*key}", get(state::get))
         .route("/v1/state-watch", get(state_watch::follow))
+        .route("/v1/leases/{lease}", get(leases::info))
         .route("/v1/locks", get(locks::list))
         .route("/v1/locks/{resource}", get(locks::info))
         .route("/v1/replication", get(replication::status))
@@ -115,11 +121,13 @@ async fn allow_change(
 }
 
 async fn within_time(request: Request, next: Next) -> Response {
-    tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
-        let message =
-            format!("no answer within {} seconds; what was asked may still happen", REQUEST_TIME_MAX.as_secs());
-        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message).into_response()
-    })
+    tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| too_slow())
+}
+
+/// The answer when there is none in time.
+pub(crate) fn too_slow() -> Response {
+    let message = format!("no answer within {} seconds; what was asked may still happen", REQUEST_TIME_MAX.as_secs());
+    ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message).into_response()
 }
 
 async fn count(State(shared): State<Shared>, route: Option<MatchedPath>, request: Request, next: Next) -> Response {

@@ -4,12 +4,10 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::Router;
 use ha_runtime::Ha;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -17,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::access::Access;
 use crate::limits::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_READ_TIME_MAX, METRICS_UPKEEP_INTERVAL, STOP_TIME_MAX};
 use crate::router::{Shared, Streams, router};
+use crate::short::Ways;
 use crate::{Config, Metrics};
 
 /// Takes the port. Callers wait until [`Door::serve`].
@@ -65,7 +64,8 @@ impl Door {
         let finished = done.subscribe();
         tokio::spawn(async move {
             let places = Arc::new(Semaphore::new(self.config.connections_max.max(1)));
-            serve(self.listener, places, router(shared), self.config.metrics, ended).await;
+            let ways = Ways::new(shared.clone(), router(shared));
+            serve(self.listener, places, ways, self.config.metrics, ended).await;
             done.send_replace(true);
         });
         Server { local_addr: self.local_addr, end: Arc::new(end), finished }
@@ -98,7 +98,7 @@ impl Server {
 async fn serve(
     listener: TcpListener,
     places: Arc<Semaphore>,
-    router: Router,
+    ways: Ways,
     metrics: Metrics,
     mut ended: watch::Receiver<bool>,
 ) {
@@ -113,7 +113,7 @@ async fn serve(
             () = &mut end => break,
             _ = upkeep.tick() => metrics.upkeep(),
             (stream, place) = &mut next => {
-                conversations.spawn(converse(stream, place, router.clone(), connections.watcher()));
+                conversations.spawn(converse(stream, place, ways.clone(), connections.watcher()));
                 next.set(accept(&listener, places.clone()));
             }
             Some(_) = conversations.join_next() => {}
@@ -142,14 +142,14 @@ async fn accept(listener: &TcpListener, places: Arc<Semaphore>) -> (TcpStream, O
     }
 }
 
-async fn converse(stream: TcpStream, place: OwnedSemaphorePermit, router: Router, watcher: Watcher) {
+async fn converse(stream: TcpStream, place: OwnedSemaphorePermit, ways: Ways, watcher: Watcher) {
     // Small answers must not wait for more to send; a socket that refuses only answers more slowly.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_READ_TIME_MAX)
         .max_header_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), ways);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "an HTTP connection ended early");
     }

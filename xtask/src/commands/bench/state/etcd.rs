@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use xtask::local_cluster::ports::PortBlock;
 use xtask::local_cluster::wait_for;
 
-use super::load::{Outside, WARM_UP};
+use super::load::{Outside, RUN_IN, WARM_UP};
 use super::{Bench, Figure, Figures};
 
 /// The program.
@@ -84,6 +84,8 @@ impl Drop for Cluster {
 /// Measures what of these figures etcd has.
 pub(super) async fn measure(bench: &Bench, figures: &[Figure]) -> Result<Figures, Box<dyn std::error::Error>> {
     let cluster = Cluster::start(bench).await?;
+    let run_in = Outside { kind: "etcd", addresses: &cluster.clients, what: "put", clients: 64, queued_ms: 0 };
+    run_in.run(bench, RUN_IN).await?;
     let mut measured = Figures::new();
     for figure in figures {
         let (what, clients, queued_ms) = match figure {

@@ -11,6 +11,9 @@ use super::{Bench, VALUE_BYTES};
 /// Load before anything is measured.
 pub(super) const WARM_UP: Duration = Duration::from_millis(700);
 
+/// Load on a cluster that was just started, until its files have their size.
+pub(super) const RUN_IN: Duration = Duration::from_secs(2);
+
 /// What a load came to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
