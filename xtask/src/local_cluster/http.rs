@@ -111,6 +111,11 @@ impl Client {
         self.ask("POST", path, Some(body)).await
     }
 
+    /// `DELETE`.
+    pub async fn delete(&self, path: &str) -> Result<Answer, HttpError> {
+        self.ask("DELETE", path, None).await
+    }
+
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, HttpError> {
         let exchange = async {
             let mut stream = TcpStream::connect(self.address).await?;
