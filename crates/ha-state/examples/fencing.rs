@@ -19,17 +19,18 @@ const LOCK: &str = "report";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
+    let runtime = tokio::runtime::Runtime::new()?;
     match arguments.as_slice() {
-        [_, file, token] => hold(&FencedFile::new(file), FencingToken(token.parse()?)),
-        _ => tokio::runtime::Runtime::new()?.block_on(play()),
+        [_, file, token] => runtime.block_on(hold(&FencedFile::new(file), FencingToken(token.parse()?))),
+        _ => runtime.block_on(play()),
     }
 }
 
 /// The holder: asks for a renewal and writes, again and again, until the file refuses.
-fn hold(file: &FencedFile, token: FencingToken) -> Result<(), Box<dyn Error>> {
+async fn hold(file: &FencedFile, token: FencingToken) -> Result<(), Box<dyn Error>> {
     for number in 1.. {
         println!("renew");
-        std::thread::sleep(Duration::from_millis(100));
+        tokio::time::sleep(Duration::from_millis(100)).await;
         // Frozen here, between two lines, it cannot know how much time has passed.
         if let Err(error) = file.write(token, format!("line {number} of the holder of {token}").as_bytes()) {
             println!("refused: {error}");
