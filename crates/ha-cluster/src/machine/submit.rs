@@ -21,12 +21,10 @@ pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024;
 const BATCH_BYTES: usize = 64 * 1024;
 /// Commands that wait to be taken into a batch; a further one waits for room.
 const QUEUE_MAX: usize = 4096;
-/// Entries in flight at once. More keep the disk busy while answers travel; too many make entries small, and an entry
-/// costs as much as a dozen commands.
+/// Entries in flight at once. More keep the disk busy while answers travel.
 const ENTRIES_IN_FLIGHT_MAX: usize = 4;
-/// So many take off with whatever is there; a further one only with enough to be worth it.
-const SMALL_ENTRIES_IN_FLIGHT_MAX: usize = 2;
-/// That much.
+/// Commands that must wait for a further entry to take off beside others: an entry costs all nodes together as much as
+/// twenty commands, so small ones are worse than a moment's wait.
 const LARGE_ENTRY_COMMANDS: usize = 64;
 
 /// Takes an encoded batch to the leader, wherever it is, and brings back what became of each command. Tries again by
@@ -98,7 +96,7 @@ struct Gatherer<P> {
 
 /// Whether a further entry takes off, beside those in flight, when so many commands wait.
 fn takes_off(in_flight: usize, waiting: usize) -> bool {
-    in_flight < SMALL_ENTRIES_IN_FLIGHT_MAX || (in_flight < ENTRIES_IN_FLIGHT_MAX && waiting >= LARGE_ENTRY_COMMANDS)
+    in_flight == 0 || (in_flight < ENTRIES_IN_FLIGHT_MAX && waiting >= LARGE_ENTRY_COMMANDS)
 }
 
 impl<P: Propose> Gatherer<P> {
