@@ -28,6 +28,7 @@ const LOCK_TTL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 struct Play {
     began: Instant,
+    stale_reads: bool,
     over: Arc<AtomicBool>,
     next_value: Arc<AtomicU64>,
     records: Arc<Mutex<Records>>,
@@ -48,11 +49,58 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[tokio::test]
 async fn what_clients_are_told_fits_one_order_while_nodes_die_and_freeze() -> Outcome {
-    let mut cluster = LocalCluster::start(Settings::new(3).with("STATE_ENABLED", "true")).await?;
+    let (mut cluster, play, clients) = begin(false).await?;
+    for _ in 0..2 {
+        sleep(Duration::from_millis(500)).await;
+        let leader = cluster.wait_leader().await?;
+        cluster.kill9(leader).await?;
+        sleep(Duration::from_millis(700)).await;
+        cluster.restart(leader)?;
+        cluster.wait_formed().await?;
+        freeze(&mut cluster).await?;
+    }
+    end(&play, clients).await?;
+    let records = lock(&play.records).clone();
+    let answered =
+        records.all().iter().filter(|record| !matches!(record.told, None | Some((_, Told::Unknown)))).count();
+    assert!(answered > 200, "only {answered} of {} requests were answered", records.all().len());
+    check::check(records.all())?;
+    let mut holds = lock(&play.holds).clone();
+    assert!(holds.len() > 5, "the lock was held {} times", holds.len());
+    holds.sort_by_key(|hold| hold.from);
+    for pair in holds.windows(2) {
+        assert!(pair[0].token < pair[1].token, "a token is not higher than the one before: {pair:?}");
+        assert!(pair[0].until <= pair[1].from, "two held the lock at once: {pair:?}");
+    }
+    Ok(())
+}
+
+/// The check can fail: reads of a node's own copy are stale on a leader that was frozen and deposed.
+#[tokio::test]
+async fn reads_of_a_copy_that_is_behind_are_noticed() -> Outcome {
+    let (mut cluster, play, clients) = begin(true).await?;
+    let mut noticed = Ok(());
+    for _ in 0..5 {
+        freeze(&mut cluster).await?;
+        sleep(Duration::from_millis(200)).await;
+        noticed = check::check(lock(&play.records).all());
+        if noticed.is_err() {
+            break;
+        }
+    }
+    end(&play, clients).await?;
+    assert!(noticed.is_err(), "nobody noticed that reads are stale");
+    Ok(())
+}
+
+/// A cluster, and clients on each of its nodes.
+async fn begin(stale_reads: bool) -> Outcome<(LocalCluster, Play, JoinSet<()>)> {
+    let cluster = LocalCluster::start(Settings::new(3).with("STATE_ENABLED", "true")).await?;
     cluster.wait_formed().await?;
     cluster.wait_leader().await?;
     let play = Play {
         began: Instant::now(),
+        stale_reads,
         over: Arc::default(),
         next_value: Arc::default(),
         records: Arc::default(),
@@ -66,36 +114,24 @@ async fn what_clients_are_told_fits_one_order_while_nodes_die_and_freeze() -> Ou
         }
         clients.spawn(locks(play.clone(), cluster.http(number).with_timeout(PATIENCE)));
     }
-    for _ in 0..2 {
-        sleep(Duration::from_millis(500)).await;
-        let leader = cluster.wait_leader().await?;
-        cluster.kill9(leader).await?;
-        sleep(Duration::from_millis(700)).await;
-        cluster.restart(leader)?;
-        cluster.wait_formed().await?;
-        let leader = cluster.wait_leader().await?;
-        cluster.pause(leader).await?;
-        // Longer than the lease of a leader: somebody else leads when it wakes, and its clients ask it at once.
-        sleep(Duration::from_millis(1500)).await;
-        cluster.resume(leader)?;
-        cluster.wait_formed().await?;
-    }
+    Ok((cluster, play, clients))
+}
+
+/// The leader is frozen for longer than its lease: somebody else leads when it wakes, and its clients ask it at once.
+async fn freeze(cluster: &mut LocalCluster) -> Outcome {
+    let leader = cluster.wait_leader().await?;
+    cluster.pause(leader).await?;
+    sleep(Duration::from_millis(1500)).await;
+    cluster.resume(leader)?;
+    cluster.wait_formed().await?;
+    Ok(())
+}
+
+async fn end(play: &Play, mut clients: JoinSet<()>) -> Outcome {
     sleep(Duration::from_millis(500)).await;
     play.over.store(true, Ordering::Relaxed);
     while let Some(ended) = clients.join_next().await {
         ended?;
-    }
-    let records = lock(&play.records).clone();
-    let answered =
-        records.all().iter().filter(|record| !matches!(record.told, None | Some((_, Told::Unknown)))).count();
-    assert!(answered > 200, "only {answered} of {} requests were answered", records.all().len());
-    check::check(records.all())?;
-    let mut holds = lock(&play.holds).clone();
-    assert!(holds.len() > 5, "the lock was held {} times", holds.len());
-    holds.sort_by_key(|hold| hold.from);
-    for pair in holds.windows(2) {
-        assert!(pair[0].token < pair[1].token, "a token is not higher than the one before: {pair:?}");
-        assert!(pair[0].until <= pair[1].from, "two held the lock at once: {pair:?}");
     }
     Ok(())
 }
@@ -125,7 +161,7 @@ async fn keys(play: Play, http: Client, seed: u64) {
             _ => Request::Both(key, (key + 1) % KEYS, value),
         };
         let number = lock(&play.records).ask(request, play.now());
-        let told = ask(&http, request).await;
+        let told = ask(&http, request, play.stale_reads).await;
         lock(&play.records).tell(number, told, play.now());
         if let Told::Found(seen, _) = told {
             last_seen[usize::from(key)] = seen.map_or(0, |(_, revision)| revision);
@@ -141,12 +177,13 @@ fn seen(item: &Value) -> Seen {
     Some((item["value"].as_u64()?, item["revision"].as_u64()?))
 }
 
-async fn ask(http: &Client, request: Request) -> Told {
+async fn ask(http: &Client, request: Request, stale_reads: bool) -> Told {
     let put = |key: u8, value: u64| json!({"put": {"key": name(key), "value": value}});
     let get = |key: u8| json!({"get": {"key": name(key)}});
     let body = match request {
         Request::Find(key) => {
-            let path = format!("/v1/state?prefix={}", name(key));
+            let stale = if stale_reads { "&consistency=stale" } else { "" };
+            let path = format!("/v1/state?prefix={}{stale}", name(key));
             return match http.get(&path).await {
                 Ok(answer) if answer.status == 200 => {
                     let page = answer.json();
