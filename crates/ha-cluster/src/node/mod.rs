@@ -11,6 +11,7 @@ mod inbox;
 mod leading;
 mod leases;
 mod meeting;
+mod overtaken;
 mod parting;
 mod start;
 mod view;
@@ -20,7 +21,8 @@ use ha_net::{Address, Incarnation, NodeId};
 
 /// The slot of the data directory in which formation keeps what it promised.
 const LEDGER: &str = "formation";
-/// The slot in which a person's order waits for the next start: to go on without the voters that are lost.
+/// The slot in which an order waits for the next start: to go on without the voters that are lost. It holds the epoch at
+/// which it was given.
 const ALONE: &str = "alone";
 /// The slot that tells this data directory from others.
 const DISK_ID: &str = "disk";
