@@ -61,7 +61,7 @@ pub fn all(timers: Timers) -> Vec<Box<dyn Invariant>> {
         Box::new(Progress::new(timers)),
         Box::new(NeedlessMove::new(timers)),
         Box::new(BoundedResources),
-        Box::new(OnePrimary::default()),
+        Box::new(OnePrimary::new(timers)),
         Box::new(SettledRoles::new(timers)),
     ]
 }

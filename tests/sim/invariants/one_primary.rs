@@ -1,24 +1,39 @@
-//! Each role runs on one node at a time, with a token above all before, and only under a lease (I1, I8, I15).
+//! Each role runs on one node at a time, with a token above all before, and not for long without a lease (I1, I8, I15).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::{Invariant, Moment};
+use super::{Invariant, Moment, Timers};
 use crate::sim::Name;
 
 /// Remembers the highest token of each role, and in which life of which node it was.
-#[derive(Default)]
 pub struct OnePrimary {
     highest: BTreeMap<String, (u64, Name, u64)>,
+    /// Since when a node has had no lease and runs something.
+    without_lease: BTreeMap<Name, Duration>,
+    /// How long a stop may take: of a node that gives its lease up, before its time, as when its disk fails.
+    stops_within: Duration,
+}
+
+impl OnePrimary {
+    /// The judge for nodes with these timers.
+    pub fn new(timers: Timers) -> Self {
+        let (highest, without_lease) = Default::default();
+        Self { highest, without_lease, stops_within: timers.node_timeout / 4 }
+    }
 }
 
 impl Invariant for OnePrimary {
     fn claim(&self) -> &'static str {
-        "a role runs on one node at a time, with a token above all before it, and under a lease"
+        "a role runs on one node at a time, with a token above all before it, and not for long without a lease"
     }
 
     fn check(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         let mut runs: BTreeMap<&str, (Name, u64)> = BTreeMap::new();
         for (name, seen) in moment.nodes {
+            if seen.holds_lease || seen.runs.is_empty() {
+                self.without_lease.remove(name);
+            }
             for (role, run) in &seen.runs {
                 if let Some((other, epoch)) = runs.insert(role, (*name, run.epoch)) {
                     return Err(format!("{role} runs on {other} with token {epoch}, and on {name} with {}", run.epoch));
@@ -26,7 +41,11 @@ impl Invariant for OnePrimary {
                 if run.is_double {
                     return Err(format!("{role} was started on {name}, where it ran already"));
                 }
-                if !seen.holds_lease {
+                let since = match seen.holds_lease {
+                    true => moment.now,
+                    false => *self.without_lease.entry(*name).or_insert(moment.now),
+                };
+                if moment.now > since + self.stops_within {
                     return Err(format!("{role} runs on {name} with token {}, and its lease is over", run.epoch));
                 }
                 let now = (run.epoch, *name, seen.life);
@@ -47,7 +66,7 @@ impl Invariant for OnePrimary {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Story;
+    use super::super::testing::{Story, TIMERS};
     use super::*;
     use crate::sim::roles::Run;
 
@@ -65,7 +84,7 @@ mod tests {
 
     #[test]
     fn one_after_the_other_with_rising_tokens_is_well() {
-        let (mut story, mut judge) = (story(), OnePrimary::default());
+        let (mut story, mut judge) = (story(), OnePrimary::new(TIMERS));
         story.node(1).runs = runs(3);
         story.pass(0.1, &mut judge).unwrap();
         story.node(1).runs.clear();
@@ -78,13 +97,13 @@ mod tests {
         let mut story = story();
         story.node(1).runs = runs(3);
         story.node(2).runs = runs(7);
-        assert!(story.pass(0.1, &mut OnePrimary::default()).is_err());
+        assert!(story.pass(0.1, &mut OnePrimary::new(TIMERS)).is_err());
     }
 
     #[test]
     fn a_token_that_falls_or_comes_again_is_noticed() {
         for again in [3, 2] {
-            let (mut story, mut judge) = (story(), OnePrimary::default());
+            let (mut story, mut judge) = (story(), OnePrimary::new(TIMERS));
             story.node(1).runs = runs(3);
             story.pass(0.1, &mut judge).unwrap();
             story.node(1).runs.clear();
@@ -100,15 +119,16 @@ mod tests {
         if let Some(run) = story.node(1).runs.get_mut("default") {
             run.is_double = true;
         }
-        assert!(story.pass(0.1, &mut OnePrimary::default()).is_err());
+        assert!(story.pass(0.1, &mut OnePrimary::new(TIMERS)).is_err());
     }
 
     #[test]
     fn a_service_that_outlives_its_lease_is_noticed() {
-        let (mut story, mut judge) = (story(), OnePrimary::default());
+        let (mut story, mut judge) = (story(), OnePrimary::new(TIMERS));
         story.node(1).runs = runs(3);
         story.pass(0.1, &mut judge).unwrap();
         story.node(1).holds_lease = false;
+        story.pass(0.1, &mut judge).unwrap();
         assert!(story.pass(0.1, &mut judge).is_err());
     }
 }

@@ -114,6 +114,8 @@ pub(super) struct Driver {
     pub(super) leading: Leading,
     pub(super) leases: Leases,
     pub(super) campaign: Campaign,
+    /// Whether the election timer makes this node campaign.
+    pub(super) elects: bool,
     /// On a witness and with priority 0.
     pub(super) reluctant: Option<Reluctant>,
     pub(super) identity: Identity,
@@ -271,6 +273,7 @@ impl Driver {
         }
         self.look_at = now + self.cx.config.heartbeat_interval.min(LOOK_EVERY_MAX);
         let before = std::mem::replace(&mut self.cx.status, self.cx.engine.status());
+        self.choose_to_elect();
         self.notice(&before);
         self.give_way();
         self.look_at_the_disk();

@@ -150,7 +150,6 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         snapshots,
         disk: seams.disk.clone(),
         host,
-        leads_by_choice: config.role == Role::Member && config.priority > 0,
         witness: config.role == Role::Witness,
         forgetful: {
             let (doorman, net) = (doorman.clone(), net.clone());
@@ -212,6 +211,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         meeting,
         leases,
         campaign,
+        elects: false,
         reluctant,
         identity,
         inbox,
