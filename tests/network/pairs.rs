@@ -28,7 +28,7 @@ impl Pair {
     async fn begin(settings: Settings) -> Outcome<(Self, Entry)> {
         let settings = settings.with_networks().with_journal().with("STATE_ENABLED", "true");
         // Calls that change something are answered only with a token where the address is no loopback one.
-        let cluster = LocalCluster::start(settings.with("HTTP_TOKEN", "a token that nobody guesses")).await?;
+        let cluster = LocalCluster::start(settings.with("HTTP_TOKEN", "a-token-that-nobody-guesses")).await?;
         cluster.wait_formed().await?;
         let journal = Journal::below(cluster.directory());
         let pair = Self { cluster, journal };

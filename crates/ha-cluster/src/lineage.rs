@@ -29,7 +29,9 @@ pub(crate) struct Fork {
     pub(crate) index: u64,
     /// Whose log it was.
     pub(crate) by: NodeId,
-    /// The last epoch before it; `None` while that is not known.
+    /// The last epoch that was applied there when it was ordered: everybody shares it.
+    pub(crate) applied_at: Option<u64>,
+    /// The last epoch before it, which whoever has that last entry shares; `None` while it is not known.
     pub(crate) forked_at: Option<u64>,
 }
 
@@ -45,8 +47,9 @@ impl Fork {
 
 impl fmt::Display for Fork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.forked_at.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
-        write!(f, "{}.{}.{}.{at}.{}", self.generation, self.term, self.index, self.by)
+        let epoch = |epoch: Option<u64>| epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
+        let (applied_at, forked_at) = (epoch(self.applied_at), epoch(self.forked_at));
+        write!(f, "{}.{}.{}.{applied_at}.{forked_at}.{}", self.generation, self.term, self.index, self.by)
     }
 }
 
@@ -54,11 +57,12 @@ impl FromStr for Fork {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.splitn(5, '.');
+        let mut parts = text.splitn(6, '.');
         let mut number = || parts.next().ok_or(()).map(|part| part.parse::<u64>().ok());
-        let (generation, term, index, forked_at) = (number()?, number()?, number()?, number()?);
+        let (generation, term, index) = (number()?.ok_or(())?, number()?.ok_or(())?, number()?.ok_or(())?);
+        let (applied_at, forked_at) = (number()?, number()?);
         let by = parts.next().ok_or(())?.parse().map_err(drop)?;
-        Ok(Self { generation: generation.ok_or(())?, term: term.ok_or(())?, index: index.ok_or(())?, by, forked_at })
+        Ok(Self { generation, term, index, by, applied_at, forked_at })
     }
 }
 
@@ -115,8 +119,9 @@ impl Lineage {
         self.generation.cmp(&other.generation).then(forks)
     }
 
-    /// The last epoch that this cluster shares with another one; `None` when nobody knows.
-    pub(crate) fn shared_with(&self, other: &Self) -> Option<u64> {
+    /// The last epoch that this cluster shares with another one; `None` when nobody knows. `holds` says whether the log of
+    /// that other one has an entry of a term at an index.
+    pub(crate) fn shared_with(&self, other: &Self, holds: impl Fn(u64, u64) -> bool) -> Option<u64> {
         let all_known = |lineage: &Self| lineage.forks.len() as u64 == lineage.generation;
         if !all_known(self) || !all_known(other) {
             return None;
@@ -124,8 +129,10 @@ impl Lineage {
         let common = self.forks.iter().zip(&other.forks).take_while(|(one, other)| one.is(other)).count();
         match (self.forks.get(common), other.forks.get(common)) {
             (Some(one), Some(other)) => Some(one.forked_at?.min(other.forked_at?)),
-            (Some(fork), None) | (None, Some(fork)) => fork.forked_at,
-            (None, None) => None,
+            // It has all that was before the fork, or some of that is not from both: what was not applied by then.
+            (Some(fork), None) if holds(fork.term, fork.index) => fork.forked_at.or(fork.applied_at),
+            (Some(fork), None) => fork.applied_at,
+            (None, _) => None,
         }
     }
 }
@@ -154,7 +161,8 @@ mod tests {
     use super::*;
 
     fn fork(generation: u64, term: u64, index: u64, by: &str, forked_at: u64) -> Fork {
-        Fork { generation, term, index, by: by.parse().unwrap(), forked_at: Some(forked_at) }
+        let (by, applied_at) = (by.parse().unwrap(), Some(forked_at - 1));
+        Fork { generation, term, index, by, applied_at, forked_at: Some(forked_at) }
     }
 
     fn after(forks: &[Fork]) -> Lineage {
@@ -182,14 +190,16 @@ mod tests {
     fn two_clusters_share_what_was_before_the_first_fork_that_is_not_of_both() {
         let first = after(&[]);
         let (a, b) = (after(&[fork(1, 1, 5, "a", 5)]), after(&[fork(1, 1, 7, "b", 7)]));
-        assert_eq!((a.shared_with(&first), first.shared_with(&b)), (Some(5), Some(7)));
-        assert_eq!((a.shared_with(&b), b.shared_with(&a)), (Some(5), Some(5)));
+        let (holds, lacks) = (|_, _| true, |_, _| false);
+        assert_eq!((a.shared_with(&first, holds), b.shared_with(&first, holds)), (Some(5), Some(7)));
+        assert_eq!(b.shared_with(&first, lacks), Some(6), "only what was applied is certainly of both");
+        assert_eq!((a.shared_with(&b, holds), b.shared_with(&a, lacks)), (Some(5), Some(5)));
         let later = b.clone().and(fork(2, 3, 20, "c", 1 << 41));
-        assert_eq!(later.shared_with(&b), Some(1 << 41));
-        assert_eq!((later.shared_with(&a), later.shared_with(&first)), (Some(5), Some(7)));
-        assert_eq!(Lineage::of_generation(2).shared_with(&a), None);
+        assert_eq!(later.shared_with(&b, holds), Some(1 << 41));
+        assert_eq!((later.shared_with(&a, holds), later.shared_with(&first, holds)), (Some(5), Some(7)));
+        assert_eq!(Lineage::of_generation(2).shared_with(&a, holds), None);
         let long = (3..30).fold(later, |lineage, generation| lineage.and(fork(generation, 1, 1, "a", 1)));
-        assert_eq!((long.forks.len(), long.shared_with(&a)), (FORKS_MAX, None));
+        assert_eq!((long.forks.len(), long.shared_with(&a, holds)), (FORKS_MAX, None));
     }
 
     #[test]
@@ -204,11 +214,11 @@ mod tests {
             claims: BTreeMap::new(),
         };
         assert_eq!(Lineage::of(&me), Lineage::default());
-        let unsure = Fork { forked_at: None, ..fork(1, 4, 80, "b", 0) };
+        let unsure = Fork { forked_at: None, ..fork(1, 4, 80, "b", 1) };
         let lineage = after(&[unsure, fork(2, 5, 90, "node.with.dots", 77)]);
         lineage.introduce(&mut me);
         assert_eq!(Lineage::of(&me), lineage);
-        for nonsense in ["nonsense", "", "1.2.3.4", "9.5.90.77.b"] {
+        for nonsense in ["nonsense", "", "1.2.3.4.5", "9.5.90.76.77.b"] {
             me.claims.insert(LINEAGE.to_owned(), nonsense.to_owned());
             assert_eq!(Lineage::of(&me), Lineage::of_generation(2), "{nonsense}");
         }

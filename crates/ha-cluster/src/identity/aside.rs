@@ -183,7 +183,7 @@ mod tests {
 
     fn lineage() -> Lineage {
         let by = "node-2".parse().unwrap();
-        Lineage::default().and(Fork { generation: 1, term: 3, index: 9, by, forked_at: Some(8) })
+        Lineage::default().and(Fork { generation: 1, term: 3, index: 9, by, applied_at: Some(7), forked_at: Some(8) })
     }
 
     async fn open(disk: &FaultyDisk) -> Identity {

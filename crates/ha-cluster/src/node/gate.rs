@@ -334,7 +334,7 @@ mod tests {
 
     fn recovered(generation: u64, index: u64) -> Lineage {
         let by = "b".parse().unwrap();
-        Lineage::default().and(Fork { generation, term: 1, index, by, forked_at: Some(9) })
+        Lineage::default().and(Fork { generation, term: 1, index, by, applied_at: Some(8), forked_at: Some(9) })
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl Driver {
         let directory = aside_directory(&self.cx.config.data_dir, self.cx.me.incarnation);
         let sentence = gone_on(&self.cx.me.node_id, &by, generation);
         self.cx.events.happened("overtaken", sentence.clone());
-        let forked_at = lineage.shared_with(&self.cx.doorman.lineage()).map(Epoch);
+        let holds = |term, index| self.wal.term_at(index) == Some(term);
+        let forked_at = lineage.shared_with(&self.cx.doorman.lineage(), holds).map(Epoch);
         self.overtaken.send_replace(Some(Overtaken { by, generation, forked_at, directory }));
         self.fail(sentence);
     }

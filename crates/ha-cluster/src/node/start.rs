@@ -258,10 +258,9 @@ async fn recover(config: &Config, identity: &Identity, me: &Me, wal: &Wal) -> Re
     let (address, priority) = (me.address.clone(), config.priority);
     let record = PeerRecord { address, priority, role: config.role, disk: me.disk };
     let fork = go_on_alone(wal, &me.node_id, record, generation).await.map_err(failed)?;
-    // What was applied when the order was given, and perhaps some more.
-    let forked_at = str::from_utf8(&order).ok().and_then(|epoch| epoch.parse().ok());
+    let applied_at = str::from_utf8(&order).ok().and_then(|epoch| epoch.parse().ok());
     let before = identity.lineage().await?;
-    identity.save_lineage(&before.and(Fork { forked_at, ..fork })).await?;
+    identity.save_lineage(&before.and(Fork { applied_at, ..fork })).await?;
     identity.save_cluster(cluster_id, generation).await.map_err(failed)?;
     // Last: until then the next start does it all again.
     identity.write_slot(ALONE, bytes::Bytes::new()).await?;

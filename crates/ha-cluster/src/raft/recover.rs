@@ -42,5 +42,5 @@ pub(crate) async fn go_on_alone(wal: &Wal, me: &NodeId, record: PeerRecord, gene
     let (done, durable) = oneshot::channel();
     wal.append(records.collect(), Box::new(move |result| drop(done.send(result))));
     durable.await.map_err(io::Error::other)??;
-    Ok(Fork { generation, term: last_term, index, by: me.clone(), forked_at: None })
+    Ok(Fork { generation, term: last_term, index, by: me.clone(), applied_at: None, forked_at: None })
 }
