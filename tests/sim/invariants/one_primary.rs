@@ -9,8 +9,8 @@ use crate::sim::Name;
 /// Remembers the highest token of each role, and in which life of which node it was.
 pub struct OnePrimary {
     highest: BTreeMap<String, (u64, Name, u64)>,
-    /// Since when a node has had no lease and runs something.
-    without_lease: BTreeMap<Name, Duration>,
+    /// When a node last held its lease, or ran nothing.
+    leased_at: BTreeMap<Name, Duration>,
     /// How long a stop may take: of a node that gives its lease up, before its time, as when its disk fails.
     stops_within: Duration,
 }
@@ -18,8 +18,8 @@ pub struct OnePrimary {
 impl OnePrimary {
     /// The judge for nodes with these timers.
     pub fn new(timers: Timers) -> Self {
-        let (highest, without_lease) = Default::default();
-        Self { highest, without_lease, stops_within: timers.node_timeout / 4 }
+        let (highest, leased_at) = Default::default();
+        Self { highest, leased_at, stops_within: timers.node_timeout / 4 }
     }
 }
 
@@ -32,7 +32,7 @@ impl Invariant for OnePrimary {
         let mut runs: BTreeMap<&str, (Name, u64)> = BTreeMap::new();
         for (name, seen) in moment.nodes {
             if seen.holds_lease || seen.runs.is_empty() {
-                self.without_lease.remove(name);
+                self.leased_at.insert(*name, moment.now);
             }
             for (role, run) in &seen.runs {
                 if let Some((other, epoch)) = runs.insert(role, (*name, run.epoch)) {
@@ -41,11 +41,8 @@ impl Invariant for OnePrimary {
                 if run.is_double {
                     return Err(format!("{role} was started on {name}, where it ran already"));
                 }
-                let since = match seen.holds_lease {
-                    true => moment.now,
-                    false => *self.without_lease.entry(*name).or_insert(moment.now),
-                };
-                if moment.now > since + self.stops_within {
+                let leased_at = *self.leased_at.entry(*name).or_insert(moment.now);
+                if moment.now > leased_at + self.stops_within {
                     return Err(format!("{role} runs on {name} with token {}, and its lease is over", run.epoch));
                 }
                 let now = (run.epoch, *name, seen.life);
