@@ -4,10 +4,12 @@
 
 mod bad_data;
 mod bad_start;
+mod balancer;
 mod failover;
 mod formation;
 mod freezing;
 mod guarded;
+mod hooks;
 mod killing;
 mod sharing;
 mod stopping;

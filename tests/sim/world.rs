@@ -15,6 +15,7 @@ use super::invariants::{self, Invariant, Moment, Seen, Timers};
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
 use super::records::{Book, SimWall};
+use super::roles::Starts;
 use super::shared::Shared;
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
 
@@ -103,6 +104,7 @@ pub struct World {
     pub(super) book: Book,
     pub(super) load: Load,
     pub(super) shared: Shared,
+    pub(super) starts: Starts,
     pub(super) hosts: BTreeMap<Name, Host>,
     pub(super) seen: BTreeMap<Name, Seen>,
     pub(super) cast: Cast,
@@ -139,6 +141,7 @@ impl World {
             book: Book::default(),
             load: Load::default(),
             shared: Shared::default(),
+            starts: Starts::default(),
             hosts: BTreeMap::new(),
             seen: BTreeMap::new(),
             cast: super::nodes(0),
@@ -215,6 +218,8 @@ impl World {
             history: self.history.clone(),
             shared: self.shared.clone(),
             records: self.cast.records.filter(|_| host.config.role != Role::Witness),
+            roles: self.cast.roles,
+            starts: self.starts.clone(),
             wall: host.wall.clone(),
             book: self.book.clone(),
             trace: self.trace.clone(),
@@ -228,7 +233,8 @@ impl World {
             let witness = host.config.role == Role::Witness;
             // What it belonged to is kept: the one cluster is the one of its data too.
             let (disk, cluster, voters) = (seen.disk, seen.cluster, seen.voters.clone());
-            *seen = Seen { life, disk, witness, cluster, voters, ..Seen::default() };
+            let has_roles = self.cast.roles.is_some() && !witness;
+            *seen = Seen { life, disk, witness, cluster, voters, has_roles, ..Seen::default() };
         }
     }
 
@@ -336,6 +342,7 @@ impl World {
             seen.up = host.machine == Machine::Up && vitals.handles.is_some();
             seen.hampered = host.sync_fails || host.disk_is_full || host.disk.is_stalled();
             seen.tasks = vitals.tasks;
+            seen.runs = vitals.runs.all();
             if measure {
                 seen.disk_bytes = host.disk.bytes();
             }

@@ -42,6 +42,7 @@ mod events;
 mod fence;
 mod fitness;
 mod handle;
+mod hooks;
 mod lonely;
 mod role;
 pub mod roster;

@@ -263,6 +263,7 @@ pub(crate) struct Host {
     /// A witness counts commands and remembers serials, and keeps no application state.
     witness: bool,
     epoch: Arc<watch::Sender<Epoch>>,
+    recovered: Arc<watch::Sender<Option<(u64, Epoch)>>>,
     #[cfg(feature = "testing")]
     forgetful: bool,
 }
@@ -278,6 +279,7 @@ impl Host {
             core: Arc::default(),
             witness,
             epoch,
+            recovered: Arc::default(),
             #[cfg(feature = "testing")]
             forgetful: false,
         }
@@ -292,6 +294,11 @@ impl Host {
     /// The count of applied commands, to follow.
     pub(crate) fn epoch(&self) -> watch::Receiver<Epoch> {
         self.epoch.subscribe()
+    }
+
+    /// The last forced recovery that was applied in this life: its generation, and the epoch before it.
+    pub(crate) fn recovered(&self) -> watch::Receiver<Option<(u64, Epoch)>> {
+        self.recovered.subscribe()
     }
 
     /// The lowest log entry that every machine with a store of its own holds; `None` when none has one.
@@ -365,6 +372,7 @@ impl Host {
                     codec::record(&index)
                 }
                 SystemCommand::Recovered { generation } => {
+                    self.recovered.send_replace(Some((generation, Epoch(epoch - 1))));
                     core.epoch = core.epoch.max(generation << GENERATION_SHIFT);
                     Bytes::new()
                 }

@@ -44,6 +44,8 @@ pub(crate) enum Part {
     Transfer,
     /// How long a command runs nowhere: its primary killed, and moved by a person
     Failover,
+    /// The same with the default timers, which are for networks of any kind: three kills
+    FailoverDefaults,
     /// Memory, processor and traffic of a cluster that does nothing
     Idle,
 }
