@@ -62,7 +62,8 @@ impl Cast {
     /// And records, which the clients write and read too.
     #[must_use]
     pub fn keeping_records(mut self, consistency: Consistency) -> Self {
-        self.records = Some(Keeping { consistency, mode: Mode::MasterSlave, on_sync_loss: SyncLoss::Block });
+        self.records =
+            Some(Keeping { consistency, mode: Mode::MasterSlave, on_sync_loss: SyncLoss::Block, mutant: None });
         self
     }
 
@@ -70,7 +71,17 @@ impl Cast {
     #[must_use]
     pub fn keeping_loose_records(mut self) -> Self {
         let consistency = Consistency::Eventual;
-        self.records = Some(Keeping { consistency, mode: Mode::MultiMaster, on_sync_loss: SyncLoss::Block });
+        self.records =
+            Some(Keeping { consistency, mode: Mode::MultiMaster, on_sync_loss: SyncLoss::Block, mutant: None });
+        self
+    }
+
+    /// And records that a majority holds and no leader orders: the clients of all nodes write the same ones.
+    #[must_use]
+    pub fn keeping_joint_records(mut self) -> Self {
+        let consistency = Consistency::Quorum;
+        self.records =
+            Some(Keeping { consistency, mode: Mode::MultiMaster, on_sync_loss: SyncLoss::Block, mutant: None });
         self
     }
 

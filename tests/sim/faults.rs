@@ -297,6 +297,19 @@ impl World {
         }
     }
 
+    /// Sets the time of day of nodes behind the truth.
+    pub fn step_wall_back(&mut self, who: impl Who, behind: Duration) {
+        for name in who.among(self) {
+            self.act(format_args!("the time of day of {name} is {behind:?} behind"));
+            self.hosts[&name].wall.step_back(behind);
+        }
+    }
+
+    /// Whether the time of day of a node is right.
+    pub fn wall_is_right(&self, name: Name) -> bool {
+        self.hosts[&name].wall.is_right()
+    }
+
     /// The lease clock of these nodes jumps ahead.
     pub fn jump_clock(&mut self, who: impl Who, ahead: Duration) {
         for name in who.among(self) {

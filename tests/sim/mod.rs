@@ -16,6 +16,7 @@ pub mod expect;
 pub mod faults;
 pub mod history;
 pub mod invariants;
+pub mod joint;
 pub mod ledger;
 pub mod name;
 pub mod nemesis;

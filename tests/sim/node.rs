@@ -16,6 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use super::history::{Answer, History, Request};
+use super::joint::{self, Joint};
 use super::ledger::{Append, Ledger};
 use super::records::{self, Book, Keeping, SimWall};
 use super::roles::{self, Moving, Runs, Starts};
@@ -98,6 +99,8 @@ pub struct Blueprint {
     pub wall: SimWall,
     /// Where clients write down what they were told of records.
     pub book: Book,
+    /// The same, of records that they share.
+    pub joint: Joint,
     /// Where it is written down what happens.
     pub trace: Trace,
 }
@@ -205,7 +208,12 @@ impl Body {
         for _ in 0..blueprint.clients {
             tokio::spawn(client(blueprint.clone(), handles.ledger.clone(), rng.random()));
             if let Some(replication) = &handles.replication {
-                tokio::spawn(records::client(blueprint.clone(), replication.clone(), rng.random()));
+                let (blueprint, replication) = (blueprint.clone(), replication.clone());
+                if blueprint.records.is_some_and(Keeping::is_joint) {
+                    tokio::spawn(joint::client(blueprint, replication, rng.random()));
+                } else {
+                    tokio::spawn(records::client(blueprint, replication, rng.random()));
+                }
             }
         }
         loop {

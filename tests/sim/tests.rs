@@ -148,6 +148,8 @@ scenes! {
     t37_rolling_restart: "T37", 1..=2;
     t39_leader_moves: "T39-roles", 1..=2;
     t41_flapping: "T41", 1..=1;
+    records_that_a_majority_holds_without_a_leader: "joint-5", 1..=2;
+    records_that_a_majority_holds_lost_by_one: "joint-lost", 1..=1;
     deaths: "deaths", 1..=4;
 }
 
@@ -200,6 +202,11 @@ fn commands_without_the_exactly_once_table_are_noticed() {
 #[test]
 fn clocks_that_drift_beyond_all_bounds_are_noticed() {
     expect_noticed("wild-clocks", &["T25", "chaos-3"]);
+}
+
+#[test]
+fn writes_that_do_not_ask_what_they_replace_are_noticed() {
+    expect_noticed("no-version-read", &["joint-5"]);
 }
 
 #[test]

@@ -12,9 +12,10 @@ use super::cast::Cast;
 use super::disk::Honesty;
 use super::history::History;
 use super::invariants::{self, Invariant, Moment, Seen, Timers};
+use super::joint::Joint;
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
-use super::records::{Book, SimWall};
+use super::records::{Book, Keeping, SimWall};
 use super::roles::Starts;
 use super::shared::Shared;
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
@@ -33,6 +34,8 @@ const TCP_SEGMENTS_MAX: usize = 65_536;
 pub struct Settings {
     /// Everything random comes from it.
     pub seed: u64,
+    /// How long chaos lasts, where a scene lets it be told.
+    pub chaos: Option<Duration>,
     /// How the product is broken on purpose.
     pub mutant: Option<Mutant>,
 }
@@ -50,6 +53,10 @@ pub enum Mutant {
     WildClocks,
     /// Reads of shared keys are not confirmed by anybody.
     StaleReads,
+    /// Without a leader, a write does not ask what it replaces.
+    NoVersionRead,
+    /// Without a leader, a read is answered though no majority may hold what it found.
+    NoReadRepair,
 }
 
 impl Mutant {
@@ -61,6 +68,8 @@ impl Mutant {
             "applied-twice" => Some(Self::AppliedTwice),
             "wild-clocks" => Some(Self::WildClocks),
             "stale-reads" => Some(Self::StaleReads),
+            "no-version-read" => Some(Self::NoVersionRead),
+            "no-read-repair" => Some(Self::NoReadRepair),
             _ => None,
         }
     }
@@ -69,7 +78,7 @@ impl Mutant {
         match this {
             Some(Self::NoSync) => Honesty::IgnoresSyncs,
             Some(Self::ForgottenVote) => Honesty::ForgetsVotes,
-            Some(Self::AppliedTwice | Self::WildClocks | Self::StaleReads) | None => Honesty::Honest,
+            _ => Honesty::Honest,
         }
     }
 }
@@ -102,6 +111,7 @@ pub struct World {
     pub(super) network: Network,
     pub(super) history: History,
     pub(super) book: Book,
+    pub(super) joint: Joint,
     pub(super) load: Load,
     pub(super) shared: Shared,
     pub(super) starts: Starts,
@@ -139,6 +149,7 @@ impl World {
             network,
             history: History::default(),
             book: Book::default(),
+            joint: Joint::default(),
             load: Load::default(),
             shared: Shared::default(),
             starts: Starts::default(),
@@ -217,11 +228,16 @@ impl World {
             load: self.load.clone(),
             history: self.history.clone(),
             shared: self.shared.clone(),
-            records: self.cast.records.filter(|_| host.config.role != Role::Witness),
             roles: self.cast.roles,
             starts: self.starts.clone(),
+            records: self
+                .cast
+                .records
+                .filter(|_| host.config.role != Role::Witness)
+                .map(|keeping| Keeping { mutant: self.settings.mutant, ..keeping }),
             wall: host.wall.clone(),
             book: self.book.clone(),
+            joint: self.joint.clone(),
             trace: self.trace.clone(),
         });
         host.machine = Machine::Up;
@@ -300,6 +316,9 @@ impl World {
         self.judge(|judge, moment| judge.check(moment));
         if let Some(broken) = self.book.lock().broken() {
             panic!("it must hold that a record is read as it was acknowledged; but {broken}");
+        }
+        if let Some(broken) = self.joint.lock().broken() {
+            panic!("it must hold that what a majority acknowledged is read until it is replaced; but {broken}");
         }
     }
 

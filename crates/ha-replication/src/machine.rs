@@ -1,5 +1,6 @@
 //! The machine on the cluster's log.
 
+use bytes::Bytes;
 use ha_cluster::{Capture, Machine, MachineId, encoding};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -41,7 +42,7 @@ fn write(memory: &mut Memory, position: &mut Position, changes: Vec<Change>) {
             continue;
         }
         let version = Version { time: position.epoch, tie };
-        let kept = Kept { version, place: version.time, data: change.data };
+        let kept = Kept { version, place: version.time, data: change.data, past: Bytes::new() };
         position.items += 1;
         position.bytes += kept.bytes(&change.key) as u64;
         memory.put(change.key, kept);

@@ -137,6 +137,10 @@ impl Ha {
             Some(certificate) => document.with_certificate(certificate.time_left()),
             None => document,
         };
+        let document = match self.replication().running() {
+            Ok(replication) => document.with_replication(replication),
+            Err(_) => document,
+        };
         if self.health().enabled() { document.with_components(self.health().overall()) } else { document }
     }
 

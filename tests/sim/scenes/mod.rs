@@ -88,5 +88,11 @@ pub const ALL: &[Scene] = &[
     scene("T37", "all nodes are restarted in order, under load", roles::rolling_restart),
     scene("T39-roles", "leadership of the log moves, and the primary does not", roles::leader_moves),
     scene("T41", "a node of higher priority comes and goes, and roles return by themselves", roles::flapping),
+    scene(
+        "joint-5",
+        "records that a majority holds and no leader orders, every kind of fault, clocks an hour off",
+        records::joint,
+    ),
+    scene("joint-lost", "a copy of records that a majority holds loses them", records::joint_lost),
     scene("deaths", "processes die and machines lose power, one after another", chaos::deaths),
 ];

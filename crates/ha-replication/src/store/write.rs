@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ha_cluster::disk::DirLock;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
@@ -241,7 +242,7 @@ impl Writing<'_, '_> {
 
     fn touch(&mut self, key: &Key, kept: &Kept, change: fn(u64, u64) -> u64) {
         let sum = self.touched.entry(bucket_of(key)).or_default();
-        *sum = change(*sum, fingerprint(key, &Kept { data: None, ..kept.clone() }));
+        *sum = change(*sum, fingerprint(key, &Kept { data: None, past: Bytes::new(), ..kept.clone() }));
     }
 
     /// Digs up graves with a stamp below the horizon: nobody who matters could bring back what lay there.

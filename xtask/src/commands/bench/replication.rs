@@ -43,6 +43,8 @@ pub(crate) enum Part {
     Http,
     /// Writes without a leader
     Eventual,
+    /// One of a hundred of a million records differs, and no leader orders them
+    Differ,
     /// A copy that misses 100,000 writes
     Away,
     /// 5 million small records
@@ -87,6 +89,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
                 Part::Writes => writes(&bench, &mut report).await?,
                 Part::Http => http(&bench, &mut report).await?,
                 Part::Eventual => eventual(&bench, &mut report).await?,
+                Part::Differ => differ(&bench, &mut report).await?,
                 Part::Away => away(&bench, &mut report).await?,
                 Part::Many => many(&bench, &mut report).await?,
             }
@@ -247,6 +250,38 @@ async fn eventual(bench: &Bench, report: &mut Report) -> Done {
     let took = until_equal(&mut writers, Duration::from_secs(120)).await?;
     report.at_most("eventual, copies equal after the last write", took, Duration::from_secs(5));
     Ok(())
+}
+
+/// A copy that was away while one record of a hundred was written, where no leader orders them.
+async fn differ(bench: &Bench, report: &mut Report) -> Done {
+    const RECORDS: u64 = 1_000_000;
+    const MISSED: u64 = RECORDS / 100;
+    let (mut writers, _) = nodes(bench, "eventual", "multi_master").await?;
+    let fill = |records: u64| json!({"do": "fill_records", "clients": CLIENTS, "records": records, "bytes": BYTES});
+    writers.ask(1, fill(RECORDS), Duration::from_secs(300)).await?;
+    until_equal(&mut writers, Duration::from_secs(120)).await?;
+    writers.cluster.kill9(3).await?;
+    writers.ask(1, fill(MISSED), Duration::from_secs(60)).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = sent(&writers, &[1, 2]).await?;
+    writers.restart(3)?;
+    let took = until_equal(&mut writers, Duration::from_secs(120)).await?;
+    let bytes = sent(&writers, &[1, 2, 3]).await? - before;
+    report.at_most("1 % of 1 million records differ: equal again", took, Duration::from_secs(20));
+    let share = bytes / (MISSED * BYTES as u64) as f64;
+    let told = format!("{share:.2} x ({:.1} MB)", bytes / 1e6);
+    report.judge("bytes sent meanwhile, of those that were missing", told, "at most 2.00 x".to_owned(), share <= 2.0);
+    Ok(())
+}
+
+/// Bytes that these nodes have sent to others so far.
+async fn sent(writers: &Writers, nodes: &[usize]) -> Result<f64, Box<dyn std::error::Error>> {
+    let mut sum = 0.0;
+    for node in nodes {
+        let metrics = writers.cluster.node(*node).http().get("/metrics").await?.body;
+        sum += super::idle::sent_bytes(&metrics).ok_or("the node does not tell what it sends")?;
+    }
+    Ok(sum)
 }
 
 async fn away(bench: &Bench, report: &mut Report) -> Done {
