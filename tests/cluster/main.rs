@@ -11,6 +11,7 @@ mod freezing;
 mod guarded;
 mod hooks;
 mod killing;
+mod records;
 mod sharing;
 mod stopping;
 mod strangers;

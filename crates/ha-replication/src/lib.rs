@@ -54,6 +54,7 @@ mod machine;
 mod memory;
 mod message;
 mod open;
+mod packed;
 mod quorum;
 mod record;
 mod remote;

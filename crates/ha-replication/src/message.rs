@@ -6,13 +6,14 @@ use bytes::Bytes;
 use ha_cluster::NodeId;
 use serde::{Deserialize, Serialize};
 
+use crate::packed::Packed;
 use crate::store::{Hole, Place, Position};
 use crate::{Change, Key, StoreError, Version};
 
 /// A command of the machine. Never change the order of these: old logs hold them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Changes of different records.
+    /// Changes of different records, one by one: as earlier versions wrote them.
     Write(Vec<Change>),
     /// The leader names the copies that a strong write waits for.
     SyncSet {
@@ -39,6 +40,8 @@ pub enum Command {
         /// Copies that must begin anew.
         resets: BTreeSet<NodeId>,
     },
+    /// Changes of different records.
+    WriteAll(Packed),
 }
 
 /// What a command is answered.

@@ -135,8 +135,16 @@ impl Kept {
     }
 
     pub(crate) fn encode(&self, key: &Key) -> BytesMut {
+        let mut out = BytesMut::new();
+        self.encode_to(key, &mut out);
+        out
+    }
+
+    /// As [`Self::encode`], into a buffer that is used again and again.
+    pub(crate) fn encode_to(&self, key: &Key, out: &mut BytesMut) {
         let data = self.data.as_deref().unwrap_or_default();
-        let mut out = BytesMut::with_capacity(HEADER_BYTES + 4 + self.past.len() + data.len());
+        out.clear();
+        out.reserve(HEADER_BYTES + 4 + self.past.len() + data.len());
         out.put_u8(SCHEMA);
         let has_past = if self.past.is_empty() { 0 } else { HAS_PAST };
         out.put_u8(has_past | if self.data.is_none() { GRAVE } else { 0 });
@@ -149,9 +157,8 @@ impl Kept {
             out.put_slice(&self.past);
         }
         out.put_slice(data);
-        let crc = checksum(key, &out);
+        let crc = checksum(key, out);
         out[2..6].copy_from_slice(&crc.to_le_bytes());
-        out
     }
 
     /// Reads what [`Self::encode`] wrote, or says that it is damaged.

@@ -43,6 +43,8 @@ pub struct Replication {
 pub struct HeldHere {
     /// Nothing is missing, and nothing waits for the disk.
     pub is_complete: bool,
+    /// Nothing is missing of what the log has brought so far.
+    pub is_caught_up: bool,
     /// Changes that it has applied since the cluster began.
     pub items: u64,
     /// Records that are there.
@@ -304,6 +306,7 @@ impl Replication {
         let is_stored = self.inner.copy.memory().is_empty();
         HeldHere {
             is_complete: report.is_complete() && is_stored,
+            is_caught_up: report.is_complete(),
             items: report.position.items,
             records: report.records,
             digest: report.digest,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ha_cluster::disk::DirLock;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
@@ -131,6 +131,7 @@ fn commit(
             slots: transaction.open_table(SLOTS).map_err(|error| store.fault(error))?,
             totals: state.totals,
             touched: Touched::new(),
+            encoded: BytesMut::new(),
         };
         for (key, kept) in batch.changes {
             writing.put(key, kept, batch.may_be_old)?;
@@ -184,6 +185,7 @@ struct Writing<'a, 't> {
     slots: Table<'t, &'static [u8], (u64, u64)>,
     totals: Totals,
     touched: Touched,
+    encoded: BytesMut,
 }
 
 impl Writing<'_, '_> {
@@ -196,8 +198,8 @@ impl Writing<'_, '_> {
                 return Ok(());
             }
         }
-        let encoded = kept.encode(key);
-        let old = self.records.insert(&key.bytes()[..], &encoded[..]).map_err(fault)?;
+        kept.encode_to(key, &mut self.encoded);
+        let old = self.records.insert(&key.bytes()[..], &self.encoded[..]).map_err(fault)?;
         let old = old.map(|old| super::decode(key, old.value())).transpose()?;
         if let Some(old) = &old {
             self.forget(key, old)?;

@@ -1,12 +1,14 @@
 //! `bench`: figures of this machine, each beside what was asked for. Every run prints the machine and its floor.
 
 mod cluster;
+mod etcd;
 mod exchange;
 mod failover;
 mod figures;
 mod gaps;
 mod idle;
 mod machine;
+mod outside;
 mod proposals;
 mod replication;
 mod start;
