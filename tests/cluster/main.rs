@@ -4,11 +4,14 @@
 
 mod bad_data;
 mod bad_start;
+mod certificates;
 mod failover;
 mod formation;
 mod freezing;
 mod guarded;
+mod hostile;
 mod killing;
+mod secrets;
 mod stopping;
 mod strangers;
 mod support;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::failover::{self, FailoverHandle, Starter};
 use crate::feed;
-use crate::guard::guarded;
+use crate::guard::{follow_secret, guarded};
 use crate::{ClusterHandle, Ha, Rooms, StartError, health, replication, settings, start, state};
 
 /// What a node is made from, before it starts.
@@ -71,6 +71,7 @@ impl Builder {
             machines = machines.with(records);
         }
         let settings = settings::cluster(&config)?;
+        follow_secret(&config, settings.secret.as_ref());
         let (seams, certificate) = guarded(&config, seams).await?;
         let (role, clock) = (settings.role, seams.clock.clone());
         let cluster = ha_cluster::start(settings, seams, machines).await?;

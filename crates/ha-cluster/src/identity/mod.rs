@@ -9,6 +9,8 @@
 //! Each is replaced as a whole and synced, so that after a crash there is either the old one or the new one.
 
 mod error;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod slot;
 mod text;
 

@@ -42,7 +42,7 @@ impl Gate for Named {
 
 fn greeter(gate: &Named, lowest: u16, highest: u16) -> Greeter<'_> {
     let instance = u64::from(crc32c::crc32c(gate.0.as_bytes()));
-    Greeter { gate, versions: Versions { lowest, highest }, instance, nonces: None }
+    Greeter { gate, versions: Versions { lowest, highest }, instance, nonces: None, key: 0 }
 }
 
 async fn greet(a: Greeter<'_>, b: Greeter<'_>) -> (Result<Greeted, GreetingError>, Result<Greeted, GreetingError>) {

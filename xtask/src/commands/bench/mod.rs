@@ -9,6 +9,8 @@ mod idle;
 mod machine;
 mod proposals;
 mod replication;
+mod security;
+mod siege;
 mod start;
 mod state;
 
@@ -44,6 +46,10 @@ pub(crate) enum Part {
     Transfer,
     /// How long a command runs nowhere: its primary killed, and moved by a person
     Failover,
+    /// What the secret and TLS cost
+    Security,
+    /// Thousands of connections held against the ports of the leader
+    Siege,
     /// Memory, processor and traffic of a cluster that does nothing
     Idle,
 }
