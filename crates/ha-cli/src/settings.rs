@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ha_config::Config;
+use ha_config::{Builder, Config, Explained, Problems};
 
 use crate::failure::Failure;
 
@@ -29,7 +29,17 @@ pub(crate) struct SettingsArgs {
 impl SettingsArgs {
     /// Lays the layers over one another. A failure has one line for each thing that is wrong.
     pub(crate) fn load(&self) -> Result<Config, Failure> {
-        let mut builder = Config::builder();
+        self.builder().build().map_err(|problems| refusal(&problems))
+    }
+
+    /// What each option would be, and what is wrong with that.
+    pub(crate) fn explain(&self) -> (Vec<Explained>, Result<(), Failure>) {
+        let (options, problems) = self.builder().explain();
+        (options, problems.map_or(Ok(()), |problems| Err(refusal(&problems))))
+    }
+
+    fn builder(&self) -> Builder {
+        let mut builder = Config::builder().with_environment();
         if let Some(file) = &self.config {
             builder = builder.with_file(file);
         }
@@ -40,16 +50,15 @@ impl SettingsArgs {
                 builder = builder.flag(flag, option, value);
             }
         }
-        for pair in &self.set {
-            builder = builder.set_pair(pair);
-        }
-        builder.with_env().map_err(|problems| {
-            let head = match problems.count() {
-                1 => "the configuration has a problem:".to_owned(),
-                count => format!("the configuration has {count} problems:"),
-            };
-            let lines = problems.iter().map(|problem| format!("\n  {problem}"));
-            Failure::usage(std::iter::once(head).chain(lines).collect::<String>())
-        })
+        self.set.iter().fold(builder, |builder, pair| builder.set_pair(pair))
     }
+}
+
+fn refusal(problems: &Problems) -> Failure {
+    let head = match problems.count() {
+        1 => "the configuration has a problem:".to_owned(),
+        count => format!("the configuration has {count} problems:"),
+    };
+    let lines = problems.iter().map(|problem| format!("\n  {problem}"));
+    Failure::usage(std::iter::once(head).chain(lines).collect::<String>())
 }

@@ -43,6 +43,16 @@ fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
 }
 
 #[test]
+fn options_that_contradict_one_another_are_shown_with_their_sources_before_they_are_refused() {
+    let ended = end(ha(&["config", "show", "--json", "--set", "FAILOVER_ENABLED=true"]));
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.err.contains("FAILOVER_ENABLED") && ended.err.contains("CLUSTER_ENABLED"), "{}", ended.err);
+    let options = serde_json::from_str::<Vec<serde_json::Value>>(&ended.out).unwrap();
+    let shown = serde_json::json!({"name": "FAILOVER_ENABLED", "value": true, "source": "--set"});
+    assert!(options.contains(&shown), "{}", ended.out);
+}
+
+#[test]
 fn every_mistake_in_the_configuration_is_reported_at_once() {
     let mut command = ha(&[
         "run",

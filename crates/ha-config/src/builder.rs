@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::choice::{Consistency, Preset, Profile, Role};
 use crate::config::Config;
 use crate::names::{find, nearest_name};
+use crate::print::Explained;
 use crate::problem::{Mention, Problem, ProblemKind, Problems};
 use crate::setting::Given;
 use crate::source::Source;
@@ -83,7 +84,12 @@ impl Builder {
 
     /// Adds the environment of this process, and builds.
     pub fn with_env(self) -> Result<Config, Problems> {
-        self.with_variables(environment::of_this_process()).build()
+        self.with_environment().build()
+    }
+
+    /// Adds the environment of this process.
+    pub fn with_environment(self) -> Self {
+        self.with_variables(environment::of_this_process())
     }
 
     /// Sets one option, above every other layer. Both `CLUSTER_PORT` and `cluster.port` are understood.
@@ -112,6 +118,19 @@ impl Builder {
     ///
     /// Reads the files, and those that `CLUSTER_SECRET_FILE` and `HTTP_TOKEN_FILE` name; this blocks.
     pub fn build(self) -> Result<Config, Problems> {
+        let (config, problems) = self.draft();
+        problems.map_or(Ok(config), Err)
+    }
+
+    /// Lays the layers over one another like [`Builder::build`], and tells what each option would be beside what is
+    /// wrong: a contradiction is easiest to mend by somebody who sees where its values came from. An option whose
+    /// value was refused keeps that of the layers below.
+    pub fn explain(self) -> (Vec<Explained>, Option<Problems>) {
+        let (config, problems) = self.draft();
+        (config.explain(), problems)
+    }
+
+    fn draft(self) -> (Config, Option<Problems>) {
         let mut problems = Vec::new();
         let statements = self.statements(&mut problems);
         let mut config = Config::default();
@@ -121,10 +140,7 @@ impl Builder {
         let mut contradictions = rules::contradictions(&config);
         contradictions.retain(|contradiction| rules::is_certain(contradiction, &problems));
         problems.extend(contradictions);
-        match Problems::of(problems) {
-            Some(problems) => Err(problems),
-            None => Ok(config),
-        }
+        (config, Problems::of(problems))
     }
 
     /// What files, variables and flags say, lowest layer first.

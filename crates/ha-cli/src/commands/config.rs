@@ -85,15 +85,18 @@ impl ConfigCommand {
     }
 }
 
+/// Where something is wrong, the options are shown all the same: who mends it wants to see where each came from.
 fn show(args: &ShowArgs) -> Result<(), Failure> {
-    let config = args.settings.load()?;
-    if args.json {
-        print_json(&config.explain())
-    } else if args.toml {
-        print(&config.to_toml())
-    } else {
-        print(&options(&config.explain()))
+    if args.toml {
+        return print(&args.settings.load()?.to_toml());
     }
+    let (rows, verdict) = args.settings.explain();
+    if args.json {
+        print_json(&rows)?;
+    } else {
+        print(&options(&rows))?;
+    }
+    verdict
 }
 
 /// What somebody chose stands out from what nobody did.
