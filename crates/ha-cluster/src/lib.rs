@@ -34,6 +34,8 @@ pub mod discovery;
 pub mod disk;
 mod events;
 mod formation;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 pub mod gossip;
 pub mod identity;
 mod lease;

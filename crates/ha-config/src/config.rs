@@ -48,7 +48,7 @@ const NAME: TextRule = TextRule {
 };
 const COMMAND: TextRule =
     TextRule { accepted: "a command of up to 4096 bytes", bytes_max: 4096, allowed: |c| c != '\0' && c != '\n' };
-const SECRET: TextRule = TextRule {
+pub(crate) const SECRET: TextRule = TextRule {
     accepted: "1 to 1024 bytes of text without control characters",
     bytes_max: 1024,
     allowed: |c| !c.is_control(),
@@ -115,7 +115,8 @@ options! {
         "CLUSTER_ROLE" role: Role = Role::Member;
         /// Shared secret that every node must prove it knows.
         "CLUSTER_SECRET" secret: Option<Secret> = None, within SECRET;
-        /// A file that holds the shared secret; one newline at its end is not part of it.
+        /// A file that holds the shared secret; newlines are not part of it. While one secret follows another it holds
+        /// both, one a line: the first is shown to others, all are accepted. Changes are taken up without a restart.
         "CLUSTER_SECRET_FILE" secret_file: Option<PathBuf> = None;
         /// Mutual TLS between nodes: the certificate of this node, in PEM.
         "CLUSTER_TLS_CERT" tls_cert: Option<PathBuf> = None;

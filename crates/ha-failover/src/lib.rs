@@ -41,6 +41,8 @@ mod driver;
 mod events;
 mod fence;
 mod fitness;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod handle;
 mod hooks;
 mod lonely;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::failover::{self, FailoverHandle, Starter};
 use crate::feed;
-use crate::guard::guarded;
+use crate::guard::{follow_secret, guarded};
 use crate::settings::SettingsError;
 use crate::{
     ClusterHandle, Ha, Rooms, StartError, clock_offset, health, overtaken, replication, settings, start, state, vitals,
@@ -78,6 +78,7 @@ impl Builder {
             machines = machines.with(records);
         }
         let settings = settings::cluster(&config)?;
+        follow_secret(&config, settings.secret.as_ref());
         let (seams, certificate) = guarded(&config, seams).await?;
         let (role, clock, disk) = (settings.role, seams.clock.clone(), seams.disk.clone());
         let cluster = ha_cluster::start(settings, seams, machines).await?;

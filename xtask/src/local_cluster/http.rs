@@ -100,11 +100,6 @@ impl Client {
         self
     }
 
-    /// `PUT` of JSON.
-    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer, HttpError> {
-        self.ask("PUT", path, Some(body)).await
-    }
-
     /// `GET`.
     pub async fn get(&self, path: &str) -> Result<Answer, HttpError> {
         self.ask("GET", path, None).await
@@ -119,6 +114,11 @@ impl Client {
         serde_json::from_str(&answer.body).map_err(|e| self.unexpected(format!("{path}: {e}: {}", answer.body)))
     }
 
+    /// `PUT` of JSON.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer, HttpError> {
+        self.ask("PUT", path, Some(body)).await
+    }
+
     /// `POST` of JSON.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, HttpError> {
         self.ask("POST", path, Some(body)).await
@@ -127,11 +127,6 @@ impl Client {
     /// `DELETE`.
     pub async fn delete(&self, path: &str) -> Result<Answer, HttpError> {
         self.ask("DELETE", path, None).await
-    }
-
-    /// `PUT` of JSON.
-    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer, HttpError> {
-        self.ask("PUT", path, Some(body)).await
     }
 
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, HttpError> {

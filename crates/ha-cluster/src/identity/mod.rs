@@ -11,6 +11,8 @@
 
 mod aside;
 mod error;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod slot;
 mod text;
 

@@ -55,7 +55,7 @@ pub(super) async fn read(disk: &dyn Disk, path: &Path, file: &str) -> Result<Opt
     }
 }
 
-fn open(path: &Path, file: &str, sealed: Vec<u8>) -> Result<Bytes, SlotError> {
+pub(super) fn open(path: &Path, file: &str, sealed: Vec<u8>) -> Result<Bytes, SlotError> {
     let corrupt = || SlotError::Corrupt { file: path.to_owned() };
     let (magic, rest) = sealed.split_first_chunk::<8>().ok_or_else(corrupt)?;
     let (format, rest) = rest.split_first_chunk::<4>().ok_or_else(corrupt)?;

@@ -179,10 +179,10 @@ impl Image {
 }
 
 /// The encoded state of each machine.
-type States<'a> = Vec<(MachineId, &'a [u8])>;
+pub(super) type States<'a> = Vec<(MachineId, &'a [u8])>;
 
 /// The parts of an encoded image.
-fn parts(image: &[u8]) -> Result<(Core, States<'_>), bytes::TryGetError> {
+pub(super) fn parts(image: &[u8]) -> Result<(Core, States<'_>), bytes::TryGetError> {
     let mut rest = image;
     let short = |requested| bytes::TryGetError { requested, available: 0 };
     if rest.try_get_u8()? != IMAGE_SCHEMA {
@@ -208,7 +208,7 @@ fn parts(image: &[u8]) -> Result<(Core, States<'_>), bytes::TryGetError> {
 
 /// What the cluster itself keeps on the log.
 #[derive(Clone, Debug, Default)]
-struct Core {
+pub(super) struct Core {
     epoch: u64,
     sessions: Sessions,
     /// The epoch at which a node's lease was last declared over: roles given to it before are void.

@@ -42,7 +42,7 @@ impl Gate for Named {
 
 fn greeter(gate: &Named, lowest: u16, highest: u16) -> Greeter<'_> {
     let instance = u64::from(crc32c::crc32c(gate.0.as_bytes()));
-    Greeter { gate, versions: Versions { lowest, highest }, instance, nonces: None }
+    Greeter { gate, versions: Versions { lowest, highest }, instance, nonces: None, key: 0 }
 }
 
 async fn greet(a: Greeter<'_>, b: Greeter<'_>) -> (Result<Greeted, GreetingError>, Result<Greeted, GreetingError>) {
@@ -147,7 +147,8 @@ async fn who_is_left_behind_learns_from_a_hello_what_it_has_to_join() {
     let aged = |name, generation| Aged(name, generation, std::sync::Mutex::default());
     for (ours, theirs) in [(0, 1), (1, 0)] {
         let (a, b) = (aged("a", ours), aged("b", theirs));
-        let greeter = |gate| Greeter { gate, versions: Versions { lowest: 1, highest: 1 }, instance: 1, nonces: None };
+        let versions = Versions { lowest: 1, highest: 1 };
+        let greeter = |gate| Greeter { gate, versions, instance: 1, nonces: None, key: 0 };
         let (dialled, accepted) = greet(greeter(&a as &dyn Gate), Greeter { instance: 2, ..greeter(&b) }).await;
         for result in [dialled, accepted] {
             assert!(matches!(result, Err(GreetingError::Refused { .. })));

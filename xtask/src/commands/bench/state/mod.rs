@@ -23,8 +23,6 @@ use crate::ui::build;
 
 /// Load before anything is measured.
 const WARM_UP: Duration = Duration::from_millis(700);
-/// Load on a cluster that was just started, until its files have their size.
-const RUN_IN: Duration = Duration::from_secs(2);
 /// Bytes of a value.
 const VALUE_BYTES: usize = 256;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Bench, Figure, Figures, RUN_IN, VALUE_BYTES, WARM_UP};
-use crate::commands::bench::outside::{Load, Outside};
+use super::{Bench, Figure, Figures, VALUE_BYTES, WARM_UP};
+use crate::commands::bench::outside::{Load, Outside, RUN_IN};
 use crate::commands::writers::Writers;
 
 type Failure = Box<dyn std::error::Error>;

@@ -1,8 +1,8 @@
 //! Three nodes of etcd, with clients outside.
 
-use super::{Bench, Figure, Figures, RUN_IN, VALUE_BYTES, WARM_UP};
+use super::{Bench, Figure, Figures, VALUE_BYTES, WARM_UP};
 use crate::commands::bench::etcd::Cluster;
-use crate::commands::bench::outside::Outside;
+use crate::commands::bench::outside::{Outside, RUN_IN};
 
 /// Measures what of these figures etcd has.
 pub(super) async fn measure(bench: &Bench, figures: &[Figure]) -> Result<Figures, Box<dyn std::error::Error>> {
