@@ -225,7 +225,7 @@ async fn an_unhealthy_component_is_trouble_with_its_cause() {
     let components = &health.overall();
     let (rooms, config, view) = (all(), &config, &view);
     let symptoms =
-        Symptoms { rooms, config, view, components, failover: None, replication: None, aside: &[], past: &[] };
+        Symptoms { rooms, config, view, components, failover: None, replication: None, past: &[], aside: &[] };
     let diagnosis = diagnose(&symptoms);
     let finding = &diagnosis.topics[3].findings[0];
     assert_eq!((finding.severity, finding.cause.as_str()), (Severity::Trouble, "no room"));
