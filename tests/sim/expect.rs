@@ -390,7 +390,12 @@ impl World {
                 let found = copy.get_local(TYPE, id).map_err(|error| error.to_string())?;
                 Ok(found.and_then(|record| record.json().ok()))
             };
-            broken = broken.or(self.book.lock().judge(find).err().map(|reason| format!("on {name}, {reason}")));
+            broken = broken.or(self
+                .book
+                .lock()
+                .judge(&self.set_aside, find)
+                .err()
+                .map(|reason| format!("on {name}, {reason}")));
         }
         for (name, copy) in copies(self) {
             let find = |id: &str| copy.get_local(TYPE, id).map_err(|error| error.to_string());
@@ -409,6 +414,28 @@ impl World {
         };
         assert!(acknowledged > 0 && read > 0, "nothing was shown: no record was written and read");
         self.trace.line("*", format_args!("{acknowledged} records acknowledged, {read} read"));
+    }
+
+    /// Takes note of what a node set aside: it need not be among the records.
+    ///
+    /// # Panics
+    ///
+    /// When the node does not say.
+    pub fn take_note_of_tails(&mut self, name: Name) {
+        let told = self.order_with(name, "show what it set aside", |handles| async move {
+            let Some(replication) = handles.replication else { return Ok(Vec::new()) };
+            let mut changes = Vec::new();
+            for tail in replication.tails().await.map_err(|error| error.to_string())? {
+                let tail = replication.tail(&tail.name).await.map_err(|error| error.to_string())?;
+                changes.extend(tail.into_iter().map(|change| {
+                    let number = change.data.and_then(|data| serde_json::from_slice::<u64>(&data).ok());
+                    (change.key.data_id().to_owned(), number)
+                }));
+            }
+            Ok::<_, String>(changes)
+        });
+        let told = self.expect_result(&told, PATIENCE);
+        self.set_aside.extend(told.expect("it can be read"));
     }
 
     /// A record is acknowledged from now on.

@@ -33,6 +33,10 @@ pub struct Keeping {
     pub mode: Mode,
     /// What happens when copies are lost.
     pub on_sync_loss: SyncLoss,
+    /// How long deletions are remembered for a copy that is away.
+    pub grave_time: Option<Duration>,
+    /// How often copies compare themselves, where not as usual.
+    pub sync_interval: Option<Duration>,
     /// How it is broken on purpose.
     pub mutant: Option<Mutant>,
 }
@@ -48,13 +52,16 @@ impl Keeping {
         let mut config = Config::default();
         config.wall = Arc::new(wall.clone());
         config.async_writes = false;
-        config.sync_interval = Duration::from_millis(400);
+        config.sync_interval = self.sync_interval.unwrap_or(Duration::from_millis(400));
         config.mode = self.mode;
         config.consistency = self.consistency;
         config.reads_versions = self.mutant != Some(Mutant::NoVersionRead);
         config.writes_back = self.mutant != Some(Mutant::NoReadRepair);
         config.on_sync_loss = self.on_sync_loss;
         config.directory = "/data/replication".into();
+        if let Some(time) = self.grave_time {
+            config.grave_time = time;
+        }
         config.store_interval = Duration::from_millis(100);
         config.look_interval = Duration::from_millis(100);
         config.sync_timeout = Duration::from_millis(1000);
@@ -134,6 +141,9 @@ impl Page {
     }
 }
 
+/// Records that a master had alone, and what it wrote there; nothing for a deletion.
+pub type SetAside = BTreeSet<(String, Option<u64>)>;
+
 /// What clients were told. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Book(Arc<Mutex<Pages>>);
@@ -165,10 +175,17 @@ impl Pages {
     }
 
     /// Judges the records of a copy when nobody writes any more.
-    pub fn judge(&self, find: impl Fn(&str) -> Result<Option<u64>, String>) -> Result<(), String> {
+    /// What was set aside need not be there.
+    pub fn judge(
+        &self,
+        set_aside: &SetAside,
+        find: impl Fn(&str) -> Result<Option<u64>, String>,
+    ) -> Result<(), String> {
         for (id, page) in &self.by_id {
             let found = find(id)?;
-            if !page.may_find(found, page.acknowledged) {
+            let is_deletion = page.deletions.contains(&page.acknowledged);
+            let last = (id.clone(), Some(page.acknowledged).filter(|_| !is_deletion));
+            if !page.may_find(found, page.acknowledged) && !set_aside.contains(&last) {
                 return Err(format!("{id} holds {found:?}, and its client knows {page:?}"));
             }
         }
@@ -284,7 +301,7 @@ mod tests {
         pages.settle("a", 2, Outcome::Unknown);
         assert_eq!(pages.ask("a", false), 3);
         pages.settle("a", 3, Outcome::Refused);
-        let may = |pages: &Pages, found| pages.judge(|_| Ok(found)).is_ok();
+        let may = |pages: &Pages, found| pages.judge(&SetAside::new(), |_| Ok(found)).is_ok();
         assert!(may(&pages, Some(1)) && may(&pages, Some(2)));
         assert!(!may(&pages, Some(3)), "it was refused");
         assert!(!may(&pages, None), "it was acknowledged");

@@ -15,7 +15,7 @@ use super::invariants::{self, Invariant, Moment, Seen, Timers};
 use super::joint::Joint;
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
-use super::records::{Book, Keeping, SimWall};
+use super::records::{Book, Keeping, SetAside, SimWall};
 use super::roles::Starts;
 use super::shared::Shared;
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
@@ -112,6 +112,7 @@ pub struct World {
     pub(super) history: History,
     pub(super) book: Book,
     pub(super) joint: Joint,
+    pub(super) set_aside: SetAside,
     pub(super) load: Load,
     pub(super) shared: Shared,
     pub(super) starts: Starts,
@@ -150,6 +151,7 @@ impl World {
             history: History::default(),
             book: Book::default(),
             joint: Joint::default(),
+            set_aside: SetAside::new(),
             load: Load::default(),
             shared: Shared::default(),
             starts: Starts::default(),

@@ -21,7 +21,7 @@ use crate::limits::{
 use crate::request_id::{self, Ids};
 use crate::routes::{
     cluster, components, events, failover, health, leases, locks, replication, running, snapshot, state, state_watch,
-    transactions,
+    tails, transactions,
 };
 use crate::{LogControl, Metrics};
 
@@ -81,6 +81,9 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))
         .route("/v1/replication/{data_type}/{data_id}", put(replication::put).delete(replication::delete))
+        .route("/v1/replication-tails/{name}/apply", post(tails::apply))
+        .route("/v1/replication-tails/{name}", delete(tails::remove))
+        .route("/v1/replication-promote", post(tails::promote))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_change));
     let data = Router::new()
         .route("/v1/state", get(state::list))
@@ -109,6 +112,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/doctor", get(components::doctor))
         .route("/v1/replication", get(replication::status))
         .route("/v1/replication-check", get(replication::check))
+        .route("/v1/replication-tails", get(tails::list))
         .merge(data)
         .merge(changes)
         .fallback(not_found)

@@ -13,6 +13,16 @@ pub enum Alarm {
     },
     /// The time of day of this machine jumped while the node ran; stamps go on as if it had not.
     TimeJumped,
+    /// No node takes writes.
+    NoMaster {
+        /// What is waited for.
+        reason: String,
+    },
+    /// Writes that this node had alone when another one took over were set aside.
+    SetAside {
+        /// How many.
+        records: u64,
+    },
 }
 
 impl fmt::Display for Alarm {
@@ -22,6 +32,12 @@ impl fmt::Display for Alarm {
                 f,
                 "a change was turned away, since its stamp is {milliseconds} ms ahead of the time here: set the clocks of \
                  all machines right, then restart the nodes whose clock was wrong"
+            ),
+            Self::NoMaster { reason } => write!(f, "no node takes writes: {reason}"),
+            Self::SetAside { records } => write!(
+                f,
+                "{records} records that this node had alone when another one took over are set aside: \
+                 ha replication tails lists them, and tells how to apply or drop them"
             ),
             Self::TimeJumped => f.write_str(
                 "the time of day of this machine jumped; stamps go on as if it had not: set it right, or restart this \

@@ -56,6 +56,9 @@ pub struct Config {
     pub async_writes: bool,
     /// Without a leader: how long a copy may be away before deletions are forgotten and it must begin anew.
     pub grave_time: Duration,
+    /// Without a leader, where one node takes writes: how many changes of it another one may lack and take over all the
+    /// same. They are set aside.
+    pub lag_items_max: u64,
     /// Tells the time of day, for stamps.
     pub wall: Arc<dyn Wall>,
     /// How long changes may wait in memory before they go to the store. The log has them on disk meanwhile.
@@ -89,6 +92,7 @@ impl Default for Config {
             sync_interval: Duration::from_secs(5),
             async_writes: true,
             grave_time: Duration::from_secs(3 * 24 * 60 * 60),
+            lag_items_max: 1000,
             wall: Arc::new(SystemWall),
             store_interval: Duration::from_millis(500),
             look_interval: Duration::from_millis(200),
@@ -109,6 +113,11 @@ impl Config {
     /// Whether no leader orders what is written.
     pub(crate) fn is_loose(&self) -> bool {
         self.consistency == Consistency::Eventual || self.is_leaderless_quorum()
+    }
+
+    /// Whether one node takes writes, and no leader orders them.
+    pub(crate) fn has_loose_master(&self) -> bool {
+        self.consistency == Consistency::Eventual && self.mode == Mode::MasterSlave
     }
 
     /// Whether any node takes writes, and a majority of the copies holds them.

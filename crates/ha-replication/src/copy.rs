@@ -30,13 +30,25 @@ pub(crate) struct Fill {
     pub(crate) wipes: Option<u64>,
     /// The copy has been compared with the others since it began.
     pub(crate) loaded: bool,
+    /// What it had alone before this epoch is set aside.
+    pub(crate) rewound: Option<u64>,
     pub(crate) done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl Fill {
     fn new(done: oneshot::Sender<Result<(), StoreError>>) -> Self {
         let changes = std::collections::BTreeMap::new();
-        Self { changes, upto: (0, 0), last: false, hole_upto: 0, anew: false, wipes: None, loaded: false, done }
+        Self {
+            changes,
+            upto: (0, 0),
+            last: false,
+            hole_upto: 0,
+            anew: false,
+            wipes: None,
+            loaded: false,
+            rewound: None,
+            done,
+        }
     }
 }
 
@@ -75,7 +87,7 @@ struct Inner {
 
 impl Copy {
     pub(crate) fn new(store: Store, state: &State, is_loose: bool) -> Self {
-        let memory = Memory::at(state.position, state.agreed.clone()).with_place(state.place);
+        let memory = Memory::at(state.position, state.agreed.clone()).with_place(state.place, state.stamp);
         let inner = Inner {
             memory: RwLock::new(memory),
             store,
@@ -163,6 +175,16 @@ impl Copy {
         self.memory().bytes() >= MEMORY_BYTES_MAX / 2
     }
 
+    /// Waits until so little waits that more can be taken.
+    pub(crate) async fn until_room(&self) {
+        let mut stored = self.inner.stored.subscribe();
+        while self.is_crowded() {
+            if stored.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Remembers whether there is room on the disk for more.
     pub(crate) fn set_full(&self, full: bool) {
         self.inner.is_full.store(full, Ordering::Relaxed);
@@ -212,6 +234,14 @@ impl Copy {
     pub(crate) async fn loaded(&self) -> Result<(), StoreError> {
         let (done, written) = oneshot::channel();
         self.fills().push(Fill { loaded: true, ..Fill::new(done) });
+        self.inner.wake.notify_one();
+        written.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Remembers that what this copy had alone before an epoch is set aside.
+    pub(crate) async fn rewound(&self, epoch: u64) -> Result<(), StoreError> {
+        let (done, written) = oneshot::channel();
+        self.fills().push(Fill { rewound: Some(epoch), ..Fill::new(done) });
         self.inner.wake.notify_one();
         written.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -338,9 +368,9 @@ impl Copy {
     }
 
     pub(crate) fn report(&self) -> Report {
-        let (position, jumps) = {
+        let (position, jumps, stamp, changes) = {
             let memory = self.memory();
-            (memory.position(), memory.jumps())
+            (memory.position(), memory.jumps(), memory.stamp(), memory.place())
         };
         let state = self.state().unwrap_or_default();
         let trouble = self.inner.trouble.borrow().as_ref().map(ToString::to_string);
@@ -356,6 +386,11 @@ impl Copy {
             is_full: self.is_full(),
             seen_below: 0,
             settled: 0,
+            stamp,
+            changes,
+            behind: None,
+            is_rewound: true,
+            pending: Vec::new(),
         }
     }
 

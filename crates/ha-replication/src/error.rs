@@ -99,3 +99,30 @@ pub enum SubscribeError {
     #[error("this node is stopping")]
     Stopped,
 }
+
+/// Why nothing was done with changes that were set aside.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TailError {
+    /// There are none of that name on this node.
+    #[error("this node has no tail {name}: ha replication tails lists those there are")]
+    NoSuch {
+        /// What was asked for.
+        name: String,
+    },
+    /// This node's disk.
+    #[error("the changes that were set aside cannot be read: {0}")]
+    Disk(#[from] std::io::Error),
+    /// One could not be made again; those before it were, and all may be asked for again.
+    #[error(transparent)]
+    Write(#[from] ReplicateError),
+}
+
+impl TailError {
+    pub(crate) fn of(name: &str, error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::NoSuch { name: name.to_owned() },
+            _ => Self::Disk(error),
+        }
+    }
+}

@@ -58,7 +58,7 @@ impl Keeper {
     }
 
     async fn fill(&mut self, fill: Fill) {
-        let Fill { changes, upto, last, hole_upto, anew, wipes, loaded, done } = fill;
+        let Fill { changes, upto, last, hole_upto, anew, wipes, loaded, rewound, done } = fill;
         let (graves_max, horizon) = (GRAVES_MAX, 0);
         let batch = Batch { changes: &changes, may_be_old: true, anew: anew || wipes.is_some(), graves_max, horizon };
         let written = self.writer.write(batch, |state| {
@@ -67,6 +67,8 @@ impl Keeper {
                 state.loaded = false;
             } else if loaded {
                 state.loaded = true;
+            } else if let Some(epoch) = rewound {
+                state.rewound = state.rewound.max(epoch);
             } else if anew {
                 let upto = state.hole.map_or(0, |hole| hole.upto).max(state.position.epoch);
                 state.hole = Some(Hole { after: 0, after_tie: 0, upto, anew: true });

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::copy::Copy;
 use crate::in_step::{self, Seen};
-use crate::loose::LooseCopy;
+use crate::loose::{LooseCopy, Seat};
 use crate::message::{Command, Report};
 use crate::status::{Heard, History};
 use crate::{Config, Records, fetch};
@@ -59,6 +59,7 @@ pub(crate) struct Leader {
     pub(crate) copy: Copy,
     pub(crate) known: Known,
     pub(crate) loose: Option<LooseCopy>,
+    pub(crate) seat: Option<Seat>,
     pub(crate) config: Config,
 }
 
@@ -94,6 +95,9 @@ impl Leader {
             if let Some(loose) = &self.loose {
                 if self.config.is_leaderless_quorum() {
                     self.agree_on_replicas(loose, &held, &view, &nodes).await;
+                }
+                if let Some(seat) = &self.seat {
+                    seat.agree(&self, loose, &held, &view).await;
                 }
                 self.move_horizon(loose, &held, &view, &nodes).await;
                 continue;

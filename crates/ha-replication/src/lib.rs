@@ -69,10 +69,10 @@ mod store;
 
 pub use alarm::Alarm;
 pub use config::{BATCH_ITEMS_MAX, Config, ConfigError, Mode, SyncLoss};
-pub use error::{ReadError, ReplicateError, SubscribeError};
+pub use error::{ReadError, ReplicateError, SubscribeError, TailError};
 pub use follow::{Event, Subscription};
 pub use key::{ID_BYTES_MAX, Key, KeyError, TYPE_BYTES_MAX};
-pub use loose::{Report as MergeReport, SystemWall, Wall};
+pub use loose::{Report as MergeReport, SystemWall, Tail, TailApplied, Wall};
 pub use machine::Records;
 pub use message::{Applied, Command, Consistency};
 pub use open::{OpenError, Opened, open};

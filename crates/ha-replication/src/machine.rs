@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::copy::Copy;
+use crate::loose::{Lost, Master};
 use crate::memory::Memory;
 use crate::message::{Applied, Command};
 use crate::record::Kept;
@@ -83,6 +84,15 @@ impl Machine for Records {
                     let agreed = memory.agreed_mut();
                     agreed.horizon = agreed.horizon.max(horizon);
                     agreed.resets.extend(resets.into_iter().map(|node| (node, horizon)));
+                }
+                Command::Master { seen, node, seen_upto } => {
+                    let agreed = memory.agreed_mut();
+                    if agreed.master.as_ref().map_or(0, |master| master.epoch) == seen {
+                        let before = agreed.master.replace(Master { node: node.clone(), epoch });
+                        if let Some(before) = before.filter(|before| before.node != node) {
+                            agreed.lost.insert(before.node, Lost { epoch, seen: seen_upto });
+                        }
+                    }
                 }
                 Command::SyncSet { seen, members } => {
                     let sync = &mut memory.agreed_mut().sync;

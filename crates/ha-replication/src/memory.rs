@@ -41,6 +41,8 @@ pub(crate) struct Memory {
     bytes: usize,
     /// The highest place that was given, where this copy orders changes by itself.
     place: u64,
+    /// The latest stamp.
+    stamp: u64,
 }
 
 impl Memory {
@@ -73,8 +75,13 @@ impl Memory {
     }
 
     /// Begins to give places after this one.
-    pub(crate) fn with_place(self, place: u64) -> Self {
-        Self { place, ..self }
+    pub(crate) fn with_place(self, place: u64, stamp: u64) -> Self {
+        Self { place, stamp, ..self }
+    }
+
+    /// The latest stamp that is here or was stored.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp
     }
 
     /// The place of the last change that was given one.
@@ -86,6 +93,7 @@ impl Memory {
     pub(crate) fn put_next(&mut self, key: Key, kept: Kept) {
         self.place += 1;
         self.active.place = self.place;
+        self.stamp = self.stamp.max(kept.version.time);
         self.active.stamp = self.active.stamp.max(kept.version.time);
         self.put(key, Kept { place: self.place, ..kept });
     }

@@ -42,6 +42,15 @@ pub enum Command {
     },
     /// Changes of different records.
     WriteAll(Packed),
+    /// One node takes writes from now on.
+    Master {
+        /// When the one before it was agreed on; the command does nothing when another was agreed on since.
+        seen: u64,
+        /// Which.
+        node: NodeId,
+        /// The latest stamp that it has seen.
+        seen_upto: u64,
+    },
 }
 
 /// What a command is answered.
@@ -90,7 +99,13 @@ pub(crate) enum Ask {
     /// Of the leader: how are all copies?
     Status,
     /// Changes that no leader ordered.
-    Push { changes: Vec<Loose> },
+    Push {
+        changes: Vec<Loose>,
+        /// Which master the sender knows, where there is one.
+        epoch: u64,
+        /// How many more the sender has for this copy.
+        left: u64,
+    },
     /// Of the one node that takes writes: take this one.
     Take { change: Change },
     /// The sums of all groups; the asker's time of comparing, and the set of copies that it knows.
@@ -163,6 +178,16 @@ pub(crate) struct Report {
     pub(crate) seen_below: u64,
     /// Without a leader: the set of copies all of whose earlier writes it holds.
     pub(crate) settled: u64,
+    /// The latest stamp that it holds.
+    pub(crate) stamp: u64,
+    /// Changes that it has taken in since it began, where no leader orders them.
+    pub(crate) changes: u64,
+    /// Changes of the master that it lacks, as far as the master told it.
+    pub(crate) behind: Option<u64>,
+    /// What it had alone when it was master is set aside.
+    pub(crate) is_rewound: bool,
+    /// How many of its own changes each other copy lacks, and for how many milliseconds.
+    pub(crate) pending: Vec<(NodeId, u64, u64)>,
 }
 
 impl Report {

@@ -10,7 +10,7 @@ use crate::copy::Copy;
 use crate::gate::{Gate, ROOM};
 use crate::keeper::Keeper;
 use crate::lead::{Known, Leader};
-use crate::loose::LooseCopy;
+use crate::loose::{LooseCopy, Seat};
 use crate::quorum::Quorum;
 use crate::remote::Remote;
 use crate::replication::{Inner, Replication};
@@ -76,11 +76,12 @@ impl Opened {
         let loose = loose.then(|| LooseCopy::new(copy.clone(), me, life, &config)).transpose()?;
         let quorum = loose.as_ref().filter(|_| config.is_leaderless_quorum());
         let quorum = quorum.map(|loose| Quorum::new(cluster.clone(), loose.clone(), &config));
+        let seat = config.has_loose_master().then(|| Seat::new(disk.clone(), &config.directory));
         if let Some(loose) = &loose {
             if quorum.is_none() {
                 until(&stopped, crate::loose::push(cluster.clone(), loose.clone(), config.clone()));
             }
-            until(&stopped, crate::loose::compare(cluster.clone(), loose.clone(), config.clone()));
+            until(&stopped, crate::loose::compare(cluster.clone(), loose.clone(), seat.clone(), config.clone()));
         } else {
             until(&stopped, fetch::run(cluster.clone(), copy.clone(), config.clone()));
         }
@@ -90,12 +91,14 @@ impl Opened {
             copy: copy.clone(),
             known: known.clone(),
             loose: loose.clone(),
+            seat: seat.clone(),
             config: config.clone(),
         };
         until(&stopped, leader.run());
         until(&stopped, keep_stored(copy.clone(), disk.clone(), config.clone()));
         let remote = Remote::new(cluster.clone());
-        let inner = Inner { config, cluster, disk, log, copy, gate, loose, quorum, shipper, remote, known, stopped };
+        let inner =
+            Inner { config, cluster, disk, log, copy, gate, loose, quorum, seat, shipper, remote, known, stopped };
         let replication = Replication::new(inner);
         replication.inner.cluster.serve(ROOM, serve::server(Arc::downgrade(&replication.inner)));
         Ok(replication)

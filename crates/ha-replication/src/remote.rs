@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::gate::{LANE, ROOM};
 use crate::message::{Ask, Found, Told};
-use crate::replication::Inner;
+use crate::replication::{Inner, Replication};
 use crate::status::{Heard, NodeStatus};
 use crate::{Consistency, Key, ReadError, Record, Status};
 
@@ -97,24 +97,35 @@ impl Remote {
         let members = view.members.iter().filter(|member| member.role != MemberRole::Witness);
         let nodes: Vec<NodeId> = members.map(|member| member.node_id.clone()).filter(is_copy).collect();
         inner.known.ask(&inner.cluster, &view, nodes.iter().cloned()).await;
-        let (mine, now) = (inner.copy.report(), Instant::now());
+        let (mut mine, now) = (inner.copy.report(), Instant::now());
+        if let Some(loose) = &inner.loose {
+            loose.tell_report(&mut mine, nodes.iter().filter(|node| **node != view.node_id).cloned().collect());
+        }
         let sync = inner.copy.memory().agreed().sync.members.clone();
         let mut known = inner.known.lock();
         known.history.remember(now, mine.position.items);
-        let (records, own) = (mine.records, mine.position);
+        let (records, own, digest) = (mine.records, mine.position, mine.digest);
         known.copies.insert(view.node_id.clone(), Heard { report: mine, at: now, answers: true });
+        let changes = known.copies.values().map(|heard| heard.report.changes).max().unwrap_or(0);
         let newest = |of: fn(&Heard) -> u64| known.copies.values().map(of).max().unwrap_or(0);
         let newest = (newest(|heard| heard.report.position.items), newest(|heard| heard.report.position.bytes));
         let status = |node: NodeId| {
             let in_step = sync.contains(&node);
-            NodeStatus::new(node.clone(), known.copies.get(&node), newest, &known.history, now, in_step)
+            let status = NodeStatus::new(node.clone(), known.copies.get(&node), newest, &known.history, now, in_step);
+            if inner.quorum.is_some() {
+                status.compared(digest)
+            } else if inner.loose.is_some() {
+                status.with_pending(known.copies.values(), now)
+            } else {
+                status
+            }
         };
         Status {
             mode: inner.config.mode.name().to_owned(),
             consistency: inner.config.consistency,
-            master_node: view.leader.as_ref().map(|leader| leader.node_id.clone()),
+            master_node: Replication::master_of(inner),
             nodes: nodes.into_iter().map(status).collect(),
-            replicated_items: newest.0.max(own.items),
+            replicated_items: newest.0.max(own.items).max(changes),
             records,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ha_cluster::disk::{Disk, perform};
@@ -14,7 +15,7 @@ use crate::copy::Copy;
 use crate::follow::Subscription;
 use crate::gate::Gate;
 use crate::lead::Known;
-use crate::loose::LooseCopy;
+use crate::loose::{LooseCopy, Seat, Tail, TailApplied};
 use crate::message::{Ask, Told};
 use crate::quorum::Quorum;
 use crate::record::Kept;
@@ -22,7 +23,7 @@ use crate::remote::Remote;
 use crate::ship::{Shipper, Written};
 use crate::{
     Alarm, Change, CheckReport, Config, Consistency, DATA_BYTES_MAX, Key, MergeReport, Mode, ReadError, Record,
-    Records, ReplicateError, Status, StoreError, Version,
+    Records, ReplicateError, Status, StoreError, TailError, Version,
 };
 
 /// Most records of a page.
@@ -63,6 +64,8 @@ pub(crate) struct Inner {
     /// Where no leader orders what is written.
     pub(crate) loose: Option<LooseCopy>,
     pub(crate) quorum: Option<Quorum>,
+    /// Where one node takes writes, and no leader orders them.
+    pub(crate) seat: Option<Seat>,
     pub(crate) shipper: Shipper,
     pub(crate) remote: Remote,
     pub(crate) known: Known,
@@ -128,6 +131,10 @@ impl Replication {
     }
 
     async fn write(&self, change: Change) -> Result<Written, ReplicateError> {
+        if self.inner.loose.is_some() {
+            // Whoever writes faster than the disk takes it waits for the disk, for a while.
+            let _ = tokio::time::timeout(ROOM_PATIENCE, self.inner.copy.until_room()).await;
+        }
         self.takes_writes()?;
         let Some(loose) = &self.inner.loose else {
             if self.level == Consistency::Eventual {
@@ -157,10 +164,10 @@ impl Replication {
         loose: &LooseCopy,
         change: Change,
     ) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
-        let view = self.inner.cluster.watch().borrow().clone();
-        match &view.leader {
-            Some(leader) if leader.node_id == view.node_id => loose.write(change).await,
-            Some(leader) => match self.inner.remote.ask(&leader.node_id, &Ask::Take { change }).await {
+        let (me, master) = (self.node_id(), self.master());
+        match master {
+            Some(master) if master == me => self.take_as_master(loose, change).await,
+            Some(master) => match self.inner.remote.ask(&master, &Ask::Take { change }).await {
                 Ok(Told::Taken(Ok(taken))) => Ok(taken),
                 Ok(Told::Taken(Err(reason))) => Err(ReplicateError::NotReplicated { reason }),
                 Ok(_) => Err(ReplicateError::Unknown { reason: "the master's answer cannot be read".to_owned() }),
@@ -175,6 +182,100 @@ impl Replication {
         self.inner.quorum.as_ref()
     }
 
+    /// Takes a write that another node passes on.
+    pub(crate) async fn take(&self, change: Change) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
+        match &self.inner.loose {
+            Some(loose) if self.inner.seat.is_some() => self.take_as_master(loose, change).await,
+            _ => Err(refused("this node lets nobody pass writes on to it")),
+        }
+    }
+
+    async fn take_as_master(
+        &self,
+        loose: &LooseCopy,
+        change: Change,
+    ) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
+        self.takes_writes()?;
+        if let Some(seat) = &self.inner.seat {
+            seat.takes(loose, self.master().as_ref()).await.map_err(|reason| refused(&reason))?;
+        }
+        loose.write(change).await
+    }
+
+    /// The node that takes writes or orders them: the one that was named, else the cluster's leader.
+    pub fn master(&self) -> Option<NodeId> {
+        Self::master_of(&self.inner)
+    }
+
+    pub(crate) fn master_of(inner: &Inner) -> Option<NodeId> {
+        let view = inner.cluster.watch().borrow().clone();
+        let leader = view.leader.as_ref().map(|leader| leader.node_id.clone());
+        match &inner.seat {
+            // Without a leader nobody can be told of another master.
+            Some(seat) => leader.and_then(|leader| seat.named().unwrap_or(Some(leader))),
+            None => leader,
+        }
+    }
+
+    /// Names the node that is to take writes, where one does and no leader orders them: `None` inside for nobody. Until
+    /// this is called, it is the leader. The cluster agrees on it before it does.
+    pub fn name_master(&self, master: Option<NodeId>) {
+        if let Some(seat) = &self.inner.seat {
+            seat.name(master);
+        }
+    }
+
+    /// Lets the node that is to take writes do so although it may lack more than is allowed: what the one before has
+    /// alone is set aside when it comes back. Asked of the leader.
+    pub fn take_over_anyway(&self) -> bool {
+        self.inner.seat.as_ref().is_some_and(Seat::force)
+    }
+
+    /// Changes that this node had alone when another one took over.
+    pub async fn tails(&self) -> Result<Vec<Tail>, TailError> {
+        match &self.inner.seat {
+            Some(seat) => Ok(seat.tails.list().await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The last state of each record of a tail.
+    pub async fn tail(&self, name: &str) -> Result<Vec<Change>, TailError> {
+        let Some(seat) = &self.inner.seat else { return Err(TailError::NoSuch { name: name.to_owned() }) };
+        let (changes, _) = seat.tails.read(name).await.map_err(|error| TailError::of(name, error))?;
+        Ok(changes.into_iter().map(|(key, (_, data))| Change { key, data }).collect())
+    }
+
+    /// Makes the changes of a tail again, on the master: those of records that nobody has written since, or all. Then
+    /// it is listed no more; its file stays.
+    pub async fn apply_tail(&self, name: &str, all: bool) -> Result<TailApplied, TailError> {
+        let Some(seat) = &self.inner.seat else { return Err(TailError::NoSuch { name: name.to_owned() }) };
+        let (changes, _) = seat.tails.read(name).await.map_err(|error| TailError::of(name, error))?;
+        let mut applied = TailApplied::default();
+        for (key, (version, data)) in changes {
+            let held = self.inner.copy.get(&key).map_err(ReplicateError::from)?;
+            if !all && held.is_some_and(|held| held.version > version) {
+                applied.skipped += 1;
+                continue;
+            }
+            self.write(Change { key, data }).await?;
+            applied.applied += 1;
+        }
+        self.drop_tail(name).await?;
+        Ok(applied)
+    }
+
+    /// Lists a tail no more; its file stays.
+    pub async fn drop_tail(&self, name: &str) -> Result<(), TailError> {
+        let Some(seat) = &self.inner.seat else { return Err(TailError::NoSuch { name: name.to_owned() }) };
+        seat.tails.read(name).await.map_err(|error| TailError::of(name, error))?;
+        seat.tails.done(name).await?;
+        if let Some(loose) = &self.inner.loose {
+            seat.look(loose).await;
+        }
+        Ok(())
+    }
+
     /// What was done to changes that met here, where no leader orders them.
     pub fn merged(&self) -> Option<MergeReport> {
         self.inner.loose.as_ref().map(LooseCopy::report)
@@ -187,7 +288,9 @@ impl Replication {
 
     /// What somebody should look at.
     pub fn alarms(&self) -> Vec<Alarm> {
-        self.inner.loose.as_ref().map_or_else(Vec::new, LooseCopy::alarms)
+        let mut alarms = self.inner.loose.as_ref().map_or_else(Vec::new, LooseCopy::alarms);
+        alarms.extend(self.inner.seat.iter().flat_map(Seat::alarms));
+        alarms
     }
 
     /// Refuses what this node's disk could not keep.
@@ -325,6 +428,9 @@ impl Replication {
         self.inner.copy.ended().await;
     }
 }
+
+/// How long a write that no leader orders waits for the disk.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is said to who asks for more or less than a majority, where no leader orders what is written.
 const ONE_LEVEL: &str = "several masters write here without a leader, at the level quorum and no other: for an order that \

@@ -34,8 +34,7 @@ async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
                 let view = inner.cluster.watch().borrow().clone();
                 let others = view.members.iter().filter(|member| member.role != MemberRole::Witness);
                 let others = others.map(|member| member.node_id.clone()).filter(|node| *node != view.node_id);
-                report.seen_below = loose.seen_below(others);
-                report.settled = loose.settled().unwrap_or(0);
+                loose.tell_report(&mut report, others.collect());
             }
             Told::Report(report)
         }
@@ -48,14 +47,18 @@ async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
             let status = Remote::status_here(&inner).await;
             Told::Status(serde_json::to_vec(&status).map_err(|error| error.to_string())?)
         }
-        Ask::Push { changes } => Told::Done(loose(&inner)?.merge(changes)),
+        Ask::Push { changes, epoch, left } => {
+            let loose = loose(&inner)?;
+            loose.is_of(epoch)?;
+            // So that whoever pushes is not faster than this disk.
+            inner.copy.until_room().await;
+            let merged = loose.merge(changes);
+            loose.told_left(epoch, left);
+            Told::Done(merged)
+        }
         Ask::Take { change } => {
-            let is_master = inner.cluster.copies().now().is_some();
-            Told::Taken(if is_master {
-                loose(&inner)?.write(change).await.map_err(|error| error.to_string())
-            } else {
-                Err("this node is not the master any more".to_owned())
-            })
+            let taken = Replication::shared(inner).take(change).await;
+            Told::Taken(taken.map_err(|error| error.to_string()))
         }
         Ask::Groups { stamp, epoch } => Told::Sums(crate::loose::groups(loose(&inner)?, stamp, epoch).await?),
         Ask::Peek { .. } | Ask::Keep { .. } | Ask::PeekPage { .. } => {

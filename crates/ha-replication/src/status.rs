@@ -126,6 +126,28 @@ impl NodeStatus {
             digest: Some(report.digest),
         }
     }
+
+    /// Where a majority holds each record and no leader orders them, only that copies are equal can be seen.
+    pub(crate) fn compared(self, digest: u64) -> Self {
+        let is_equal = self.digest == Some(digest);
+        let lag = is_equal.then_some(0);
+        Self { lag_items: lag, lag_bytes: lag, lag_seconds: is_equal.then_some(0.0), ..self }
+    }
+
+    /// Without a leader: what the copies that made changes have for this one still, as far as they were last heard of.
+    pub(crate) fn with_pending<'a>(self, copies: impl Iterator<Item = &'a Heard>, now: Instant) -> Self {
+        let (mut items, mut longest) = (0, Duration::ZERO);
+        for heard in copies {
+            for (_, left, waits) in
+                heard.report.pending.iter().filter(|(node, left, _)| *node == self.node_id && *left > 0)
+            {
+                items += left;
+                let since = now.saturating_duration_since(heard.at);
+                longest = longest.max(Duration::from_millis(*waits).saturating_add(since));
+            }
+        }
+        Self { lag_items: Some(items), lag_bytes: None, lag_seconds: Some(longest.as_secs_f64()), ..self }
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! What one room tells another: how fit this node is, from its components and its copy, to the roles; what becomes of
 //! roles, to the stream of events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ha_cluster::{Event, Events, NodeId};
-use ha_failover::Fitness;
+use ha_failover::{FailoverStatus, Fitness, GroupId};
 use ha_health::{Health, OverallHealth, Status};
-use ha_replication::{CopyState, NodeStatus};
-use tokio::sync::broadcast;
+use ha_replication::{CopyState, NodeStatus, Replication};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 
 use crate::{ClusterHandle, FailoverHandle, ReplicationHandle};
 
@@ -22,6 +23,9 @@ pub(crate) fn start(
 ) {
     if !failover.enabled() {
         return;
+    }
+    if let Ok(replication) = replication.running() {
+        tokio::spawn(name_master(failover.watch(), replication.clone()));
     }
     tokio::spawn(pass_on(failover.events(), cluster.event_stream()));
     let me = cluster.view().node_id.clone();
@@ -39,6 +43,20 @@ pub(crate) fn start(
             }
         }
     });
+}
+
+/// Tells the records who their master is: the primary of the one service there is. Where each group has a primary of
+/// its own, the leader stays the master.
+async fn name_master(mut roles: watch::Receiver<Arc<FailoverStatus>>, replication: Replication) {
+    loop {
+        let status = roles.borrow_and_update().clone();
+        if status.roles.iter().any(|role| role.role.group == GroupId::default()) {
+            replication.name_master(status.primary_node.clone());
+        }
+        if roles.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// How this node's copy of the records is.

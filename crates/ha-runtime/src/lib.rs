@@ -86,7 +86,8 @@ pub use ha_health;
 pub use ha_net::Traffic;
 pub use ha_net::wire::tls::{TlsError, TlsFiles, TlsKeys, can_be_named};
 pub use ha_replication::{
-    CheckReport, Consistency, CopyState, NodeStatus, ReadError, Record, ReplicateError, Replication,
-    Status as ReplicationStatus, StoreError, SubscribeError, Subscription, Version, Written,
+    Alarm, CheckReport, Consistency, CopyState, NodeStatus, ReadError, Record, ReplicateError, Replication,
+    Status as ReplicationStatus, StoreError, SubscribeError, Subscription, Tail, TailApplied, TailError, Version,
+    Written,
 };
 pub use ha_state;

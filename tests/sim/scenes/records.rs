@@ -4,7 +4,7 @@ use ha_cluster::disk::faulty::Survival;
 use ha_replication::Consistency;
 
 use crate::sim::nemesis::Chaos;
-use crate::sim::{AFollower, Cast, Everyone, Leader, World, ms, nodes, secs};
+use crate::sim::{AFollower, Cast, Everyone, Leader, World, everyone_but, ms, nodes, secs};
 
 /// Without the list that other scenes write to: these are about records.
 fn keep(world: &mut World, cast: Cast, consistency: Consistency) {
@@ -111,6 +111,28 @@ pub(super) fn joint(world: &mut World) {
     world.endure(Chaos { walls: true, ..Chaos::everything(time) });
 }
 
+/// Writers are cut off or die in the middle of their writes, again and again, and copies seldom compare themselves.
+pub(super) fn joint_torn(world: &mut World) {
+    world.start(nodes(5).clients(3).keeping_joint_records().comparing_every(secs(5)));
+    world.load(ms(10));
+    world.expect_records_within(secs(20));
+    for _ in 0..25 {
+        world.run_up_to(ms(200));
+        let names = world.names();
+        let victim = names[world.rng_below(names.len())];
+        if world.rng_below(2) == 0 {
+            world.cut(victim, everyone_but(victim));
+            world.run_up_to(ms(300));
+            world.heal();
+        } else {
+            world.kill(victim);
+            world.run_up_to(ms(300));
+            world.restart(victim);
+        }
+        world.run(ms(200));
+    }
+}
+
 /// T32, T35: a copy loses its records, and answers for nothing until it has them again.
 pub(super) fn joint_lost(world: &mut World) {
     world.start(nodes(5).clients(2).keeping_joint_records());
@@ -130,6 +152,51 @@ pub(super) fn joint_lost(world: &mut World) {
         world.run_up_to(secs(3));
         world.restart(other);
         world.run(secs(3));
+    }
+}
+
+/// T61: a master is cut off while it takes writes, or dies; another one takes over. What the old one had alone is set
+/// aside, with counts, and everything else is there.
+pub(super) fn loose_master(world: &mut World) {
+    world.start(nodes(3).clients(2).keeping_records_of_a_loose_master());
+    world.load(ms(25));
+    for round in 0..3 {
+        world.expect_records_within(secs(20));
+        let master = world.expect_leader();
+        world.cut(master, everyone_but(master));
+        world.run_up_to(ms(800));
+        if round == 1 {
+            world.kill(master);
+        }
+        world.run(secs(5));
+        world.heal();
+        world.restart(Everyone);
+        world.run(secs(4));
+    }
+    world.expect_records_within(secs(20));
+    world.run(secs(3));
+    for name in world.names() {
+        world.take_note_of_tails(name);
+    }
+}
+
+/// T62: a node is away for longer than deletions are remembered, and comes back with what was deleted.
+pub(super) fn away_for_long(world: &mut World) {
+    world.start(nodes(5).clients(2).keeping_loose_records().forgetting_graves_after(secs(5)));
+    world.load(ms(25));
+    world.expect_records_within(secs(10));
+    for _ in 0..2 {
+        world.run(secs(5));
+        // What it has alone when it goes would be lost with the rest.
+        world.stop_load();
+        world.run(secs(2));
+        let victim = world.expect_leader_and_follower().1;
+        world.kill(victim);
+        world.load(ms(25));
+        world.run(secs(45));
+        world.restart(victim);
+        world.expect_records_within(secs(10));
+        world.run(secs(5));
     }
 }
 

@@ -70,6 +70,33 @@ pub(crate) enum ReplicationCommand {
     },
     /// Read every record of one node, and say whether all fits together.
     Check(ClientArgs),
+    /// Show what a node had alone when another one took over.
+    Tails(ClientArgs),
+    /// Make the changes of a tail again.
+    ApplyTail {
+        /// Which.
+        name: String,
+        /// Also those of records that were written since.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// List a tail no more; its file stays.
+    DropTail {
+        /// Which.
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Let a node take writes that may lack more than is allowed.
+    Promote {
+        /// What it lacks is set aside when the node that has it comes back.
+        #[arg(long, required = true)]
+        force: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
 }
 
 impl ReplicationCommand {
@@ -102,6 +129,34 @@ impl ReplicationCommand {
                 ask_and_show(client, &path, page).await
             }
             Self::Check(client) => check(client).await,
+            Self::Tails(client) => {
+                ask_and_show(client, "/v1/replication-tails", |tails: &Vec<Tail>| tails_table(tails)).await
+            }
+            Self::ApplyTail { name, all, client } => {
+                let path = format!("/v1/replication-tails/{}/apply", escaped(&name));
+                let body = serde_json::json!({"all": all});
+                let answer = Client::new(&client).change(Method::POST, &path, Some(&body), None).await?;
+                if client.json {
+                    return print_json(&answer.success::<Value>()?);
+                }
+                let Applied { applied, skipped } = answer.success()?;
+                print(&format!(
+                    "{applied} changes made again, {skipped} left out: somebody wrote those records since\n"
+                ))
+            }
+            Self::DropTail { name, client } => {
+                let path = format!("/v1/replication-tails/{}", escaped(&name));
+                let answer = Client::new(&client).change(Method::DELETE, &path, None, None).await?;
+                answer.success::<Value>()?;
+                print("listed no more; its file stays, with .done after its name\n")
+            }
+            Self::Promote { force, client } => {
+                let body = serde_json::json!({"force": force});
+                let answer =
+                    Client::new(&client).change(Method::POST, "/v1/replication-promote", Some(&body), None).await?;
+                answer.success::<Value>()?;
+                print("the node that waited takes writes now\n")
+            }
         }
     }
 }
@@ -185,6 +240,35 @@ fn row(node: &Node) -> [Cell; 5] {
         number(node.lag_bytes),
         node.lag_seconds.map_or(Cell::new("unknown", QUIET), |seconds| format!("{seconds:.1}").into()),
     ]
+}
+
+#[derive(Deserialize)]
+struct Tail {
+    name: String,
+    file: String,
+    records: u64,
+    deletions: u64,
+    bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct Applied {
+    applied: u64,
+    skipped: u64,
+}
+
+fn tails_table(tails: &[Tail]) -> String {
+    let row = |tail: &Tail| {
+        let number = |number: u64| Cell::from(number.to_string());
+        [
+            Cell::from(tail.name.clone()),
+            number(tail.records),
+            number(tail.deletions),
+            number(tail.bytes),
+            Cell::new(&tail.file, QUIET),
+        ]
+    };
+    table(["TAIL", "RECORDS", "DELETIONS", "BYTES", "FILE"], &tails.iter().map(row).collect::<Vec<_>>())
 }
 
 #[derive(Deserialize)]

@@ -13,4 +13,5 @@ pub(crate) mod running;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod state_watch;
+pub(crate) mod tails;
 pub(crate) mod transactions;

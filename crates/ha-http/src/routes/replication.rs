@@ -28,7 +28,7 @@ pub(crate) async fn check(State(ha): State<Ha>) -> Result<Json<CheckReport>, Api
     Ok(Json(running(&ha)?.check().await?))
 }
 
-fn running(ha: &Ha) -> Result<&Replication, ApiError> {
+pub(crate) fn running(ha: &Ha) -> Result<&Replication, ApiError> {
     ha.replication().running().map_err(off)
 }
 

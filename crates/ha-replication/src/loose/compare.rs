@@ -9,7 +9,7 @@ use std::time::Duration;
 use ha_cluster::{Cluster, Lane, NodeId, encoding};
 
 use super::push::{others, send};
-use super::{LooseCopy, is_in, loose};
+use super::{LooseCopy, Seat, is_in, loose};
 use crate::gate::ROOM;
 use crate::message::{Ask, Loose, Slot, Told};
 use crate::store::{BUCKETS, GROUP, name_of};
@@ -21,20 +21,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a copy compares itself that has not been compared since it began.
 const HURRY: Duration = Duration::from_millis(200);
 /// Buckets whose slots are asked for at once.
-const BUCKETS_AT_ONCE: usize = 64;
+pub(super) const BUCKETS_AT_ONCE: usize = 64;
 /// Records that are asked for, or sent, at once.
 const RECORDS_AT_ONCE: usize = 64;
 /// Records of a bucket that are named at most.
 const SLOTS_MAX: usize = 100_000;
 
 /// Compares with each other copy once in an interval. Ends when dropped.
-pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
+pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, config: Config) {
     loop {
         // A copy that cannot answer for anything yet is in a hurry.
         let is_loaded = copy.copy().state().is_ok_and(|state| state.loaded);
-        let hurries = config.is_leaderless_quorum() && !is_loaded;
+        let hurries = (config.is_leaderless_quorum() && !is_loaded) || copy.lost().is_some();
         let interval = if hurries { config.sync_interval.min(HURRY) } else { config.sync_interval };
-        tokio::time::sleep(interval).await;
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = called(seat.as_ref()) => {}
+        }
         match copy.begin_anew_if_told().await {
             Ok(_) => {}
             Err(error) => {
@@ -44,12 +47,27 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
         }
         let alive: Vec<NodeId> =
             others(&cluster).into_iter().filter_map(|(node, alive)| alive.then_some(node)).collect();
+        if let (Some(seat), Some(_)) = (&seat, copy.lost()) {
+            let master = copy.copy().memory().agreed().master.as_ref().map(|master| master.node.clone());
+            // Where the master is gone too, whoever followed it knows what it had.
+            let master = master.filter(|master| alive.contains(master)).or_else(|| alive.first().cloned());
+            let Some(master) = master else { continue };
+            if let Err(reason) = super::rewind::run(&cluster, &copy, seat, &master).await {
+                tracing::info!("what this node had alone is not set aside yet: {reason}");
+                continue;
+            }
+        }
+        // A new master first holds what the others hold.
+        let takes_over = seat.as_ref().and_then(|seat| seat.takes_over(&copy));
         let mut compared = 0;
         for node in &alive {
             match with(&cluster, &copy, node).await {
                 Ok(()) => compared += 1,
                 Err(reason) => tracing::debug!(%node, "not compared: {reason}"),
             }
+        }
+        if let (Some(seat), Some(epoch)) = (&seat, takes_over) {
+            seat.begin(epoch, compared == alive.len());
         }
         let is_all = compared > 0 && compared == alive.len();
         if (is_all || config.is_leaderless_quorum())
@@ -60,9 +78,47 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
     }
 }
 
+/// Waits until somebody wants a comparison now.
+async fn called(seat: Option<&Seat>) {
+    match seat {
+        Some(seat) => seat.called().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Compares with one copy. When this succeeds, this copy holds everything that the other one had before.
 async fn with(cluster: &Cluster, copy: &LooseCopy, node: &NodeId) -> Result<(), String> {
     let (stamp, epoch) = (copy.stamp(), copy.epoch());
+    let mut all_came = true;
+    for chunk in differing(cluster, copy, node, stamp).await?.chunks(BUCKETS_AT_ONCE) {
+        for (bucket, theirs) in chunk.iter().zip(slots_of(cluster, node, chunk).await?) {
+            all_came &= bucket_with(cluster, copy, node, *bucket, theirs).await?;
+        }
+    }
+    if all_came {
+        copy.saw(node, stamp, epoch);
+        Ok(())
+    } else {
+        Err("some changes were turned away".to_owned())
+    }
+}
+
+/// What another copy has in these buckets.
+pub(super) async fn slots_of(cluster: &Cluster, node: &NodeId, buckets: &[u16]) -> Result<Vec<Vec<Slot>>, String> {
+    match ask(cluster, node, &Ask::Slots { buckets: buckets.to_vec() }).await? {
+        Told::Slots(slots) if slots.len() == buckets.len() => Ok(slots),
+        _ => Err("its slots cannot be read".to_owned()),
+    }
+}
+
+/// The buckets in which this copy and another one differ.
+pub(super) async fn differing(
+    cluster: &Cluster,
+    copy: &LooseCopy,
+    node: &NodeId,
+    stamp: u64,
+) -> Result<Vec<u16>, String> {
+    let epoch = copy.epoch();
     copy.copy().settle().await;
     let theirs = match ask(cluster, node, &Ask::Groups { stamp, epoch }).await? {
         Told::Sums(sums) => sums.into_iter().next().unwrap_or_default(),
@@ -88,21 +144,7 @@ async fn with(cluster: &Cluster, copy: &LooseCopy, node: &NodeId) -> Result<(), 
             }
         }
     }
-    let mut all_came = true;
-    for chunk in buckets.chunks(BUCKETS_AT_ONCE) {
-        let Told::Slots(theirs) = ask(cluster, node, &Ask::Slots { buckets: chunk.to_vec() }).await? else {
-            return Err("its slots cannot be read".to_owned());
-        };
-        for (bucket, theirs) in chunk.iter().zip(theirs) {
-            all_came &= bucket_with(cluster, copy, node, *bucket, theirs).await?;
-        }
-    }
-    if all_came {
-        copy.saw(node, stamp, epoch);
-        Ok(())
-    } else {
-        Err("some changes were turned away".to_owned())
-    }
+    Ok(buckets)
 }
 
 /// Makes one bucket equal; false when this copy turned something away.
@@ -143,14 +185,14 @@ async fn bucket_with(
             let kept = copy.copy().get(key).map_err(|error| error.to_string())?;
             changes.extend(kept.map(|kept| loose(key.clone(), kept)));
         }
-        if !send(cluster, node, changes).await {
+        if !send(cluster, node, changes, copy.epoch(), copy.left_for(node).0).await {
             return Err("it did not take what is newer here".to_owned());
         }
     }
     Ok(all_came)
 }
 
-async fn ask(cluster: &Cluster, node: &NodeId, ask: &Ask) -> Result<Told, String> {
+pub(super) async fn ask(cluster: &Cluster, node: &NodeId, ask: &Ask) -> Result<Told, String> {
     let ask = encoding::encode(ask).map_err(|error| error.to_string())?;
     let answer = cluster.ask_room(node, LANE, ROOM, ask.into(), PATIENCE).await;
     encoding::decode(&answer.map_err(|error| error.to_string())?).map_err(|error| error.to_string())

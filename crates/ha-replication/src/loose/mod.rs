@@ -5,7 +5,12 @@
 
 mod clock;
 mod compare;
+mod master;
 mod push;
+mod rewind;
+mod runs;
+mod seat;
+mod tail;
 mod wall;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +22,7 @@ use ha_cluster::NodeId;
 use tokio::time::Instant;
 
 use crate::copy::Copy;
-use crate::message::Loose;
+use crate::message::{Loose, Report as CopyReport};
 use crate::record::Kept;
 use crate::store::bucket_of;
 use crate::{Alarm, Change, Config, Key, ReplicateError, StoreError, Version};
@@ -25,7 +30,10 @@ use crate::{Alarm, Change, Config, Key, ReplicateError, StoreError, Version};
 pub(crate) use clock::Clock as FuzzedClock;
 use clock::{Clock, TooFarAhead};
 pub(crate) use compare::{buckets, groups, run as compare, slots, wanted};
+pub(crate) use master::{Lost, Master};
 pub(crate) use push::run as push;
+pub(crate) use seat::Seat;
+pub use tail::{Applied as TailApplied, Tail};
 pub use wall::{SystemWall, Wall};
 
 /// How long a stamp that was turned away is told of.
@@ -43,6 +51,14 @@ struct Inner {
     async_writes: bool,
     /// Values that did not see each other are all kept.
     keeps_siblings: bool,
+    /// One node takes writes at a time.
+    has_master: bool,
+    /// The changes that were made here.
+    runs: Mutex<runs::Runs>,
+    /// Up to which place each other copy was sent what was made here.
+    cursors: Mutex<BTreeMap<NodeId, u64>>,
+    /// How many changes the master of an epoch had for this copy when it was heard last.
+    behind: Mutex<Option<(u64, u64)>>,
     /// Held while a change is compared with what is here and put there, so that two never cross.
     clock: Mutex<Clock>,
     wall: Mutex<wall::Reckoning>,
@@ -88,6 +104,10 @@ impl LooseCopy {
             node,
             async_writes: config.async_writes,
             keeps_siblings: config.is_leaderless_quorum(),
+            has_master: config.has_loose_master(),
+            runs: Mutex::default(),
+            cursors: Mutex::default(),
+            behind: Mutex::default(),
             seen: Mutex::default(),
             report: Mutex::default(),
             turned_away: Mutex::default(),
@@ -97,6 +117,11 @@ impl LooseCopy {
 
     pub(crate) fn copy(&self) -> &Copy {
         &self.inner.copy
+    }
+
+    /// This node.
+    pub(crate) fn node(&self) -> &NodeId {
+        &self.inner.node
     }
 
     fn keeps_siblings(&self) -> bool {
@@ -172,11 +197,75 @@ impl LooseCopy {
 
     /// The set of copies that this one knows.
     pub(crate) fn epoch(&self) -> u64 {
-        self.inner.copy.memory().agreed().sync.generation
+        let memory = self.inner.copy.memory();
+        match &memory.agreed().master {
+            Some(master) if self.inner.has_master => master.epoch,
+            _ => memory.agreed().sync.generation,
+        }
+    }
+
+    /// What this copy must set aside before it takes part again.
+    fn lost(&self) -> Option<Lost> {
+        let lost = self.inner.copy.memory().agreed().lost.get(&self.inner.node).copied()?;
+        let rewound = self.inner.copy.state().map_or(0, |state| state.rewound);
+        (self.inner.has_master && lost.epoch > rewound).then_some(lost)
+    }
+
+    /// Takes back a change that this copy had alone.
+    fn put_back(&self, key: Key, kept: Kept) {
+        let _clock = self.clock();
+        self.inner.copy.change(|memory| memory.put_next(key, kept));
+        self.inner.copy.tell();
+    }
+
+    fn cursors(&self) -> MutexGuard<'_, BTreeMap<NodeId, u64>> {
+        self.inner.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was made here so far is for nobody any more.
+    fn forget_cursor(&self) {
+        let place = self.inner.copy.memory().place();
+        self.cursors().values_mut().for_each(|cursor| *cursor = place);
+    }
+
+    /// How many changes that were made here another copy lacks, and since when.
+    fn left_for(&self, node: &NodeId) -> (u64, Option<Instant>) {
+        let cursor = self.cursors().get(node).copied();
+        let runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        cursor.map_or((0, None), |cursor| runs.above(cursor))
+    }
+
+    /// How many changes that were made here lie above a place.
+    fn above(&self, place: u64) -> u64 {
+        self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner).above(place).0
+    }
+
+    /// A copy that makes changes says how many more it has for this one.
+    pub(crate) fn told_left(&self, epoch: u64, left: u64) {
+        *self.inner.behind.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, left));
+    }
+
+    /// Adds to a report what is known here.
+    pub(crate) fn tell_report(&self, report: &mut CopyReport, others: Vec<NodeId>) {
+        let told = *self.inner.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.epoch();
+        report.behind = told.filter(|(of, _)| *of == epoch).map(|(_, left)| left);
+        report.is_rewound = self.lost().is_none();
+        report.settled = self.settled().unwrap_or(0);
+        let left = |node: NodeId| {
+            let (items, since) = self.left_for(&node);
+            let waits = since.map_or(0, |since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
+            (node, items, waits)
+        };
+        report.pending = others.iter().cloned().map(left).collect();
+        report.seen_below = self.seen_below(others.into_iter());
     }
 
     /// Refuses what was asked on behalf of another set of copies.
     pub(crate) fn is_of(&self, epoch: u64) -> Result<(), String> {
+        if self.lost().is_some() {
+            return Err("it must set aside first what it had alone when another node took over".to_owned());
+        }
         let known = self.epoch();
         if known == epoch { Ok(()) } else { Err(format!("it knows the copies of epoch {known}, not of {epoch}")) }
     }
@@ -205,11 +294,13 @@ impl LooseCopy {
             let mut clock = self.clock();
             clock.raise(horizon);
             let version = clock.stamp(now);
+            let mut runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
             let place = self.inner.copy.change(|memory| {
                 memory.put_next(change.key, Kept { version, place: 0, data: change.data, past: Bytes::new() });
                 memory.advance_loose();
                 memory.place()
             });
+            runs.add(place, Instant::now());
             (version, place)
         };
         self.inner.copy.tell();

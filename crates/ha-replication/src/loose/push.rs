@@ -10,7 +10,7 @@ use super::{LooseCopy, loose};
 use crate::Config;
 use crate::copy::Changes;
 use crate::gate::ROOM;
-use crate::message::{Ask, Told};
+use crate::message::{Ask, Loose, Told};
 
 /// Beside what the log sends.
 const LANE: Lane = Lane::Bulk(3);
@@ -18,6 +18,8 @@ const LANE: Lane = Lane::Bulk(3);
 const BYTES_MAX: usize = 512 * 1024;
 /// How long a push may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a master that has nothing to push says so.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// Pushes to one copy that may follow one another without a pause for others.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,8 +54,15 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
     let own = copy.tie();
     let mut applied = copy.copy().applied();
     let mut after = (copy.copy().memory().place(), 0);
+    copy.cursors().insert(node.clone(), after.0);
     loop {
         applied.borrow_and_update();
+        if copy.lost().is_some() {
+            // What was made here until now is set aside.
+            tokio::time::sleep(PAUSE).await;
+            after = (copy.copy().memory().place(), 0);
+            continue;
+        }
         let found = match copy.copy().changes(after, config.batch_items_max, BYTES_MAX) {
             Ok(Changes::Found(found)) => found,
             Ok(Changes::Compacted(floor)) => {
@@ -66,25 +75,31 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
             }
         };
         let Some(last) = found.last().map(|(_, kept)| kept.order()) else {
-            if applied.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = applied.changed() => if changed.is_err() { return },
+                // A copy that hears nothing does not know how far behind it is.
+                () = tokio::time::sleep(TELL_INTERVAL), if config.has_loose_master() => {
+                    send(&cluster, &node, Vec::new(), copy.epoch(), 0).await;
+                }
             }
             continue;
         };
         let own = found.into_iter().filter(|(_, kept)| kept.version.tie == own);
         let changes: Vec<_> = own.map(|(key, kept)| loose(key, kept)).collect();
-        if !changes.is_empty() && !send(&cluster, &node, changes).await {
+        let left = copy.above(last.0);
+        if !changes.is_empty() && !send(&cluster, &node, changes, copy.epoch(), left).await {
             tokio::time::sleep(PAUSE).await;
             continue;
         }
         after = last;
+        copy.cursors().insert(node.clone(), after.0);
     }
 }
 
 /// Sends changes to a copy; false when they should be sent again. What that copy turns away for its stamp is left to a
 /// later comparison, so that nothing else waits behind it.
-pub(super) async fn send(cluster: &Cluster, node: &NodeId, changes: Vec<crate::message::Loose>) -> bool {
-    let Ok(ask) = encoding::encode(&Ask::Push { changes }) else { return true };
+pub(super) async fn send(cluster: &Cluster, node: &NodeId, changes: Vec<Loose>, epoch: u64, left: u64) -> bool {
+    let Ok(ask) = encoding::encode(&Ask::Push { changes, epoch, left }) else { return true };
     let answer = cluster.ask_room(node, LANE, ROOM, ask.into(), PATIENCE).await;
     match answer.map(|answer| encoding::decode(&answer)) {
         Ok(Ok(Told::Done(Ok(())))) => true,

@@ -6,6 +6,7 @@ use ha_cluster::{NodeId, encoding};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use crate::loose::{Lost, Master};
 
 /// Layout of the state: its first byte.
 const SCHEMA: u8 = 1;
@@ -41,6 +42,10 @@ pub(crate) struct Agreed {
     pub(crate) horizon: u64,
     /// Copies that were away for too long when the horizon was moved, and that horizon.
     pub(crate) resets: BTreeMap<NodeId, u64>,
+    /// Without a leader, where one node takes writes: which.
+    pub(crate) master: Option<Master>,
+    /// Nodes that took writes before, and when they lost that.
+    pub(crate) lost: BTreeMap<NodeId, Lost>,
 }
 
 /// Changes that this copy never received: those above `after` up to `upto`. They are fetched from another copy.
@@ -72,6 +77,8 @@ pub(crate) struct State {
     pub(crate) began_at: u64,
     /// Without a leader: this copy has been compared with the others since it began.
     pub(crate) loaded: bool,
+    /// What this copy had alone before this epoch is set aside.
+    pub(crate) rewound: u64,
     pub(crate) totals: Totals,
 }
 
