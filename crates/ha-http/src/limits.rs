@@ -24,6 +24,12 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024 + 64 * 1024;
 /// Largest request head, in bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
+/// Callers that are told at once that there is no place, and how long that may take.
+pub const FAREWELLS_MAX: usize = 64;
+
+/// How long such a one is heard out.
+pub const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Headers of one request.
 pub const HEADERS_MAX: usize = 64;
 

@@ -16,8 +16,7 @@ const KEY: &[u8] = include_bytes!("../seeds/node.key");
 
 /// All of them.
 pub fn targets() -> Vec<Target> {
-    let certificates: (&'static str, Vec<Vec<u8>>, fn(&[u8])) =
-        ("certificates", certificates(), ha_net::fuzzing::certificates);
+    let certificates: ha_net::fuzzing::Target = ("certificates", certificates(), ha_net::fuzzing::certificates);
     let all = ha_net::fuzzing::targets()
         .into_iter()
         .chain([certificates])
