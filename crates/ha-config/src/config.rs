@@ -78,7 +78,8 @@ options! {
         /// Fewest live voters that may commit; the effective value is the larger of this and a majority of the voters.
         "HA_QUORUM_SIZE" quorum_size: usize = 2, within QUORUM;
         /// Without quorum (or fencing evidence) nothing is promoted and nothing is acknowledged.
-        "SPLIT_BRAIN_PREVENTION" split_brain_prevention: bool = true, waits for "failover";
+        /// `false`: of two nodes without a witness, one that is left goes on alone; if both did, one sets its data aside later.
+        "SPLIT_BRAIN_PREVENTION" split_brain_prevention: bool = true;
         /// Connections per peer for bulk traffic, opened when first needed; control traffic has its own.
         "HA_CONNECTION_POOL_SIZE" connection_pool_size: usize = 4, within CONNECTIONS;
         /// Durable state of this node.
@@ -144,6 +145,10 @@ options! {
         "FAILOVER_MAX_ATTEMPTS" max_attempts: u32 = 3, within COUNT;
         /// Whether the primary returns by itself to the highest priority, after the wait above.
         "FAILOVER_FAILBACK" failback: Failback = Failback::Manual;
+        /// Given to a shell before the service starts on this node; exit 0 means that it may.
+        "FAILOVER_PROMOTE_COMMAND" promote_command: Option<String> = None, within COMMAND;
+        /// Given to a shell after the service has stopped on this node, and when the node starts; exit 0 means that nothing is left.
+        "FAILOVER_DEMOTE_COMMAND" demote_command: Option<String> = None, within COMMAND;
         /// Run with the failed node's id and address; exit 0 means it is certainly stopped.
         "FAILOVER_FENCE_COMMAND" fence_command: Option<String> = None, within COMMAND;
     }

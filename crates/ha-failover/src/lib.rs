@@ -44,6 +44,7 @@ mod fitness;
 #[cfg(feature = "testing")]
 pub mod fuzzing;
 mod handle;
+mod hooks;
 mod lonely;
 mod role;
 pub mod roster;

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::{Request, Response};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
@@ -15,23 +14,23 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::limits::{BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HEAD_READ_TIME_MAX, HEADERS_MAX, WRITE_STALL_MAX};
+use crate::short::Ways;
 use crate::visitors::Visit;
 
 /// Answers what comes in until the connection ends.
 pub(crate) async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
+    ways: Ways,
     visit: Visit,
     watcher: Watcher,
 ) {
     let visit = Arc::new(visit);
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(router.clone(), Arc::clone(&visit), request);
+        let answer = answer(ways.clone(), Arc::clone(&visit), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = builder().serve_connection(Stalling::new(TokioIo::new(stream)), service);
@@ -53,11 +52,15 @@ fn builder() -> http1::Builder {
 
 /// As [`converse`], for a connection that nobody counts.
 #[cfg(feature = "testing")]
-pub(crate) async fn conversation(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
-    let _ = builder().serve_connection(Stalling::new(TokioIo::new(stream)), TowerToHyperService::new(router)).await;
+pub(crate) async fn conversation(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ways: Ways) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let ways = ways.clone();
+        async move { Ok::<_, Infallible>(ways.answer(request.map(Body::new)).await) }
+    });
+    let _ = builder().serve_connection(Stalling::new(TokioIo::new(stream)), service).await;
 }
 
-async fn answer(router: Router, visit: Arc<Visit>, request: Request<Incoming>) -> Response<Body> {
+async fn answer(ways: Ways, visit: Arc<Visit>, request: Request<Incoming>) -> Response<Body> {
     let request = if request.body().is_end_stream() {
         visit.is_answered();
         request.map(Body::new)
@@ -65,10 +68,7 @@ async fn answer(router: Router, visit: Arc<Visit>, request: Request<Incoming>) -
         let visit = Arc::clone(&visit);
         request.map(|body| Body::new(Asking { body, visit }))
     };
-    let response = match hyper::service::Service::call(&TowerToHyperService::new(router), request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    };
+    let response = ways.answer(request).await;
     visit.is_answered();
     response.map(|body| Body::new(Answering { body, visit }))
 }

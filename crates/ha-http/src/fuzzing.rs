@@ -3,7 +3,6 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use axum::Router;
 use ha_runtime::testing::{Puppet, healthy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -12,7 +11,9 @@ use tokio::time::timeout;
 use crate::access::Access;
 use crate::conversation::conversation;
 use crate::limits::REQUEST_TIME_MAX;
+use crate::request_id::Ids;
 use crate::router::{Shared, Streams, router};
+use crate::short::Ways;
 use crate::{Metrics, Token};
 
 /// A name, valid inputs to begin with, and what takes an input.
@@ -27,10 +28,17 @@ pub fn targets() -> Vec<Target> {
 const TOKEN: &str = "a-token-that-nobody-guesses";
 
 fn requests() -> Vec<Vec<u8>> {
-    let get =
-        ["/health", "/metrics", "/v1/state?prefix=a&limit=5", "/v1/cluster/members", "/v1/replication/task?after=x"];
+    let get = [
+        "/health",
+        "/metrics",
+        "/v1/state/a",
+        "/v1/state?prefix=a&limit=5",
+        "/v1/cluster/members",
+        "/v1/replication/task?after=x",
+    ];
     let post = [
         ("POST", "/v1/cluster/transfer", "{\"to\": \"node-1\"}"),
+        ("PUT", "/v1/state/a", "{\"value\": 1, \"if_revision\": 0}"),
         ("PUT", "/v1/state/a%2Fb", "{\"value\": [1], \"ttl_seconds\": 3}"),
         ("POST", "/v1/locks/nightly", "{\"ttl_seconds\": 30, \"timeout_seconds\": 0}"),
         ("PUT", "/v1/replication/task/1", "{\"a\": {\"b\": []}}"),
@@ -51,7 +59,7 @@ fn requests() -> Vec<Vec<u8>> {
 struct Served {
     runtime: tokio::runtime::Runtime,
     puppet: Arc<Puppet>,
-    router: Router,
+    ways: Ways,
     _end: watch::Sender<bool>,
 }
 
@@ -66,15 +74,16 @@ fn serve() -> Option<Served> {
     let listen = ([127, 0, 0, 1], 8080).into();
     let ha = puppet.node();
     let access = Arc::new(Access::new(Token::new(TOKEN).ok(), listen));
-    let shared = Shared { ha, metrics: Metrics::new(), log: None, access, streams: Streams::new(ended) };
-    Some(Served { runtime, puppet, router: router(shared), _end: end })
+    let shared =
+        Shared { ha, metrics: Metrics::new(), log: None, access, streams: Streams::new(ended), ids: Ids::new() };
+    Some(Served { runtime, puppet, ways: Ways::new(shared.clone(), router(shared)), _end: end })
 }
 
 /// A whole connection of a caller without the token. Nothing is changed, and the token is never shown. Time is tokio's,
 /// and jumps when nothing else can happen.
 fn http(input: &[u8]) {
     SERVED.with(|served| {
-        let Some(Served { runtime, puppet, router, .. }) = served.get_or_init(serve) else { return };
+        let Some(Served { runtime, puppet, ways, .. }) = served.get_or_init(serve) else { return };
         let heard = runtime.block_on(async {
             let (near, mut far) = tokio::io::duplex(256 * 1024);
             let asking = async {
@@ -83,7 +92,7 @@ fn http(input: &[u8]) {
                 let _ = far.read_to_end(&mut heard).await;
                 heard
             };
-            let both = async { tokio::join!(conversation(near, router.clone()), asking).1 };
+            let both = async { tokio::join!(conversation(near, ways.clone()), asking).1 };
             timeout(REQUEST_TIME_MAX * 2, both).await.unwrap_or_default()
         });
         let shown = heard.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes());

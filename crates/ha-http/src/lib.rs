@@ -29,6 +29,7 @@ mod request_id;
 mod router;
 mod routes;
 mod server;
+mod short;
 mod visitors;
 
 pub use access::{Token, TokenError};

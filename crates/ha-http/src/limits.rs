@@ -21,6 +21,9 @@ pub const EVENT_STREAMS_MAX: usize = 128;
 /// Longest request body: 1 MiB of JSON, and room for what wraps it.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024 + 64 * 1024;
 
+/// The same for a transaction, which may set several keys.
+pub const TRANSACTION_BODY_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
+
 /// Largest request head, in bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
@@ -32,6 +32,13 @@ impl Ids {
         Self(Arc::new(Inner { prefix, given: AtomicU64::new(0), told: Mutex::default() }))
     }
 
+    /// Takes the id that a request carries, or gives it one.
+    pub(crate) fn mark(&self, request: &Request) -> Mark {
+        let given = request.headers().get(HEADER).filter(|id| is_acceptable(id)).cloned();
+        let path = (!request.uri().path().starts_with("/health")).then(|| request.uri().path().to_owned());
+        Mark { ids: self.clone(), id: given.unwrap_or_else(|| self.next()), method: request.method().clone(), path }
+    }
+
     fn next(&self) -> HeaderValue {
         let number = self.0.given.fetch_add(1, Ordering::Relaxed);
         let mut text = String::with_capacity(24);
@@ -53,19 +60,30 @@ impl Ids {
 
 /// Stands around every call.
 pub(crate) async fn stamp(State(ids): State<Ids>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(HEADER).filter(|id| is_acceptable(id)).cloned();
-    let id = given.unwrap_or_else(|| ids.next());
-    // A probe that fails is an answer, and no failure.
-    let path = (!request.uri().path().starts_with("/health")).then(|| request.uri().path().to_owned());
-    let method = request.method().clone();
-    let mut response = next.run(request).await;
-    if let Some(path) = path.filter(|_| response.status().is_server_error() && ids.may_tell()) {
-        let path = path.get(..path.floor_char_boundary(200)).unwrap_or_default();
-        let (status, request_id) = (response.status().as_u16(), id.to_str().unwrap_or_default());
-        tracing::info!(%method, path, status, request_id, "a request failed");
+    let mark = ids.mark(&request);
+    mark.onto(next.run(request).await)
+}
+
+/// What is kept of a request until it is answered.
+pub(crate) struct Mark {
+    ids: Ids,
+    id: HeaderValue,
+    method: Method,
+    /// A probe that fails is an answer, and no failure: it has none.
+    path: Option<String>,
+}
+
+impl Mark {
+    /// Marks the answer, and tells of a failure.
+    pub(crate) fn onto(self, mut response: Response) -> Response {
+        if let Some(path) = self.path.filter(|_| response.status().is_server_error() && self.ids.may_tell()) {
+            let path = path.get(..path.floor_char_boundary(200)).unwrap_or_default();
+            let (status, request_id) = (response.status().as_u16(), self.id.to_str().unwrap_or_default());
+            tracing::info!(method = %self.method, path, status, request_id, "a request failed");
+        }
+        response.headers_mut().insert(HEADER, self.id);
+        response
     }
-    response.headers_mut().insert(HEADER, id);
-    response
 }
 
 /// Nothing that could be taken for something else in a log.

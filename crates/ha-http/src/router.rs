@@ -14,10 +14,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::access::Access;
 use crate::error::ApiError;
-use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX};
-use crate::request_id;
+use crate::limits::{
+    BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX,
+    TRANSACTION_BODY_BYTES_MAX,
+};
+use crate::request_id::{self, Ids};
 use crate::routes::{
-    cluster, components, events, failover, health, locks, replication, running, snapshot, state, state_watch,
+    cluster, components, events, failover, health, leases, locks, replication, running, snapshot, state, state_watch,
+    transactions,
 };
 use crate::{LogControl, Metrics};
 
@@ -29,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) log: Option<LogControl>,
     pub(crate) access: Arc<Access>,
     pub(crate) streams: Streams,
+    pub(crate) ids: Ids,
 }
 
 impl FromRef<Shared> for Ha {
@@ -68,6 +73,10 @@ pub(crate) fn router(shared: Shared) -> Router {
             "/v1/snapshot",
             get(snapshot::save).merge(post(snapshot::restore).layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))),
         )
+        .route("/v1/state-txn", post(transactions::transact).layer(DefaultBodyLimit::max(TRANSACTION_BODY_BYTES_MAX)))
+        .route("/v1/leases", post(leases::grant))
+        .route("/v1/leases/{lease}", delete(leases::revoke))
+        .route("/v1/leases/{lease}/renew", post(leases::renew))
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))
@@ -77,6 +86,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/state", get(state::list))
         .route("/v1/state/{*key}", get(state::get))
         .route("/v1/state-watch", get(state_watch::follow))
+        .route("/v1/leases/{lease}", get(leases::info))
         .route("/v1/locks", get(locks::list))
         .route("/v1/locks/{resource}", get(locks::info))
         .route("/v1/replication/{data_type}", get(replication::list))
@@ -105,7 +115,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(large_bodies, within_memory))
         .layer(middleware::from_fn(within_time))
-        .layer(middleware::from_fn_with_state(request_id::Ids::new(), request_id::stamp))
+        .layer(middleware::from_fn_with_state(shared.ids.clone(), request_id::stamp))
         .layer(middleware::from_fn_with_state(shared.clone(), count))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(shared)
@@ -151,11 +161,13 @@ async fn within_memory(
 }
 
 async fn within_time(request: Request, next: Next) -> Response {
-    tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
-        let message =
-            format!("no answer within {} seconds; what was asked may still happen", REQUEST_TIME_MAX.as_secs());
-        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message).into_response()
-    })
+    tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| too_slow())
+}
+
+/// The answer when there is none in time.
+pub(crate) fn too_slow() -> Response {
+    let message = format!("no answer within {} seconds; what was asked may still happen", REQUEST_TIME_MAX.as_secs());
+    ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message).into_response()
 }
 
 async fn count(State(shared): State<Shared>, route: Option<MatchedPath>, request: Request, next: Next) -> Response {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::Router;
 use ha_runtime::Ha;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +18,9 @@ use crate::limits::{
     ACCEPT_PAUSE, FAREWELL_TIME_MAX, FAREWELLS_MAX, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE, METRICS_UPKEEP_INTERVAL,
     STOP_TIME_MAX,
 };
+use crate::request_id::Ids;
 use crate::router::{Shared, Streams, router};
+use crate::short::Ways;
 use crate::visitors::{Entry, Visit, Visitors};
 use crate::{Config, Metrics};
 
@@ -64,12 +65,14 @@ impl Door {
             log: self.config.log.clone(),
             access: Arc::new(Access::new(self.config.token, self.local_addr)),
             streams: Streams::new(ended.clone()),
+            ids: Ids::new(),
         };
         let done = watch::Sender::new(false);
         let finished = done.subscribe();
         tokio::spawn(async move {
             let visitors = Visitors::new(self.config.connections_max);
-            serve(self.listener, visitors, router(shared), self.config.metrics, ended).await;
+            let ways = Ways::new(shared.clone(), router(shared));
+            serve(self.listener, visitors, ways, self.config.metrics, ended).await;
             done.send_replace(true);
         });
         Server { local_addr: self.local_addr, end: Arc::new(end), finished }
@@ -102,7 +105,7 @@ impl Server {
 async fn serve(
     listener: TcpListener,
     visitors: Visitors,
-    router: Router,
+    ways: Ways,
     metrics: Metrics,
     mut ended: watch::Receiver<bool>,
 ) {
@@ -120,7 +123,7 @@ async fn serve(
             _ = upkeep.tick() => metrics.upkeep(),
             (stream, visit, gave_way) = &mut next => {
                 let number = visit.number();
-                let task = conversations.spawn(converse(stream, router.clone(), visit, connections.watcher()));
+                let task = conversations.spawn(converse(stream, ways.clone(), visit, connections.watcher()));
                 visitors.served_by(number, task);
                 next.set(reception.next(gave_way));
             }

@@ -12,6 +12,9 @@
 //! after the challenge is followed by a proof of it (see [`crate::secret`]). The dialling side proves itself first, so
 //! that a stranger who dials learns nothing that a guess could be tried on; no gate is asked about a peer, and no
 //! refusal is believed, before the proof.
+//!
+//! Who is of a lower generation is not told so with a refusal but with the hello of the higher one, from which it learns
+//! what it has to join anew; whatever it answers, the connection ends.
 
 mod talk;
 
@@ -250,7 +253,13 @@ impl Greeter<'_> {
         theirs: &Hello,
         refusal: Refusal,
     ) -> Result<T, GreetingError> {
-        talk.send(&self.refuse(ours, &refusal)).await?;
+        if refusal.code == RefusalCode::Generation && talk.part() == Part::Accepting {
+            talk.send(&self.hello(ours, theirs.lane, None)).await?;
+            // Read only so that the hello is not lost to a connection that ends with something unread.
+            let _ = talk.receive().await;
+        } else {
+            talk.send(&self.refuse(ours, &refusal)).await?;
+        }
         Err(GreetingError::Refused { refusal, node_id: Some(theirs.introduction.node_id.clone()), by_peer: false })
     }
 

@@ -17,7 +17,7 @@ pub const SLOT_BYTES_MAX: usize = 1024 * 1024;
 /// Longest name of a small state.
 pub const SLOT_NAME_BYTES_MAX: usize = 32;
 
-const PREFIX: &str = "slot-";
+pub(super) const PREFIX: &str = "slot-";
 const MAGIC: [u8; 8] = *b"ha-slot\n";
 const FORMAT: u32 = 1;
 const HEADER_BYTES: usize = 16;

@@ -51,6 +51,11 @@ impl Talk {
         Self { framed, versions, part, guard }
     }
 
+    /// Which side this is.
+    pub(super) fn part(&self) -> Part {
+        self.part
+    }
+
     /// Says one step, and proves it where that is due.
     pub(super) async fn send(&mut self, step: &Step) -> Result<(), GreetingError> {
         let mut bytes = self.seal(step)?;

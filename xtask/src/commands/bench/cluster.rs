@@ -72,6 +72,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
                 Part::Partition => gaps::partition(&bench, &mut report).await?,
                 Part::Transfer => gaps::transfer(&bench, &mut report).await?,
                 Part::Failover => failover::measure(&bench, &mut report).await?,
+                Part::FailoverDefaults => failover::measure_defaults(&bench, &mut report).await?,
                 Part::Security => security::measure(&bench, &mut report).await?,
                 Part::Siege => siege::measure(&bench, &mut report).await?,
                 Part::Idle => idle::measure(&bench, &mut report).await?,

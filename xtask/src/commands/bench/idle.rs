@@ -108,7 +108,7 @@ pub(super) fn resident_mib(status: &str) -> Option<f64> {
 }
 
 /// The sum over all series of what ha-net has sent; `None` when the node does not tell.
-fn sent_bytes(metrics: &str) -> Option<f64> {
+pub(crate) fn sent_bytes(metrics: &str) -> Option<f64> {
     let series = metrics.lines().filter(|line| line.starts_with("ha_net_sent_bytes"));
     let values: Vec<f64> = series.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
     (!values.is_empty()).then(|| values.iter().sum())

@@ -90,8 +90,8 @@ async fn node(config: Config, token: Option<Token>, command: Vec<OsString>, log:
             tracing::info!(signal = name, "told to stop: handing over and leaving");
             Ok(())
         }
-        () = ha.failover().restart_wanted() => {
-            tracing::warn!("starts anew, to go on without the nodes that are lost");
+        () = ha.restart_wanted() => {
+            tracing::warn!("this process becomes a new one, on what its data directory holds then");
             again = true;
             Ok(())
         }
@@ -173,6 +173,8 @@ async fn never(ha: &Ha) -> String {
         match verdict {
             Verdict::Runs => {}
             Verdict::Stopped(reason) => tracing::error!(%reason, "this node has stopped taking part; /health says so"),
+            // It is about to be started anew.
+            Verdict::Never(_) if ha.cluster().overtaken().is_some() => {}
             Verdict::Never(reason) => return reason,
         }
         if view.changed().await.is_err() {
