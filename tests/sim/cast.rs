@@ -8,6 +8,7 @@ use ha_replication::{Consistency, Mode, SyncLoss};
 use super::Name;
 use super::invariants::Timers;
 use super::records::Keeping;
+use super::roles::Moving;
 
 /// Raft's heartbeat in scenes that do not set another: that of the profile `lan`.
 const HEARTBEAT: Duration = Duration::from_millis(50);
@@ -27,12 +28,13 @@ pub struct Cast {
     pub(super) clients: usize,
     scale: u32,
     pub(super) records: Option<Keeping>,
+    pub(super) roles: Option<Moving>,
     changes: Vec<(Option<Name>, Change)>,
 }
 
 /// So many nodes, named from 1 on, each with all of them as seeds.
 pub fn nodes(members: u8) -> Cast {
-    Cast { members, witness: false, clients: 1, scale: 1, records: None, changes: Vec::new() }
+    Cast { members, witness: false, clients: 1, scale: 1, records: None, roles: None, changes: Vec::new() }
 }
 
 impl Cast {
@@ -80,6 +82,13 @@ impl Cast {
         let consistency = Consistency::Quorum;
         self.records =
             Some(Keeping { consistency, mode: Mode::MultiMaster, on_sync_loss: SyncLoss::Block, mutant: None });
+        self
+    }
+
+    /// And a service that runs on one of them at a time.
+    #[must_use]
+    pub fn with_roles(mut self, moving: Moving) -> Self {
+        self.roles = Some(moving);
         self
     }
 

@@ -358,6 +358,9 @@ impl World {
         self.expect("no client waits for an answer any more", HEALING, |world| world.is_quiet());
         self.expect("all nodes have the same data", HEALING, |world| world.is_converged());
         self.expect_records_healed();
+        if self.cast.roles.is_some() {
+            self.expect_primary_within(HEALING);
+        }
         self.judge_end();
     }
 

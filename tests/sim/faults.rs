@@ -59,7 +59,8 @@ impl World {
         self.history.lock().abandon(name);
         if let Some(seen) = self.seen.get_mut(&name) {
             let cluster = seen.cluster;
-            *seen = Seen { up: false, leads: false, live: false, cluster, ..std::mem::take(seen) };
+            let runs = Default::default();
+            *seen = Seen { up: false, leads: false, live: false, cluster, runs, ..std::mem::take(seen) };
         }
     }
 

@@ -16,6 +16,7 @@ use super::joint::Joint;
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
 use super::records::{Book, Keeping, SimWall};
+use super::roles::Starts;
 use super::shared::Shared;
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
 
@@ -113,6 +114,7 @@ pub struct World {
     pub(super) joint: Joint,
     pub(super) load: Load,
     pub(super) shared: Shared,
+    pub(super) starts: Starts,
     pub(super) hosts: BTreeMap<Name, Host>,
     pub(super) seen: BTreeMap<Name, Seen>,
     pub(super) cast: Cast,
@@ -150,6 +152,7 @@ impl World {
             joint: Joint::default(),
             load: Load::default(),
             shared: Shared::default(),
+            starts: Starts::default(),
             hosts: BTreeMap::new(),
             seen: BTreeMap::new(),
             cast: super::nodes(0),
@@ -225,6 +228,8 @@ impl World {
             load: self.load.clone(),
             history: self.history.clone(),
             shared: self.shared.clone(),
+            roles: self.cast.roles,
+            starts: self.starts.clone(),
             records: self
                 .cast
                 .records
@@ -244,7 +249,8 @@ impl World {
             let witness = host.config.role == Role::Witness;
             // What it belonged to is kept: the one cluster is the one of its data too.
             let (disk, cluster, voters) = (seen.disk, seen.cluster, seen.voters.clone());
-            *seen = Seen { life, disk, witness, cluster, voters, ..Seen::default() };
+            let has_roles = self.cast.roles.is_some() && !witness;
+            *seen = Seen { life, disk, witness, cluster, voters, has_roles, ..Seen::default() };
         }
     }
 
@@ -355,6 +361,7 @@ impl World {
             seen.up = host.machine == Machine::Up && vitals.handles.is_some();
             seen.hampered = host.sync_fails || host.disk_is_full || host.disk.is_stalled();
             seen.tasks = vitals.tasks;
+            seen.runs = vitals.runs.all();
             if measure {
                 seen.disk_bytes = host.disk.bytes();
             }

@@ -43,6 +43,8 @@ mod copy;
 mod error;
 mod fetch;
 mod follow;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod gate;
 mod held;
 mod in_step;

@@ -28,6 +28,12 @@ struct Manifest {
     agreed: Agreed,
 }
 
+/// Any bytes for what a snapshot says.
+#[cfg(feature = "testing")]
+pub(crate) fn fuzz_manifest(input: &[u8]) {
+    let _ = encoding::decode::<Manifest>(input);
+}
+
 impl Records {
     pub(crate) fn new(copy: Copy) -> Self {
         Self { copy }

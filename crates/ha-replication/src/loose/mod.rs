@@ -21,6 +21,8 @@ use crate::message::Loose;
 use crate::record::Kept;
 use crate::store::bucket_of;
 use crate::{Alarm, Change, Config, Key, ReplicateError, StoreError, Version};
+#[cfg(feature = "testing")]
+pub(crate) use clock::Clock as FuzzedClock;
 use clock::{Clock, TooFarAhead};
 pub(crate) use compare::{buckets, groups, run as compare, slots, wanted};
 pub(crate) use push::run as push;

@@ -101,7 +101,8 @@ fn core_seconds(stat: &str) -> Option<f64> {
     Some((user + system) / TICKS_PER_SECOND)
 }
 
-fn resident_mib(status: &str) -> Option<f64> {
+/// What a process has in memory, by its `status` in `/proc`.
+pub(super) fn resident_mib(status: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.split_ascii_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }
