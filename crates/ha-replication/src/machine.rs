@@ -1,5 +1,6 @@
 //! The machine on the cluster's log.
 
+use bytes::Bytes;
 use ha_cluster::{Capture, Machine, MachineId, encoding};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -27,6 +28,12 @@ struct Manifest {
     agreed: Agreed,
 }
 
+/// Any bytes for what a snapshot says.
+#[cfg(feature = "testing")]
+pub(crate) fn fuzz_manifest(input: &[u8]) {
+    let _ = encoding::decode::<Manifest>(input);
+}
+
 impl Records {
     pub(crate) fn new(copy: Copy) -> Self {
         Self { copy }
@@ -34,18 +41,20 @@ impl Records {
 }
 
 /// Takes changes of different records.
-fn write(memory: &mut Memory, position: &mut Position, changes: Vec<Change>) {
+fn write(memory: &mut Memory, position: &mut Position, changes: impl Iterator<Item = Option<Change>>) {
     for (tie, change) in (0..).zip(changes) {
-        // The store must be able to trust keys, whoever put them on the log.
-        if !change.key.is_valid() {
-            continue;
-        }
+        let Some(change) = change else { continue };
         let version = Version { time: position.epoch, tie };
-        let kept = Kept { version, place: version.time, data: change.data };
+        let kept = Kept { version, place: version.time, data: change.data, past: Bytes::new() };
         position.items += 1;
         position.bytes += kept.bytes(&change.key) as u64;
         memory.put(change.key, kept);
     }
+}
+
+/// The store must be able to trust keys, whoever put them on the log.
+fn valid(change: Change) -> Option<Change> {
+    change.key.is_valid().then_some(change)
 }
 
 impl Machine for Records {
@@ -59,16 +68,15 @@ impl Machine for Records {
         self.copy.change(|memory| {
             let mut position = Position { index: at.index, epoch, ..memory.position() };
             match command {
-                Command::Write(changes) => {
-                    write(memory, &mut position, changes);
-                }
+                Command::WriteAll(packed) => write(memory, &mut position, packed.changes()),
+                Command::Write(changes) => write(memory, &mut position, changes.into_iter().map(valid)),
                 Command::Import { source, after, upto, changes } => {
                     let sources = &mut memory.agreed_mut().sources;
                     let known = sources.get(&source).copied();
                     let has_room = known.is_some() || sources.len() < SOURCES_MAX;
                     if known.unwrap_or(0) == after && upto > after && has_room {
                         sources.insert(source, upto);
-                        write(memory, &mut position, changes);
+                        write(memory, &mut position, changes.into_iter().map(valid));
                     }
                 }
                 Command::Horizon { horizon, resets } => {
@@ -112,6 +120,11 @@ impl Machine for Records {
             }
         });
         self.copy.tell();
+        Ok(())
+    }
+
+    /// The records are not in what was saved, only how far they were: those that are here stay.
+    fn replace(&mut self, _image: &[u8]) -> Result<(), String> {
         Ok(())
     }
 

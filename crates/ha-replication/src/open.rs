@@ -11,11 +11,15 @@ use crate::gate::{Gate, ROOM};
 use crate::keeper::Keeper;
 use crate::lead::{Known, Leader};
 use crate::loose::LooseCopy;
+use crate::quorum::Quorum;
 use crate::remote::Remote;
 use crate::replication::{Inner, Replication};
 use crate::ship::Shipper;
 use crate::store::Store;
 use crate::{Config, ConfigError, Records, StoreError, fetch, serve};
+
+/// Freed memory that the process may keep.
+const KEPT_BYTES: usize = 32 * 1024 * 1024;
 
 /// A copy that is open, and not yet part of a cluster.
 pub struct Opened {
@@ -43,6 +47,7 @@ pub enum OpenError {
 /// that is damaged is set aside, and what it held is fetched from the other copies.
 pub async fn open(config: Config, disk: Arc<dyn Disk>) -> Result<(Records, Opened), OpenError> {
     config.validate()?;
+    keep_freed_memory();
     let (store, writer) = Store::open(disk.clone(), config.directory.clone(), config.cache_bytes).await?;
     let state = store.state()?;
     let copy = Copy::new(store, &state, config.is_loose());
@@ -63,12 +68,18 @@ impl Opened {
         let gate = Gate::new(cluster.clone(), copy.clone(), config.on_sync_loss);
         let shipper = Shipper::start(log.clone(), gate.clone(), config.batch_items_max);
         let (known, stopped) = (Known::default(), CancellationToken::new());
-        let me = cluster.watch().borrow().node_id.clone();
+        let (me, life) = {
+            let view = cluster.watch().borrow().clone();
+            (view.node_id.clone(), view.incarnation.0)
+        };
         let loose = config.is_loose();
-        let loose = loose.then(|| LooseCopy::new(copy.clone(), me, config.async_writes, config.wall.clone()));
-        let loose = loose.transpose()?;
+        let loose = loose.then(|| LooseCopy::new(copy.clone(), me, life, &config)).transpose()?;
+        let quorum = loose.as_ref().filter(|_| config.is_leaderless_quorum());
+        let quorum = quorum.map(|loose| Quorum::new(cluster.clone(), loose.clone(), &config));
         if let Some(loose) = &loose {
-            until(&stopped, crate::loose::push(cluster.clone(), loose.clone(), config.clone()));
+            if quorum.is_none() {
+                until(&stopped, crate::loose::push(cluster.clone(), loose.clone(), config.clone()));
+            }
             until(&stopped, crate::loose::compare(cluster.clone(), loose.clone(), config.clone()));
         } else {
             until(&stopped, fetch::run(cluster.clone(), copy.clone(), config.clone()));
@@ -84,7 +95,7 @@ impl Opened {
         until(&stopped, leader.run());
         until(&stopped, keep_stored(copy.clone(), disk.clone(), config.clone()));
         let remote = Remote::new(cluster.clone());
-        let inner = Inner { config, cluster, disk, log, copy, gate, loose, shipper, remote, known, stopped };
+        let inner = Inner { config, cluster, disk, log, copy, gate, loose, quorum, shipper, remote, known, stopped };
         let replication = Replication::new(inner);
         replication.inner.cluster.serve(ROOM, serve::server(Arc::downgrade(&replication.inner)));
         Ok(replication)
@@ -95,6 +106,13 @@ impl Opened {
         self.copy.stop();
         self.copy.ended().await;
     }
+}
+
+/// What waits for the store is allocated and freed by the megabyte. An allocator that gives freed memory back to the
+/// system at once takes it again page by page; the one of glibc learns from the first large piece that is freed to keep
+/// about twice as much. No page of this piece is touched.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT_BYTES / 2)));
 }
 
 fn until(stopped: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {

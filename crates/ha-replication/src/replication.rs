@@ -16,12 +16,13 @@ use crate::gate::Gate;
 use crate::lead::Known;
 use crate::loose::LooseCopy;
 use crate::message::{Ask, Told};
+use crate::quorum::Quorum;
 use crate::record::Kept;
 use crate::remote::Remote;
 use crate::ship::{Shipper, Written};
 use crate::{
-    Change, CheckReport, Config, Consistency, DATA_BYTES_MAX, Key, MergeReport, Mode, ReadError, Record, Records,
-    ReplicateError, Status, StoreError, Version,
+    Alarm, Change, CheckReport, Config, Consistency, DATA_BYTES_MAX, Key, MergeReport, Mode, ReadError, Record,
+    Records, ReplicateError, Status, StoreError, Version,
 };
 
 /// Most records of a page.
@@ -42,6 +43,8 @@ pub struct Replication {
 pub struct HeldHere {
     /// Nothing is missing, and nothing waits for the disk.
     pub is_complete: bool,
+    /// Nothing is missing of what the log has brought so far.
+    pub is_caught_up: bool,
     /// Changes that it has applied since the cluster began.
     pub items: u64,
     /// Records that are there.
@@ -59,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) gate: Gate,
     /// Where no leader orders what is written.
     pub(crate) loose: Option<LooseCopy>,
+    pub(crate) quorum: Option<Quorum>,
     pub(crate) shipper: Shipper,
     pub(crate) remote: Remote,
     pub(crate) known: Known,
@@ -131,6 +135,12 @@ impl Replication {
             }
             return self.inner.shipper.write(change, self.level).await;
         };
+        if let Some(quorum) = self.quorum() {
+            return match self.level {
+                Consistency::Quorum => quorum.write(change).await,
+                _ => Err(refused(ONE_LEVEL)),
+            };
+        }
         if self.level != Consistency::Eventual {
             return Err(refused("this cluster replicates without a leader: nothing stronger than eventual can be had"));
         }
@@ -160,9 +170,24 @@ impl Replication {
         }
     }
 
+    /// Where a majority of the copies holds each record, and no leader orders them.
+    fn quorum(&self) -> Option<&Quorum> {
+        self.inner.quorum.as_ref()
+    }
+
     /// What was done to changes that met here, where no leader orders them.
     pub fn merged(&self) -> Option<MergeReport> {
         self.inner.loose.as_ref().map(LooseCopy::report)
+    }
+
+    /// Who may be written to.
+    pub fn mode(&self) -> Mode {
+        self.inner.config.mode
+    }
+
+    /// What somebody should look at.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.inner.loose.as_ref().map_or_else(Vec::new, LooseCopy::alarms)
     }
 
     /// Refuses what this node's disk could not keep.
@@ -184,6 +209,12 @@ impl Replication {
     /// Cancel-safe.
     pub async fn get(&self, data_type: &str, data_id: &str) -> Result<Option<Record>, ReadError> {
         let key = Key::new(data_type, data_id)?;
+        if let Some(quorum) = self.quorum() {
+            return match self.level {
+                Consistency::Quorum => quorum.read(&key).await,
+                _ => Err(ReadError::NoQuorum { reason: ONE_LEVEL.to_owned() }),
+            };
+        }
         if !self.inner.copy.is_complete() && self.inner.loose.is_none() {
             return self.inner.remote.get(key, self.level).await;
         }
@@ -203,6 +234,14 @@ impl Replication {
     /// A page of the records of one type, by id, as of some moment after this call began: those after an id, up to
     /// `limit`, [`PAGE_ITEMS_MAX`] and about [`PAGE_BYTES`]. An empty page is the end. Cancel-safe.
     pub async fn list(&self, data_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, ReadError> {
+        if let Some(quorum) = self.quorum() {
+            let (prefix, limit) = (Key::prefix(data_type)?, limit.clamp(1, PAGE_ITEMS_MAX));
+            let after = after.map(|after| Key::new(data_type, after)).transpose()?;
+            return match self.level {
+                Consistency::Quorum => quorum.list(prefix, after, limit).await,
+                _ => Err(ReadError::NoQuorum { reason: ONE_LEVEL.to_owned() }),
+            };
+        }
         if !self.inner.copy.is_complete() && self.inner.loose.is_none() {
             let after = after.map(|after| Key::new(data_type, after)).transpose()?;
             Key::prefix(data_type)?;
@@ -267,6 +306,7 @@ impl Replication {
         let is_stored = self.inner.copy.memory().is_empty();
         HeldHere {
             is_complete: report.is_complete() && is_stored,
+            is_caught_up: report.is_complete(),
             items: report.position.items,
             records: report.records,
             digest: report.digest,
@@ -286,10 +326,14 @@ impl Replication {
     }
 }
 
+/// What is said to who asks for more or less than a majority, where no leader orders what is written.
+const ONE_LEVEL: &str = "several masters write here without a leader, at the level quorum and no other: for an order that \
+                         all agree on, set REPLICATION_CONSISTENCY=strong or REPLICATION_MODE=master_slave";
+
 fn refused(reason: &str) -> ReplicateError {
     ReplicateError::NotReplicated { reason: reason.to_owned() }
 }
 
 pub(crate) fn record(key: Key, kept: Kept) -> Option<Record> {
-    Some(Record { key, version: kept.version, data: kept.data? })
+    crate::quorum::kept_record(key, kept)
 }

@@ -1,7 +1,7 @@
 //! Gathers what the tasks of this node write into commands: whatever queued while the last ones were under way goes
 //! into the next, without lingering.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::gate::Gate;
 use crate::message::Command;
+use crate::packed::Packed;
 use crate::{Change, Consistency, Key, Records, ReplicateError, Version};
 
 /// Writes that wait to be gathered; a further one waits for room.
@@ -93,7 +94,7 @@ async fn gather(log: Replicated<Records>, gate: Gate, items_max: usize, mut queu
 fn take(first: Job, left: &mut VecDeque<Job>, queue: &mut mpsc::Receiver<Job>, items_max: usize) -> Vec<Job> {
     let level = first.level;
     let mut bytes = size(&first);
-    let mut keys: BTreeSet<Key> = BTreeSet::from([first.change.key.clone()]);
+    let mut keys: HashSet<Key> = HashSet::from([first.change.key.clone()]);
     let mut batch = vec![first];
     let mut waiting = std::mem::take(left);
     while batch.len() < items_max && bytes < BATCH_BYTES {
@@ -119,8 +120,9 @@ fn size(job: &Job) -> usize {
 
 async fn ship(log: Replicated<Records>, gate: Gate, batch: Vec<Job>) {
     let Some(level) = batch.first().map(|job| job.level) else { return };
-    let (changes, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.change, job.answer)).unzip();
-    let result = match log.write(&Command::Write(changes)).await {
+    let packed = Packed::of(batch.iter().map(|job| &job.change));
+    let answers: Vec<_> = batch.into_iter().map(|job| job.answer).collect();
+    let result = match log.write(&Command::WriteAll(packed)).await {
         Ok(applied) => Ok((applied, gate.wait(level, applied.index, Instant::now() + ASK_TIMEOUT).await)),
         Err(WriteError::Unknown { reason }) => Err(ReplicateError::Unknown { reason }),
         Err(error) => Err(ReplicateError::NotReplicated { reason: error.to_string() }),

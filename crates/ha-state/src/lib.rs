@@ -34,6 +34,8 @@ mod config;
 mod error;
 mod expiry;
 mod fence;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod hub;
 mod ids;
 mod keeper;

@@ -1,7 +1,7 @@
 //! Closed loops that write records, and one that reads them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,37 +17,60 @@ const TYPE: &str = "bench";
 /// Records that reads go over.
 const READ_RECORDS: u64 = 10_000;
 
+/// Clients that write, each record once, until they are told to end.
+pub(crate) struct Writing {
+    began: Instant,
+    ending: Arc<AtomicBool>,
+    running: JoinSet<Load>,
+}
+
+impl Writing {
+    /// Lets this many clients write.
+    pub(crate) fn begin(replication: &Replication, clients: usize, bytes: usize) -> Self {
+        let (began, run) = (Instant::now(), BootClock.now().as_nanos());
+        let ending = Arc::new(AtomicBool::new(false));
+        let mut running = JoinSet::new();
+        for client in 0..clients {
+            let (replication, ending) = (replication.clone(), ending.clone());
+            running.spawn(async move {
+                let payload = Bytes::from(vec![b'1'; bytes]);
+                let mut load = Load::default();
+                for serial in 0.. {
+                    if ending.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let asked = Instant::now();
+                    let id = format!("{run}-{client}-{serial}");
+                    match replication.replicate_bytes(TYPE, &id, payload.clone()).await {
+                        Ok(_) => load.latencies.push(asked.elapsed()),
+                        Err(_) => load.failed += 1,
+                    }
+                }
+                load
+            });
+        }
+        Self { began, ending, running }
+    }
+
+    /// Lets each finish its record.
+    pub(crate) async fn end(mut self) -> Load {
+        self.ending.store(true, Ordering::Relaxed);
+        let mut all = Load::default();
+        while let Some(Ok(load)) = self.running.join_next().await {
+            all.failed += load.failed;
+            all.latencies.extend(load.latencies);
+        }
+        all.took = self.began.elapsed();
+        all.latencies.sort();
+        all
+    }
+}
+
 /// Lets this many clients write for a while, each record once.
 pub(crate) async fn write(replication: &Replication, clients: usize, time: Duration, bytes: usize) -> Load {
-    let began = Instant::now();
-    let run = BootClock.now().as_nanos();
-    let mut running = JoinSet::new();
-    for client in 0..clients {
-        let replication = replication.clone();
-        running.spawn(async move {
-            let payload = Bytes::from(vec![b'1'; bytes]);
-            let mut load = Load::default();
-            for serial in 0.. {
-                let asked = Instant::now();
-                if asked - began >= time {
-                    break;
-                }
-                match replication.replicate_bytes(TYPE, &format!("{run}-{client}-{serial}"), payload.clone()).await {
-                    Ok(_) => load.latencies.push(asked.elapsed()),
-                    Err(_) => load.failed += 1,
-                }
-            }
-            load
-        });
-    }
-    let mut all = Load::default();
-    while let Some(Ok(load)) = running.join_next().await {
-        all.failed += load.failed;
-        all.latencies.extend(load.latencies);
-    }
-    all.took = began.elapsed();
-    all.latencies.sort();
-    all
+    let writing = Writing::begin(replication, clients, bytes);
+    tokio::time::sleep(time).await;
+    writing.end().await
 }
 
 /// Writes so many records with ids from 0 on; returns how many were not acknowledged.
@@ -90,9 +113,9 @@ pub(crate) fn read(replication: &Replication, time: Duration) -> Result<(u64, Du
     }
 }
 
-/// Memory of this process that is not swapped or given back; `None` where the system does not say.
-pub(crate) fn resident_bytes() -> Option<u64> {
+/// Memory of this process, as a line of its status says; `None` where the system does not.
+pub(crate) fn memory_bytes(name: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }

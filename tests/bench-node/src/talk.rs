@@ -41,6 +41,10 @@ enum Request {
     Keys,
     /// Writes records for a while; answers rate and latencies.
     Records { clients: usize, seconds: f64, bytes: usize, level: Consistency },
+    /// Lets clients write records from now on.
+    BeginRecords { clients: usize, bytes: usize, level: Consistency },
+    /// Ends those clients; answers rate and latencies.
+    EndRecords,
     /// Writes so many records, as fast as it goes.
     FillRecords { clients: usize, records: u64, bytes: usize },
     /// Reads records of this node's own copy for a while.
@@ -69,11 +73,12 @@ pub(crate) struct Talk {
     state: State,
     background: Background,
     replication: Option<Replication>,
+    going_on: Option<records::Writing>,
 }
 
 impl Talk {
     pub(crate) fn new(bench: Arc<Bench>, state: State, replication: Option<Replication>) -> Self {
-        Self { bench, state, background: Background::default(), replication }
+        Self { bench, state, background: Background::default(), replication, going_on: None }
     }
 
     /// Answers one line.
@@ -93,6 +98,15 @@ impl Talk {
                 let replication = self.records()?.with_consistency(level);
                 Ok(told(&records::write(&replication, clients, Duration::from_secs_f64(seconds), bytes).await))
             }
+            Request::BeginRecords { clients, bytes, level } => {
+                let replication = self.records()?.with_consistency(level);
+                self.going_on = Some(records::Writing::begin(&replication, clients, bytes));
+                Ok(json!({}))
+            }
+            Request::EndRecords => {
+                let going_on = self.going_on.take().ok_or("nobody writes records")?;
+                Ok(told(&going_on.end().await))
+            }
             Request::FillRecords { clients, records, bytes } => {
                 Ok(json!({"failed": records::fill(self.records()?, clients, records, bytes).await}))
             }
@@ -103,8 +117,9 @@ impl Talk {
             Request::Held => {
                 let held = self.records()?.held_here();
                 Ok(json!({
-                    "complete": held.is_complete, "items": held.items, "records": held.records,
-                    "digest": held.digest.to_string(), "resident_bytes": records::resident_bytes(),
+                    "complete": held.is_complete, "caught_up": held.is_caught_up, "items": held.items,
+                    "records": held.records, "digest": held.digest.to_string(),
+                    "resident_bytes": records::memory_bytes("VmRSS:"), "peak_bytes": records::memory_bytes("VmHWM:"),
                 }))
             }
             Request::Write { clients, bytes } => {

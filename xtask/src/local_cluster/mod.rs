@@ -15,6 +15,8 @@
 
 mod answers;
 pub mod binary;
+mod bookkeeper;
+mod certificates;
 mod cluster;
 mod http;
 mod journal;
@@ -23,11 +25,14 @@ mod node;
 pub mod ports;
 mod process;
 mod settings;
+mod siege;
 mod spec;
 mod state_file;
 mod status;
 
 pub use answers::{ClusterInfo, Health, Leader, Member};
+pub use bookkeeper::{Book, Bookkeeper};
+pub use certificates::Certificates;
 pub use cluster::{FORM_TIMEOUT, LEADER_TIMEOUT, LocalCluster, STOP_TIMEOUT, WaitError, wait_for};
 pub use http::{ANSWER_TIMEOUT, Answer, Client, EventStream, HttpError, ServerEvent};
 pub use journal::{Entry, Journal, TICK};
@@ -35,6 +40,7 @@ pub use lab::Lab;
 pub use node::{Ended, Node, NodeError};
 pub use process::{ProcessId, ProcessState, SignalError};
 pub use settings::{PrepareError, Settings};
+pub use siege::{Siege, make_room_for};
 pub use spec::{NodeSpec, preset_for};
 pub use state_file::{StateError, StateFile};
 pub use status::{NodeStatus, agreed_leader};

@@ -74,25 +74,21 @@ impl Store {
     pub(super) async fn open_file(&self) -> Result<(Database, Option<Mirror>), StoreError> {
         let io = |error| self.fault(redb::Error::Io(error));
         let file: Arc<dyn File> = self.disk.open(&self.directory.join(FILE), true).await.map_err(io)?.into();
-        let begins = file.is_empty().map_err(io)?;
         if file.is_done_at_once() {
-            let database = self.guarded(|| self.create(Direct(file)))?;
-            self.finish_begin(begins).await?;
+            let database = self.guarded(|| self.create(Direct::new(file)))?;
+            self.sync_name().await?;
             return Ok((database, None));
         }
         let mirror = Mirror::of(file).await.map_err(io)?;
         let database = self.guarded(|| self.create(mirror.clone()))?;
         mirror.drain().await.map_err(io)?;
-        self.finish_begin(begins).await?;
+        self.sync_name().await?;
         Ok((database, Some(mirror)))
     }
 
-    /// Makes the name of a new file durable.
-    async fn finish_begin(&self, begins: bool) -> Result<(), StoreError> {
-        if begins {
-            self.disk.sync_dir(&self.directory).await.map_err(|error| self.fault(redb::Error::Io(error)))?;
-        }
-        Ok(())
+    /// Makes the name of the file durable, also of one that is not new: whoever made it may have ended before.
+    async fn sync_name(&self) -> Result<(), StoreError> {
+        self.disk.sync_dir(&self.directory).await.map_err(|error| self.fault(redb::Error::Io(error)))
     }
 
     /// Opens or creates the database, with all tables.

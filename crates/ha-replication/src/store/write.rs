@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use ha_cluster::disk::DirLock;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
@@ -130,6 +131,7 @@ fn commit(
             slots: transaction.open_table(SLOTS).map_err(|error| store.fault(error))?,
             totals: state.totals,
             touched: Touched::new(),
+            encoded: BytesMut::new(),
         };
         for (key, kept) in batch.changes {
             writing.put(key, kept, batch.may_be_old)?;
@@ -183,6 +185,7 @@ struct Writing<'a, 't> {
     slots: Table<'t, &'static [u8], (u64, u64)>,
     totals: Totals,
     touched: Touched,
+    encoded: BytesMut,
 }
 
 impl Writing<'_, '_> {
@@ -195,8 +198,8 @@ impl Writing<'_, '_> {
                 return Ok(());
             }
         }
-        let encoded = kept.encode(key);
-        let old = self.records.insert(&key.bytes()[..], &encoded[..]).map_err(fault)?;
+        kept.encode_to(key, &mut self.encoded);
+        let old = self.records.insert(&key.bytes()[..], &self.encoded[..]).map_err(fault)?;
         let old = old.map(|old| super::decode(key, old.value())).transpose()?;
         if let Some(old) = &old {
             self.forget(key, old)?;
@@ -241,7 +244,7 @@ impl Writing<'_, '_> {
 
     fn touch(&mut self, key: &Key, kept: &Kept, change: fn(u64, u64) -> u64) {
         let sum = self.touched.entry(bucket_of(key)).or_default();
-        *sum = change(*sum, fingerprint(key, &Kept { data: None, ..kept.clone() }));
+        *sum = change(*sum, fingerprint(key, &Kept { data: None, past: Bytes::new(), ..kept.clone() }));
     }
 
     /// Digs up graves with a stamp below the horizon: nobody who matters could bring back what lay there.

@@ -206,7 +206,7 @@ async fn run_all(job: &Job, time: Duration) -> Result<Load, Failure> {
             async move {
                 let key = key(client, operation);
                 match what {
-                    What::Put => {
+                    What::Put | What::Record => {
                         let message = Message::default().bytes(1, key.as_bytes()).bytes(2, &value);
                         connection.call(PUT, &message.0).await.is_ok()
                     }

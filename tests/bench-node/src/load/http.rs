@@ -56,8 +56,13 @@ pub(crate) async fn run(job: &Job, time: Duration) -> Result<Load, Box<dyn Error
         let address = job.addresses[client % job.addresses.len()];
         connections.push(Arc::new(Mutex::new(Connection::open(address).await?)));
     }
-    let body: Arc<str> = format!("{{\"value\":\"{}\"}}", "x".repeat(job.bytes)).into();
     let what = job.what;
+    let body: Arc<str> = match what {
+        What::Record => format!("\"{}\"", "x".repeat(job.bytes.saturating_sub(2))).into(),
+        _ => format!("{{\"value\":\"{}\"}}", "x".repeat(job.bytes)).into(),
+    };
+    // The ids of two runs must differ.
+    let run = std::process::id();
     Ok(closed_loops(job.clients, time, |client| {
         let (connection, body) = (connections[client].clone(), body.clone());
         move |operation| {
@@ -67,6 +72,10 @@ pub(crate) async fn run(job: &Job, time: Duration) -> Result<Load, Box<dyn Error
                 match what {
                     What::Put => {
                         let path = format!("/v1/state/{}", key(client, operation));
+                        matches!(connection.ask("PUT", &path, &body).await, Ok((200, _)))
+                    }
+                    What::Record => {
+                        let path = format!("/v1/replication/bench/{run}-{client}-{operation}");
                         matches!(connection.ask("PUT", &path, &body).await, Ok((200, _)))
                     }
                     What::Get => {

@@ -39,6 +39,8 @@ enum Kind {
 #[serde(rename_all = "snake_case")]
 enum What {
     Put,
+    /// Of ours only: a record that was not there before.
+    Record,
     Get,
     Lock,
     HandOver,

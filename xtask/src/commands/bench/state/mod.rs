@@ -1,10 +1,9 @@
 //! `bench state`: shared keys and locks on three nodes of ours, beside etcd on the same machine in the same run, taking
 //! turns and never both at once. Durable, linearizable, values of 256 bytes.
 
-mod etcd;
-mod load;
 mod ours;
 mod scale;
+mod theirs;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,17 +12,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use xtask::local_cluster::binary::{Program, project_root};
+use xtask::local_cluster::binary::project_root;
 
 use super::figures::{Report, milliseconds};
-use super::machine;
+use super::outside::{BENCH_LOAD, Load};
+use super::{etcd, machine};
 use crate::commands::Outcome;
 use crate::commands::writers::bench_node::BENCH_NODE;
 use crate::ui::build;
-use load::Load;
 
-/// Clients outside of the nodes.
-const BENCH_LOAD: Program = Program { package: "ha-bench-node", name: "ha-bench-load" };
+/// Load before anything is measured.
+const WARM_UP: Duration = Duration::from_millis(700);
 /// Bytes of a value.
 const VALUE_BYTES: usize = 256;
 
@@ -192,7 +191,7 @@ async fn compare(bench: &Bench, figures: &[Figure], report: &mut Report) -> Resu
     for _ in 0..bench.rounds {
         add(&mut ours, ours::measure(bench, figures).await?);
         if bench.etcd {
-            add(&mut theirs, etcd::measure(bench, figures).await?);
+            add(&mut theirs, theirs::measure(bench, figures).await?);
         }
     }
     for figure in figures {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::load::{Load, Outside, RUN_IN, WARM_UP};
-use super::{Bench, Figure, Figures, VALUE_BYTES};
+use super::{Bench, Figure, Figures, VALUE_BYTES, WARM_UP};
+use crate::commands::bench::outside::{Load, Outside, RUN_IN};
 use crate::commands::writers::Writers;
 
 type Failure = Box<dyn std::error::Error>;
@@ -60,12 +60,13 @@ pub(super) async fn measure(bench: &Bench, figures: &[Figure]) -> Result<Figures
 
 async fn one(ours: &mut Ours, bench: &Bench, figure: Figure, time: Duration) -> Result<Load, Failure> {
     let addresses = [ours.http()];
-    let outside = |what| Outside { kind: "http", addresses: &addresses, what, clients: 64, queued_ms: 0 };
+    let outside =
+        |what| Outside { kind: "http", addresses: &addresses, what, clients: 64, bytes: VALUE_BYTES, queued_ms: 0 };
     match figure {
         Figure::Put(clients) => ours.inside("put", clients, time).await,
-        Figure::PutHttp => outside("put").run(bench, time).await,
+        Figure::PutHttp => outside("put").run(&bench.bench_load, time).await,
         Figure::Get => ours.inside("get", 64, time).await,
-        Figure::GetHttp => outside("get").run(bench, time).await,
+        Figure::GetHttp => outside("get").run(&bench.bench_load, time).await,
         Figure::GetLocal => ours.inside("get_local", 1, time).await,
         Figure::Lock(clients) => ours.inside("lock", clients, time).await,
         Figure::HandOver(queued) => ours.hand_over(queued, time).await,

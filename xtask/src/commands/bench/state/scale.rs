@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use xtask::local_cluster::wait_for;
 
-use super::load::{Load, WARM_UP};
+use super::WARM_UP;
 use super::ours::Ours;
 use super::{Bench, VALUE_BYTES};
 use crate::commands::bench::figures::{Report, milliseconds};
+use crate::commands::bench::outside::Load;
 
 type Failure = Box<dyn std::error::Error>;
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -9,8 +10,7 @@ use tempfile::TempDir;
 use xtask::local_cluster::ports::PortBlock;
 use xtask::local_cluster::wait_for;
 
-use super::load::{Outside, RUN_IN, WARM_UP};
-use super::{Bench, Figure, Figures};
+use super::outside::Outside;
 
 /// The program.
 const ETCD: &str = "etcd";
@@ -26,7 +26,7 @@ pub(super) fn version() -> Option<String> {
 }
 
 /// Nodes that run; they are killed when this is dropped.
-struct Cluster {
+pub(super) struct Cluster {
     nodes: Vec<Child>,
     clients: Vec<SocketAddr>,
     _folder: TempDir,
@@ -34,14 +34,15 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn start(bench: &Bench) -> Result<Self, Box<dyn std::error::Error>> {
-        let folder = tempfile::Builder::new().prefix("etcd-").tempdir_in(&bench.folder)?;
+    /// Starts them below a folder; `load` is the program that clients run in.
+    pub(super) async fn start(load: &Path, folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+        let temporary = tempfile::Builder::new().prefix("etcd-").tempdir_in(folder)?;
         let mut ports = PortBlock::take()?;
         let mut address = || ports.port().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let places = (0..NODES).map(|_| Ok((address()?, address()?))).collect::<std::io::Result<Vec<_>>>()?;
         let peers: Vec<String> =
             places.iter().enumerate().map(|(number, (peer, _))| format!("n{number}=http://{peer}")).collect();
-        let mut cluster = Self { nodes: Vec::new(), clients: Vec::new(), _folder: folder, _ports: ports };
+        let mut cluster = Self { nodes: Vec::new(), clients: Vec::new(), _folder: temporary, _ports: ports };
         for (number, (peer, client)) in places.iter().enumerate() {
             let directory = cluster._folder.path().join(format!("n{number}"));
             let log = File::create(cluster._folder.path().join(format!("n{number}.log")))?;
@@ -62,12 +63,18 @@ impl Cluster {
             cluster.clients.push(*client);
         }
         // The first operation that is answered shows that it serves.
-        let probe = Outside { kind: "etcd", addresses: &cluster.clients, what: "put", clients: 1, queued_ms: 0 };
+        let probe =
+            Outside { kind: "etcd", addresses: &cluster.clients, what: "put", clients: 1, bytes: 1, queued_ms: 0 };
         wait_for("etcd serves", START_MAX, async || {
-            probe.run(bench, Duration::from_millis(50)).await.map(drop).map_err(|error| error.to_string())
+            probe.run(load, Duration::from_millis(50)).await.map(drop).map_err(|error| error.to_string())
         })
         .await?;
         Ok(cluster)
+    }
+
+    /// Where clients are served.
+    pub(super) fn clients(&self) -> &[SocketAddr] {
+        &self.clients
     }
 }
 
@@ -79,25 +86,4 @@ impl Drop for Cluster {
             let _ = node.wait();
         }
     }
-}
-
-/// Measures what of these figures etcd has.
-pub(super) async fn measure(bench: &Bench, figures: &[Figure]) -> Result<Figures, Box<dyn std::error::Error>> {
-    let cluster = Cluster::start(bench).await?;
-    let run_in = Outside { kind: "etcd", addresses: &cluster.clients, what: "put", clients: 64, queued_ms: 0 };
-    run_in.run(bench, RUN_IN).await?;
-    let mut measured = Figures::new();
-    for figure in figures {
-        let (what, clients, queued_ms) = match figure {
-            Figure::Put(clients) => ("put", *clients, 0),
-            Figure::Get => ("get", 64, 0),
-            Figure::Lock(clients) => ("lock", *clients, 0),
-            Figure::HandOver(queued) => ("hand_over", 2, *queued),
-            Figure::PutHttp | Figure::GetHttp | Figure::GetLocal => continue,
-        };
-        let outside = Outside { kind: "etcd", addresses: &cluster.clients, what, clients, queued_ms };
-        outside.run(bench, WARM_UP).await?;
-        measured.insert(*figure, outside.run(bench, bench.load).await?);
-    }
-    Ok(measured)
 }

@@ -1,15 +1,15 @@
 //! What a load came to, and the process that clients outside of a node run in.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::process::Command;
+use xtask::local_cluster::binary::Program;
 
-use super::{Bench, VALUE_BYTES};
-
-/// Load before anything is measured.
-pub(super) const WARM_UP: Duration = Duration::from_millis(700);
+/// Clients outside of the nodes.
+pub(super) const BENCH_LOAD: Program = Program { package: "ha-bench-node", name: "ha-bench-load" };
 
 /// Load on a cluster that was just started, until its files have their size.
 pub(super) const RUN_IN: Duration = Duration::from_secs(2);
@@ -45,17 +45,19 @@ pub(super) struct Outside<'a> {
     pub(super) addresses: &'a [SocketAddr],
     pub(super) what: &'a str,
     pub(super) clients: usize,
+    /// Of a value.
+    pub(super) bytes: usize,
     pub(super) queued_ms: u64,
 }
 
 impl Outside<'_> {
     /// Lets them work for a while, in a process of their own.
-    pub(super) async fn run(&self, bench: &Bench, time: Duration) -> Result<Load, Box<dyn std::error::Error>> {
+    pub(super) async fn run(&self, program: &Path, time: Duration) -> Result<Load, Box<dyn std::error::Error>> {
         let job = json!({
             "kind": self.kind, "addresses": self.addresses, "what": self.what, "clients": self.clients,
-            "seconds": time.as_secs_f64(), "bytes": VALUE_BYTES, "queued_ms": self.queued_ms,
+            "seconds": time.as_secs_f64(), "bytes": self.bytes, "queued_ms": self.queued_ms,
         });
-        let output = Command::new(&bench.bench_load).arg(job.to_string()).kill_on_drop(true).output().await?;
+        let output = Command::new(program).arg(job.to_string()).kill_on_drop(true).output().await?;
         if !output.status.success() {
             return Err(format!("{job}: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
