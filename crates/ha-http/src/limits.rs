@@ -27,6 +27,12 @@ pub const TRANSACTION_BODY_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
 /// Largest request head, in bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
+/// Callers that are told at once that there is no place, and how long that may take.
+pub const FAREWELLS_MAX: usize = 64;
+
+/// How long such a one is heard out.
+pub const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Headers of one request.
 pub const HEADERS_MAX: usize = 64;
 

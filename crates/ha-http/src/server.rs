@@ -6,13 +6,18 @@ use std::sync::Arc;
 
 use ha_runtime::Ha;
 use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::access::Access;
 use crate::conversation::converse;
-use crate::limits::{ACCEPT_PAUSE, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE, METRICS_UPKEEP_INTERVAL, STOP_TIME_MAX};
+use crate::limits::{
+    ACCEPT_PAUSE, FAREWELL_TIME_MAX, FAREWELLS_MAX, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE, METRICS_UPKEEP_INTERVAL,
+    STOP_TIME_MAX,
+};
 use crate::request_id::Ids;
 use crate::router::{Shared, Streams, router};
 use crate::short::Ways;
@@ -109,7 +114,8 @@ async fn serve(
     // The end also comes when every `Server` is dropped: then waiting for it fails.
     let mut end = pin!(async move { _ = ended.wait_for(|ended| *ended).await });
     let mut conversations = JoinSet::new();
-    let reception = Reception { listener, visitors: visitors.clone() };
+    let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
+    let reception = Reception { listener, visitors: visitors.clone(), farewells };
     let mut next = pin!(reception.next(0));
     loop {
         tokio::select! {
@@ -134,6 +140,7 @@ async fn serve(
 struct Reception {
     listener: TcpListener,
     visitors: Visitors,
+    farewells: Arc<Semaphore>,
 }
 
 impl Reception {
@@ -161,15 +168,21 @@ impl Reception {
                 }
                 Entry::Full => {
                     gave_way += 1;
-                    turn_away(&stream);
+                    // Beyond that many at once, nobody is told why.
+                    if let Ok(place) = self.farewells.clone().try_acquire_owned() {
+                        tokio::spawn(async move {
+                            let _ = timeout(FAREWELL_TIME_MAX, turn_away(stream)).await;
+                            drop(place);
+                        });
+                    }
                 }
             }
         }
     }
 }
 
-/// Says so, if it can be said without waiting.
-fn turn_away(stream: &TcpStream) {
+/// Says why, and hears the caller out: a close with something unread would take the answer from him.
+async fn turn_away(mut stream: TcpStream) -> std::io::Result<()> {
     const BODY: &str =
         r#"{"error": {"code": "too_many_connections", "message": "every place is taken; try again later"}}"#;
     let answer = format!(
@@ -177,5 +190,8 @@ fn turn_away(stream: &TcpStream) {
          Retry-After: 1\r\nContent-Length: {}\r\n\r\n{BODY}",
         BODY.len()
     );
-    let _ = stream.try_write(answer.as_bytes());
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut [0; 1024]).await? > 0 {}
+    Ok(())
 }

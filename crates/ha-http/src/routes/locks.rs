@@ -67,11 +67,9 @@ pub(crate) async fn acquire(
         request = request.request(key);
     }
     let guard = request.acquire().await.map_err(|error| ApiError::from(error).at(&ha))?;
-    let remaining = guard.remaining().unwrap_or_default();
     let id = guard.into_id();
     Ok(Json(json!({
         "lock_id": id.to_string(), "fencing_token": id.token.0, "ttl_seconds": ttl.as_secs_f64(),
-        "remaining_seconds": remaining.as_secs_f64(),
     })))
 }
 
