@@ -75,7 +75,7 @@ fn asks() -> Vec<Vec<u8>> {
         Ask::Get { key: key(), level: Consistency::Quorum },
         Ask::List { data_type: "task".to_owned(), after: Some(key()), limit: 100, level: Consistency::Quorum },
         Ask::Imported { source: "old".to_owned() },
-        Ask::Push { changes: vec![loose()] },
+        Ask::Push { changes: vec![loose()], epoch: 3, left: 9 },
         Ask::Groups { stamp: 7, epoch: 3 },
         Ask::Buckets { groups: vec![1, 2] },
         Ask::Slots { buckets: vec![1, 700] },

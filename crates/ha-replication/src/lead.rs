@@ -78,6 +78,7 @@ impl Leader {
             let Some(held) = copies.now() else {
                 progress.clear();
                 asked = None;
+                self.seat.iter().for_each(Seat::rest);
                 continue;
             };
             let view = self.cluster.watch().borrow().clone();

@@ -131,7 +131,7 @@ impl Replication {
     }
 
     async fn write(&self, change: Change) -> Result<Written, ReplicateError> {
-        if self.inner.loose.is_some() {
+        if self.inner.loose.is_some() && self.inner.copy.is_crowded() {
             // Whoever writes faster than the disk takes it waits for the disk, for a while.
             let _ = tokio::time::timeout(ROOM_PATIENCE, self.inner.copy.until_room()).await;
         }
@@ -270,9 +270,7 @@ impl Replication {
         let Some(seat) = &self.inner.seat else { return Err(TailError::NoSuch { name: name.to_owned() }) };
         seat.tails.read(name).await.map_err(|error| TailError::of(name, error))?;
         seat.tails.done(name).await?;
-        if let Some(loose) = &self.inner.loose {
-            seat.look(loose).await;
-        }
+        seat.look().await;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Answers what other copies ask.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ha_cluster::disk::perform;
@@ -11,6 +12,9 @@ use crate::message::{Ask, Found, Told};
 use crate::remote::Remote;
 use crate::replication::{Inner, Replication};
 use crate::{Record, fetch};
+
+/// How long a push waits for the disk: less than the one who pushes waits.
+const PUSH_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Answers for this node, as long as it serves.
 pub(crate) fn server(inner: Weak<Inner>) -> impl Fn(NodeId, Bytes) -> Answer + Send + Sync + 'static {
@@ -49,9 +53,11 @@ async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
         }
         Ask::Push { changes, epoch, left } => {
             let loose = loose(&inner)?;
-            loose.is_of(epoch)?;
             // So that whoever pushes is not faster than this disk.
-            inner.copy.until_room().await;
+            if tokio::time::timeout(PUSH_PATIENCE, inner.copy.until_room()).await.is_err() {
+                return Err("its disk does not keep up".to_owned());
+            }
+            loose.is_of(epoch)?;
             let merged = loose.merge(changes);
             loose.told_left(epoch, left);
             Told::Done(merged)

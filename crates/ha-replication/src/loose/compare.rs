@@ -29,6 +29,9 @@ const SLOTS_MAX: usize = 100_000;
 
 /// Compares with each other copy once in an interval. Ends when dropped.
 pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, config: Config) {
+    if let Some(seat) = &seat {
+        seat.look().await;
+    }
     loop {
         // A copy that cannot answer for anything yet is in a hurry.
         let is_loaded = copy.copy().state().is_ok_and(|state| state.loaded);
@@ -38,15 +41,9 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
             () = tokio::time::sleep(interval) => {}
             () = called(seat.as_ref()) => {}
         }
-        match copy.begin_anew_if_told().await {
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!("this copy cannot begin anew yet: {error}");
-                continue;
-            }
-        }
         let alive: Vec<NodeId> =
             others(&cluster).into_iter().filter_map(|(node, alive)| alive.then_some(node)).collect();
+        // Before it begins anew, which would remove that too.
         if let (Some(seat), Some(_)) = (&seat, copy.lost()) {
             let master = copy.copy().memory().agreed().master.as_ref().map(|master| master.node.clone());
             // Where the master is gone too, whoever followed it knows what it had.
@@ -54,6 +51,13 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
             let Some(master) = master else { continue };
             if let Err(reason) = super::rewind::run(&cluster, &copy, seat, &master).await {
                 tracing::info!("what this node had alone is not set aside yet: {reason}");
+                continue;
+            }
+        }
+        match copy.begin_anew_if_told().await {
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!("this copy cannot begin anew yet: {error}");
                 continue;
             }
         }
@@ -92,7 +96,7 @@ async fn with(cluster: &Cluster, copy: &LooseCopy, node: &NodeId) -> Result<(), 
     let mut all_came = true;
     for chunk in differing(cluster, copy, node, stamp).await?.chunks(BUCKETS_AT_ONCE) {
         for (bucket, theirs) in chunk.iter().zip(slots_of(cluster, node, chunk).await?) {
-            all_came &= bucket_with(cluster, copy, node, *bucket, theirs).await?;
+            all_came &= bucket_with(cluster, copy, node, *bucket, theirs, epoch).await?;
         }
     }
     if all_came {
@@ -154,6 +158,7 @@ async fn bucket_with(
     node: &NodeId,
     bucket: u16,
     theirs: Vec<Slot>,
+    epoch: u64,
 ) -> Result<bool, String> {
     let ours = copy.copy().store().slots(bucket).map_err(|error| error.to_string())?;
     let ours: BTreeMap<u64, (Key, Version)> =
@@ -185,7 +190,7 @@ async fn bucket_with(
             let kept = copy.copy().get(key).map_err(|error| error.to_string())?;
             changes.extend(kept.map(|kept| loose(key.clone(), kept)));
         }
-        if !send(cluster, node, changes, copy.epoch(), copy.left_for(node).0).await {
+        if !send(cluster, node, changes, epoch, copy.left_for(node).0).await {
             return Err("it did not take what is newer here".to_owned());
         }
     }

@@ -211,11 +211,17 @@ impl LooseCopy {
         (self.inner.has_master && lost.epoch > rewound).then_some(lost)
     }
 
-    /// Takes back a change that this copy had alone.
-    fn put_back(&self, key: Key, kept: Kept) {
+    /// Takes back a change that this copy had alone, unless another one has taken its place since.
+    fn put_back(&self, key: Key, alone: Version, kept: Kept) -> Result<(), StoreError> {
         let _clock = self.clock();
-        self.inner.copy.change(|memory| memory.put_next(key, kept));
-        self.inner.copy.tell();
+        if self.inner.copy.get(&key)?.is_some_and(|held| held.version == alone) {
+            self.inner.copy.change(|memory| {
+                memory.put_next(key, kept);
+                memory.advance_loose();
+            });
+            self.inner.copy.tell();
+        }
+        Ok(())
     }
 
     fn cursors(&self) -> MutexGuard<'_, BTreeMap<NodeId, u64>> {

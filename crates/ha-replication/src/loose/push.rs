@@ -57,6 +57,8 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
     copy.cursors().insert(node.clone(), after.0);
     loop {
         applied.borrow_and_update();
+        // Known before anything is looked up: whoever knows a later master takes nothing of this.
+        let epoch = copy.epoch();
         if copy.lost().is_some() {
             // What was made here until now is set aside.
             tokio::time::sleep(PAUSE).await;
@@ -79,7 +81,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
                 changed = applied.changed() => if changed.is_err() { return },
                 // A copy that hears nothing does not know how far behind it is.
                 () = tokio::time::sleep(TELL_INTERVAL), if config.has_loose_master() => {
-                    send(&cluster, &node, Vec::new(), copy.epoch(), 0).await;
+                    send(&cluster, &node, Vec::new(), epoch, 0).await;
                 }
             }
             continue;
@@ -87,7 +89,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
         let own = found.into_iter().filter(|(_, kept)| kept.version.tie == own);
         let changes: Vec<_> = own.map(|(key, kept)| loose(key, kept)).collect();
         let left = copy.above(last.0);
-        if !changes.is_empty() && !send(&cluster, &node, changes, copy.epoch(), left).await {
+        if !changes.is_empty() && !send(&cluster, &node, changes, epoch, left).await {
             tokio::time::sleep(PAUSE).await;
             continue;
         }

@@ -51,22 +51,24 @@ pub(super) async fn run(cluster: &Cluster, copy: &LooseCopy, seat: &Seat, master
             };
             for Loose { key, time, tie, data, past } in found {
                 let name = name_of(&key);
-                if alone.get(&name).is_some_and(|(ours, _)| *ours == key) {
-                    alone.remove(&name);
-                    copy.put_back(key, Kept { version: Version { time, tie }, place: 0, data, past });
+                if alone.get(&name).is_some_and(|(ours, _)| *ours == key)
+                    && let Some((_, ours)) = alone.remove(&name)
+                {
+                    let kept = Kept { version: Version { time, tie }, place: 0, data, past };
+                    copy.put_back(key, ours.version, kept).map_err(|error| error.to_string())?;
                 }
             }
         }
         // What the master has nothing of: a grave that any other change is later than.
-        for (key, _) in alone.into_values().filter(|(key, _)| !theirs.contains_key(&name_of(key))) {
-            let version = Version { time: 1, tie: own };
-            copy.put_back(key, Kept { version, place: 0, data: None, past: Bytes::new() });
+        for (key, ours) in alone.into_values().filter(|(key, _)| !theirs.contains_key(&name_of(key))) {
+            let grave = Kept { version: Version { time: 1, tie: own }, place: 0, data: None, past: Bytes::new() };
+            copy.put_back(key, ours.version, grave).map_err(|error| error.to_string())?;
         }
     }
     copy.copy().settle().await;
     copy.copy().rewound(lost.epoch).await.map_err(|error| error.to_string())?;
     copy.forget_cursor();
-    seat.look(copy).await;
+    seat.look().await;
     if records > 0 {
         tracing::warn!(
             records, epoch = lost.epoch, %master,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-/// Runs of neighbouring places that are remembered; beyond that, the oldest are counted with the next ones.
+/// Runs of neighbouring places that are remembered; the oldest are forgotten, and not counted any more.
 const RUNS_MAX: usize = 65_536;
 /// Changes of one run at most, so that their time is known well enough.
 const RUN_MAX: u64 = 1024;

@@ -70,8 +70,10 @@ impl Seat {
 
     /// True when somebody was waiting.
     pub(crate) fn force(&self) -> bool {
-        self.inner.is_forced.store(true, Ordering::Relaxed);
-        self.known().waits.is_some()
+        let waits = self.known().waits.is_some();
+        // Nothing is decided ahead of time.
+        self.inner.is_forced.store(waits, Ordering::Relaxed);
+        waits
     }
 
     /// Waits until a comparison is wanted now.
@@ -126,13 +128,19 @@ impl Seat {
         }
     }
 
+    /// Nobody waits for anything here: there is a master, or another node leads.
+    pub(crate) fn rest(&self) {
+        self.inner.is_forced.store(false, Ordering::Relaxed);
+        self.known().waits = None;
+    }
+
     /// On the leader: puts on the log who takes writes, when that should change and may.
     pub(crate) async fn agree(&self, leader: &Leader, copy: &LooseCopy, held: &HeldBy, view: &View) {
         let named = self.named();
-        let Some(wanted) = named.unwrap_or_else(|| Some(view.node_id.clone())) else { return };
+        let Some(wanted) = named.unwrap_or_else(|| Some(view.node_id.clone())) else { return self.rest() };
         let present = leader.copy.memory().agreed().master.clone();
         if present.as_ref().is_some_and(|present| present.node == wanted) {
-            self.known().waits = None;
+            self.rest();
             return;
         }
         let Some(candidate) = self.candidate(leader, copy, view, &wanted, present.as_ref()) else { return };
@@ -153,8 +161,7 @@ impl Seat {
         let proposed = leader.log.write_as_leader(held.term, &command);
         match tokio::time::timeout(leader.config.sync_timeout, proposed).await {
             Ok(Ok(_)) => {
-                self.inner.is_forced.store(false, Ordering::Relaxed);
-                self.known().waits = None;
+                self.rest();
             }
             Ok(Err(error)) => tracing::debug!("it was not agreed who takes writes: {error}"),
             Err(_) => {}
@@ -186,7 +193,7 @@ impl Seat {
     }
 
     /// Looks at what was set aside, to tell of it.
-    pub(crate) async fn look(&self, _copy: &LooseCopy) {
+    pub(crate) async fn look(&self) {
         if let Ok(tails) = self.tails.list().await {
             self.known().tails = tails;
         }
