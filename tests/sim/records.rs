@@ -174,8 +174,7 @@ impl Pages {
         self.broken.take()
     }
 
-    /// Judges the records of a copy when nobody writes any more.
-    /// What was set aside need not be there.
+    /// Judges the records of a copy when nobody writes any more. What was set aside need not be there.
     pub fn judge(
         &self,
         set_aside: &SetAside,
@@ -183,9 +182,10 @@ impl Pages {
     ) -> Result<(), String> {
         for (id, page) in &self.by_id {
             let found = find(id)?;
-            let is_deletion = page.deletions.contains(&page.acknowledged);
-            let last = (id.clone(), Some(page.acknowledged).filter(|_| !is_deletion));
-            if !page.may_find(found, page.acknowledged) && !set_aside.contains(&last) {
+            // What came after it, unanswered, takes its place among what was set aside too.
+            let written = |number: u64| Some(number).filter(|number| !page.deletions.contains(number));
+            let is_aside = |number| set_aside.contains(&(id.clone(), written(number)));
+            if !page.may_find(found, page.acknowledged) && !(page.acknowledged..=page.asked).any(is_aside) {
                 return Err(format!("{id} holds {found:?}, and its client knows {page:?}"));
             }
         }

@@ -148,7 +148,7 @@ scenes! {
     t37_rolling_restart: "T37", 1..=2;
     t39_leader_moves: "T39-roles", 1..=2;
     t41_flapping: "T41", 1..=1;
-    t61_loose_master: "T61", 1..=2;
+    t61_loose_master: "T61", 1..=3;
     records_whose_writers_are_cut_short: "joint-torn", 1..=1;
     t62_away_for_long: "T62", 1..=1;
     records_that_a_majority_holds_without_a_leader: "joint-5", 1..=2;
