@@ -9,7 +9,6 @@ mod formation;
 mod freezing;
 mod guarded;
 mod killing;
-mod records;
 mod stopping;
 mod strangers;
 mod support;
