@@ -9,6 +9,7 @@ mod formation;
 mod freezing;
 mod guarded;
 mod killing;
+mod records;
 mod stopping;
 mod strangers;
 mod support;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use xtask::local_cluster::{LEADER_TIMEOUT, LocalCluster, Settings};
+use xtask::local_cluster::{Bookkeeper, LEADER_TIMEOUT, LocalCluster, Settings};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -74,6 +74,33 @@ async fn a_cut_between_followers_moves_nothing() -> Outcome {
     cluster.wait_formed().await?;
     assert_eq!(cluster.wait_leader().await?, leader);
     Ok(())
+}
+
+/// I2: records go on being written on the side that has a majority, whichever node is cut off, and none of those that
+/// were acknowledged is missing on any copy after the wires are whole.
+#[tokio::test]
+async fn acknowledged_records_survive_cuts() -> Outcome {
+    let settings = Settings::new(3).with_networks();
+    let settings = settings.with("REPLICATION_ENABLED", "true").with("REPLICATION_CONSISTENCY", "quorum");
+    let cluster = LocalCluster::start(settings).await?;
+    cluster.wait_formed().await?;
+    let old = cluster.wait_leader().await?;
+    let keeper = Bookkeeper::start(&cluster, 6);
+    keeper.wait_for_more(50, LONG * 3).await?;
+    cluster.isolate(old)?;
+    let (one, other) = others(old);
+    let new = cluster.wait_leader_among(&[one, other]).await?;
+    keeper.wait_for_more(50, LONG * 5).await?;
+    cluster.rejoin(old)?;
+    // One direction only: it hears, and nobody hears it.
+    cluster.cut(new, old)?;
+    keeper.wait_for_more(50, LONG * 5).await?;
+    cluster.mend(new, old)?;
+    cluster.wait_formed().await?;
+    keeper.wait_for_more(50, LONG * 5).await?;
+    let book = keeper.end().await;
+    assert!(book.count() >= 200);
+    book.expect_everywhere(&cluster).await
 }
 
 async fn formed() -> Result<(LocalCluster, usize), Box<dyn std::error::Error>> {

@@ -111,6 +111,11 @@ impl Client {
         self.ask("POST", path, Some(body)).await
     }
 
+    /// `PUT` of JSON.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer, HttpError> {
+        self.ask("PUT", path, Some(body)).await
+    }
+
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, HttpError> {
         let exchange = async {
             let mut stream = TcpStream::connect(self.address).await?;

@@ -15,6 +15,7 @@
 
 mod answers;
 pub mod binary;
+mod bookkeeper;
 mod cluster;
 mod http;
 mod journal;
@@ -28,6 +29,7 @@ mod state_file;
 mod status;
 
 pub use answers::{ClusterInfo, Health, Leader, Member};
+pub use bookkeeper::{Book, Bookkeeper};
 pub use cluster::{FORM_TIMEOUT, LEADER_TIMEOUT, LocalCluster, STOP_TIMEOUT, WaitError, wait_for};
 pub use http::{ANSWER_TIMEOUT, Answer, Client, EventStream, HttpError, ServerEvent};
 pub use journal::{Entry, Journal, TICK};
