@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
-use xtask::local_cluster::{Ended, Entry, Journal, LEADER_TIMEOUT, LocalCluster, STOP_TIMEOUT, Settings, wait_for};
+use xtask::local_cluster::{
+    Ended, Entry, FORM_TIMEOUT, Journal, LEADER_TIMEOUT, LocalCluster, STOP_TIMEOUT, Settings, wait_for,
+};
 
 use crate::support::Outcome;
 
@@ -59,6 +61,44 @@ impl Play {
             if status["state"] == *wanted { Ok(status) } else { Err(status.to_string()) }
         });
         Ok(seen.await?)
+    }
+
+    /// Waits until a node that was left behind has set its data aside and is a member again.
+    async fn joins_anew(&self, number: usize) -> Outcome {
+        let what = "the node that was left behind being a member again";
+        let directory = self.cluster.data_directory(number);
+        wait_for(what, FORM_TIMEOUT, async || {
+            let names = std::fs::read_dir(&directory).map_err(|error| error.to_string())?.flatten();
+            let aside = names.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("aside-"));
+            if aside { Ok(()) } else { Err("nothing is set aside".to_owned()) }
+        })
+        .await?;
+        self.cluster.wait_formed().await?;
+        let node = self.cluster.node(number).spec.node_id.clone();
+        wait_for("the node that was left behind voting again", FORM_TIMEOUT, async || {
+            let members = self.cluster.http(number).get_json::<Value>("/v1/cluster/members").await;
+            let members = members.map_err(|error| error.to_string())?;
+            let votes = |member: &Value| member["node_id"] == *node && member["voter"] == true;
+            if members.as_array().is_some_and(|all| all.iter().any(votes)) { Ok(()) } else { Err(members.to_string()) }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Sets a key, through a node.
+    async fn set(&self, key: &str, value: i64, through: usize) -> Outcome {
+        let path = format!("/v1/state/{key}");
+        wait_for("a key being set", LEADER_TIMEOUT, async || {
+            let answer = self.cluster.http(through).put(&path, &json!({"value": value})).await;
+            let answer = answer.map_err(|error| error.to_string())?;
+            if answer.status == 200 { Ok(()) } else { Err(answer.error_message()) }
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn get(&self, key: &str, from: usize) -> Outcome<Value> {
+        Ok(self.cluster.http(from).get_json::<Value>(&format!("/v1/state/{key}")).await?["value"].clone())
     }
 
     fn ends(&self) -> Outcome {
@@ -239,13 +279,15 @@ async fn of_two_nodes_alone_the_survivor_starts_nothing_and_says_why() -> Outcom
     play.ends()
 }
 
-/// The survivor of two goes on by a person's order, with a greater token; the other is told to set its data aside.
+/// The survivor of two goes on by a person's order, with a greater token; the other sets its data aside by itself when
+/// it comes back, and stands by.
 #[tokio::test]
 async fn of_two_nodes_alone_a_person_promotes_the_survivor() -> Outcome {
-    let (mut play, runs) = Play::begin(Settings::new(2)).await?;
+    let (mut play, runs) = Play::begin(Settings::new(2).with("STATE_ENABLED", "true")).await?;
     let primary = play.number(&runs)?;
     let survivor = play.other(primary);
     let asked = play.cluster.http(survivor);
+    play.set("before", 1, survivor).await?;
     let needless = asked.post("/v1/failover/promote", &json!({"force": true})).await?;
     assert_eq!(needless.status, 409, "a leader is live");
     play.cluster.kill9(primary).await?;
@@ -257,23 +299,90 @@ async fn of_two_nodes_alone_a_person_promotes_the_survivor() -> Outcome {
     assert_eq!(play.number(&next)?, survivor);
     assert!(next.token > 1 << 40, "token {}", next.token);
 
+    play.set("since", 2, survivor).await?;
     play.cluster.restart(primary)?;
-    let left_behind = play.cluster.node_mut(primary);
-    left_behind.wait_exit(LEADER_TIMEOUT).await?;
-    assert!(left_behind.log_text().contains("went on by force"), "{}", left_behind.log_tail());
+    play.joins_anew(primary).await?;
+    let log = play.cluster.node(primary).log_text();
+    assert!(log.contains("went on by force") && log.contains("nothing changed here alone"), "{log}");
+    for (key, value) in [("before", 1), ("since", 2)] {
+        assert_eq!(play.get(key, primary).await?, json!(value), "{key}");
+    }
     assert_eq!(play.journal.begun_after(next.token), None);
     assert_eq!(play.cluster.http(survivor).get("/health/primary").await?.status, 200);
+    // And it takes its part again.
+    let to = play.cluster.node(primary).spec.node_id.clone();
+    let moved = wait_for("a switchover to the one that was left behind", STOP_TIMEOUT, async || {
+        let answer = asked.post("/v1/failover/switchover", &json!({"to": to})).await.map_err(|e| e.to_string())?;
+        if answer.status == 200 { Ok(()) } else { Err(answer.error_message()) }
+    });
+    moved.await?;
+    play.runs_after(next.token).await?;
+    play.ends()
+}
+
+/// A person wants availability at any price: the survivor promotes itself, and whoever was away joins anew. Again and
+/// again, in turn.
+#[tokio::test]
+async fn of_two_nodes_without_prevention_the_survivor_promotes_itself() -> Outcome {
+    let settings = Settings::new(2).with("SPLIT_BRAIN_PREVENTION", "false").with("STATE_ENABLED", "true");
+    let (mut play, mut runs) = Play::begin(settings).await?;
+    for round in 1..=2 {
+        let primary = play.number(&runs)?;
+        let survivor = play.other(primary);
+        play.set("round", round, primary).await?;
+        play.cluster.kill9(primary).await?;
+        let next = play.runs_after(runs.token).await?;
+        assert_eq!((play.number(&next)?, next.token >> 40), (survivor, u64::try_from(round)?));
+        play.cluster.restart(primary)?;
+        play.joins_anew(primary).await?;
+        assert_eq!(play.get("round", primary).await?, json!(round));
+        runs = next;
+    }
+    play.ends()
+}
+
+/// Forced recovery while the old majority lives: it refuses to serve from the moment at which it hears of it.
+#[tokio::test]
+async fn the_old_majority_gives_way_to_the_one_that_went_on_by_force() -> Outcome {
+    let (mut play, runs) = Play::begin(Settings::new(3).with("STATE_ENABLED", "true")).await?;
+    let primary = play.number(&runs)?;
+    let (lone, third) = (primary % 3 + 1, (primary + 1) % 3 + 1);
+    play.cluster.kill9(lone).await?;
+    // What only the majority knows.
+    play.set("theirs", 1, primary).await?;
+    play.cluster.kill9(primary).await?;
+    play.cluster.kill9(third).await?;
+    play.cluster.restart(lone)?;
+    play.state(lone, "no_primary").await?;
+    let answer = play.cluster.http(lone).post("/v1/failover/promote", &json!({"force": true})).await?;
+    assert_eq!(answer.status, 202, "{}", answer.error_message());
+    let last = play.journal.last().map_or(runs.token, |entry| entry.token);
+    let next = play.runs_after(last).await?;
+    assert_eq!((play.number(&next)?, next.token >> 40), (lone, 1));
+    play.cluster.restart(primary)?;
+    play.cluster.restart(third)?;
+    play.joins_anew(primary).await?;
+    play.joins_anew(third).await?;
+    assert_eq!(play.journal.begun_after(next.token), None);
+    let lost = play.cluster.http(primary).get("/v1/state/theirs").await?;
+    assert_eq!(lost.status, 404, "{}", lost.body);
     play.ends()
 }
 
 #[tokio::test]
 async fn of_two_nodes_alone_the_survivor_goes_on_once_a_fence_confirms() -> Outcome {
-    let settings = Settings::new(2).with("FAILOVER_FENCE_COMMAND", "test -e ../fence-works && echo >> ../fenced #");
+    // At first it hangs, and would say that it worked much later; then it fails.
+    let fence = "test -e ../fence-fails || sleep 30; test -e ../fence-works && echo >> ../fenced #";
+    let settings = Settings::new(2).with("FAILOVER_FENCE_COMMAND", fence).with("FAILOVER_TIMEOUT", "1");
     let (mut play, runs) = Play::begin(settings).await?;
     let primary = play.number(&runs)?;
     play.cluster.kill9(primary).await?;
-    // A fence that fails proves nothing.
     sleep(LONG).await;
+    assert_eq!(play.journal.begun_after(runs.token), None, "a fence that hangs proves nothing");
+    std::fs::write(play.cluster.directory().join("fence-fails"), "")?;
+    sleep(LONG).await;
+    let log = play.cluster.node(play.other(primary)).log_text();
+    assert!(log.contains("which proves nothing") && log.contains("exit status: 1"), "{log}");
     assert_eq!(play.journal.begun_after(runs.token), None);
     std::fs::write(play.cluster.directory().join("fence-works"), "")?;
     let next = play.runs_after(runs.token).await?;

@@ -4,12 +4,18 @@
 
 mod bad_data;
 mod bad_start;
+mod balancer;
+mod certificates;
 mod failover;
 mod formation;
 mod freezing;
 mod guarded;
+mod hooks;
+mod hostile;
 mod killing;
 mod records;
+mod secrets;
+mod sharing;
 mod stopping;
 mod strangers;
 mod support;

@@ -1,6 +1,8 @@
 //! Real processes, each in a network of its own, and wires that lose what is sent over them: no connection is reset, so
 //! nothing but silence tells a node that something is wrong.
 
+mod pairs;
+
 use std::time::Duration;
 
 use tokio::time::sleep;

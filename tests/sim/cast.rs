@@ -8,6 +8,7 @@ use ha_replication::{Consistency, Mode, SyncLoss};
 use super::Name;
 use super::invariants::Timers;
 use super::records::Keeping;
+use super::roles::Moving;
 
 /// Raft's heartbeat in scenes that do not set another: that of the profile `lan`.
 const HEARTBEAT: Duration = Duration::from_millis(50);
@@ -27,12 +28,13 @@ pub struct Cast {
     pub(super) clients: usize,
     scale: u32,
     pub(super) records: Option<Keeping>,
+    pub(super) roles: Option<Moving>,
     changes: Vec<(Option<Name>, Change)>,
 }
 
 /// So many nodes, named from 1 on, each with all of them as seeds.
 pub fn nodes(members: u8) -> Cast {
-    Cast { members, witness: false, clients: 1, scale: 1, records: None, changes: Vec::new() }
+    Cast { members, witness: false, clients: 1, scale: 1, records: None, roles: None, changes: Vec::new() }
 }
 
 impl Cast {
@@ -60,7 +62,8 @@ impl Cast {
     /// And records, which the clients write and read too.
     #[must_use]
     pub fn keeping_records(mut self, consistency: Consistency) -> Self {
-        self.records = Some(Keeping { consistency, mode: Mode::MasterSlave, on_sync_loss: SyncLoss::Block });
+        self.records =
+            Some(Keeping { consistency, mode: Mode::MasterSlave, on_sync_loss: SyncLoss::Block, mutant: None });
         self
     }
 
@@ -68,7 +71,24 @@ impl Cast {
     #[must_use]
     pub fn keeping_loose_records(mut self) -> Self {
         let consistency = Consistency::Eventual;
-        self.records = Some(Keeping { consistency, mode: Mode::MultiMaster, on_sync_loss: SyncLoss::Block });
+        self.records =
+            Some(Keeping { consistency, mode: Mode::MultiMaster, on_sync_loss: SyncLoss::Block, mutant: None });
+        self
+    }
+
+    /// And records that a majority holds and no leader orders: the clients of all nodes write the same ones.
+    #[must_use]
+    pub fn keeping_joint_records(mut self) -> Self {
+        let consistency = Consistency::Quorum;
+        self.records =
+            Some(Keeping { consistency, mode: Mode::MultiMaster, on_sync_loss: SyncLoss::Block, mutant: None });
+        self
+    }
+
+    /// And a service that runs on one of them at a time.
+    #[must_use]
+    pub fn with_roles(mut self, moving: Moving) -> Self {
+        self.roles = Some(moving);
         self
     }
 

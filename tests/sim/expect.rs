@@ -9,7 +9,7 @@ use rand::RngExt as _;
 
 use super::history::Answer;
 use super::node::Handles;
-use super::records::TYPE;
+use super::records::{Keeping, TYPE};
 use super::{Name, Who, World};
 
 /// How long an expectation waits when the scene does not say.
@@ -358,6 +358,9 @@ impl World {
         self.expect("no client waits for an answer any more", HEALING, |world| world.is_quiet());
         self.expect("all nodes have the same data", HEALING, |world| world.is_converged());
         self.expect_records_healed();
+        if self.cast.roles.is_some() {
+            self.expect_primary_within(HEALING);
+        }
         self.judge_end();
     }
 
@@ -389,12 +392,20 @@ impl World {
             };
             broken = broken.or(self.book.lock().judge(find).err().map(|reason| format!("on {name}, {reason}")));
         }
+        for (name, copy) in copies(self) {
+            let find = |id: &str| copy.get_local(TYPE, id).map_err(|error| error.to_string());
+            let judged = self.joint.lock().judge(find);
+            broken = broken.or(judged.err().map(|reason| format!("on {name}, {reason}")));
+        }
         if let Some(broken) = broken {
             panic!("it must hold that acknowledged records are there in the end; but {broken}");
         }
         let (acknowledged, read) = {
-            let book = self.book.lock();
-            (book.acknowledged, book.read)
+            let (book, joint) = (self.book.lock(), self.joint.lock());
+            if self.cast.records.is_some_and(Keeping::is_joint) {
+                self.trace.line("*", format_args!("{} reads found more than one value", joint.beside));
+            }
+            (book.acknowledged + joint.acknowledged, book.read + joint.read)
         };
         assert!(acknowledged > 0 && read > 0, "nothing was shown: no record was written and read");
         self.trace.line("*", format_args!("{acknowledged} records acknowledged, {read} read"));
@@ -406,10 +417,11 @@ impl World {
     ///
     /// When none is.
     pub fn expect_records_within(&mut self, limit: Duration) {
-        let before = self.book.lock().acknowledged;
+        let acknowledged = |world: &Self| world.book.lock().acknowledged + world.joint.lock().acknowledged;
+        let before = acknowledged(self);
         // Some that are under way may have been asked before.
         let many = before + 3 * self.names().len();
-        self.expect("records are acknowledged", limit, |world| world.book.lock().acknowledged > many);
+        self.expect("records are acknowledged", limit, |world| acknowledged(world) > many);
     }
 
     /// The copy of a node is complete.

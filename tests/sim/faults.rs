@@ -59,7 +59,8 @@ impl World {
         self.history.lock().abandon(name);
         if let Some(seen) = self.seen.get_mut(&name) {
             let cluster = seen.cluster;
-            *seen = Seen { up: false, leads: false, live: false, cluster, ..std::mem::take(seen) };
+            let runs = Default::default();
+            *seen = Seen { up: false, leads: false, live: false, cluster, runs, ..std::mem::take(seen) };
         }
     }
 
@@ -294,6 +295,19 @@ impl World {
             self.act(format_args!("the time of day of {name} is {ahead:?} ahead"));
             self.hosts[&name].wall.step_ahead(ahead);
         }
+    }
+
+    /// Sets the time of day of nodes behind the truth.
+    pub fn step_wall_back(&mut self, who: impl Who, behind: Duration) {
+        for name in who.among(self) {
+            self.act(format_args!("the time of day of {name} is {behind:?} behind"));
+            self.hosts[&name].wall.step_back(behind);
+        }
+    }
+
+    /// Whether the time of day of a node is right.
+    pub fn wall_is_right(&self, name: Name) -> bool {
+        self.hosts[&name].wall.is_right()
     }
 
     /// The lease clock of these nodes jumps ahead.

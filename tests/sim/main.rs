@@ -10,7 +10,7 @@ use ha_tests::sim::{Mutant, Settings, Trace, scenes};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-const USAGE: &str = "usage: ha-sim --scene NAME [--seed N] [--trace] [--log] [--mutant NAME] | --list";
+const USAGE: &str = "usage: ha-sim --scene NAME [--seed N] [--trace] [--log] [--minutes N] [--mutant NAME] | --list";
 
 /// Real time within which simulated time must move. A step takes well under a millisecond.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -67,6 +67,11 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
             "--seed" => {
                 let text = value()?;
                 arguments.settings.seed = text.parse().map_err(|_| format!("{text} is not a seed"))?;
+            }
+            "--minutes" => {
+                let text = value()?;
+                let minutes: u64 = text.parse().map_err(|_| format!("{text} is no number of minutes"))?;
+                arguments.settings.chaos = Some(Duration::from_secs(60 * minutes));
             }
             "--mutant" => {
                 let text = value()?;

@@ -25,6 +25,8 @@ pub struct Chaos {
     pub disks: bool,
     /// Packets are lost and late, clocks drift.
     pub weather: bool,
+    /// The time of day of a machine jumps by an hour; it is set right, and its node restarted, later.
+    pub walls: bool,
     /// Leadership is handed over, by whoever happens to be asked, to whoever happens to be named.
     pub orders: bool,
 }
@@ -33,13 +35,33 @@ impl Chaos {
     /// All of them.
     pub fn everything(time: Duration) -> Self {
         let (interval, lasting) = (ms(1000), ms(3000));
-        Self { time, interval, lasting, deaths: true, cuts: true, disks: true, weather: true, orders: true }
+        Self {
+            time,
+            interval,
+            lasting,
+            deaths: true,
+            cuts: true,
+            disks: true,
+            weather: true,
+            walls: false,
+            orders: true,
+        }
     }
 
     /// Deaths only, close together: for what must survive a loss of power.
     pub fn deaths(time: Duration) -> Self {
         let (interval, lasting) = (ms(600), ms(800));
-        Self { time, interval, lasting, deaths: true, cuts: false, disks: false, weather: false, orders: false }
+        Self {
+            time,
+            interval,
+            lasting,
+            deaths: true,
+            cuts: false,
+            disks: false,
+            weather: false,
+            walls: false,
+            orders: false,
+        }
     }
 }
 
@@ -49,6 +71,11 @@ type Remedy = Box<dyn FnOnce(&mut World)>;
 type Deed = fn(&mut World) -> Remedy;
 
 impl World {
+    /// How long chaos lasts: so long, unless whoever runs the scene says otherwise.
+    pub fn chaos_time(&self, usual: Duration) -> Duration {
+        self.settings.chaos.unwrap_or(usual)
+    }
+
     /// Lets chaos reign.
     pub fn endure(&mut self, chaos: Chaos) {
         let deeds = deeds(chaos);
@@ -102,10 +129,35 @@ fn deeds(chaos: Chaos) -> Vec<Deed> {
     if chaos.weather {
         deeds.extend::<[Deed; 3]>([lose, slow, drift]);
     }
+    if chaos.walls {
+        deeds.extend::<[Deed; 2]>([jump, jump]);
+    }
     if chaos.orders {
         deeds.push(hand_over);
     }
     deeds
+}
+
+/// One machine at a time, whose node is restarted with the wrong time.
+fn jump(world: &mut World) -> Remedy {
+    let name = world.anybody();
+    if world.names().into_iter().any(|name| !world.wall_is_right(name)) {
+        return Box::new(|_| {});
+    }
+    let hour = Duration::from_secs(3600);
+    let ahead = world.rng.random_bool(0.5);
+    if ahead {
+        world.step_wall(name, hour)
+    } else {
+        world.step_wall_back(name, hour)
+    }
+    world.kill(name);
+    world.restart(name);
+    Box::new(move |world| {
+        world.step_wall(name, Duration::ZERO);
+        world.kill(name);
+        world.restart(name);
+    })
 }
 
 fn kill(world: &mut World) -> Remedy {

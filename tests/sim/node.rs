@@ -6,6 +6,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use ha_cluster::{Cluster, Config, Event, Machines, Replicated, Role, Seams, WriteError};
+use ha_failover::Failover;
+use ha_failover::roster::Roster;
 use ha_replication::Replication;
 use ha_state::{State, Store};
 use rand::rngs::StdRng;
@@ -14,8 +16,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use super::history::{Answer, History, Request};
+use super::joint::{self, Joint};
 use super::ledger::{Append, Ledger};
 use super::records::{self, Book, Keeping, SimWall};
+use super::roles::{self, Moving, Runs, Starts};
 use super::shared::{self, Shared};
 use super::{Name, Trace};
 
@@ -62,6 +66,8 @@ pub struct Handles {
     pub state: State,
     /// This node's records, where the cast keeps some.
     pub replication: Option<Replication>,
+    /// This node's part in the roles, where the cast has some.
+    pub failover: Option<Failover>,
 }
 
 /// What a life needs to begin.
@@ -85,10 +91,16 @@ pub struct Blueprint {
     pub shared: Shared,
     /// How it keeps records, if it does.
     pub records: Option<Keeping>,
+    /// How roles move, where the cast has some.
+    pub roles: Option<Moving>,
+    /// Where every start of the service is written down.
+    pub starts: Starts,
     /// Its time of day.
     pub wall: SimWall,
     /// Where clients write down what they were told of records.
     pub book: Book,
+    /// The same, of records that they share.
+    pub joint: Joint,
     /// Where it is written down what happens.
     pub trace: Trace,
 }
@@ -108,6 +120,8 @@ pub struct Vitals {
     pub ended: Option<String>,
     /// Tasks alive on the node's runtime.
     pub tasks: usize,
+    /// What runs on it.
+    pub runs: Runs,
     /// The nodes of which it has said that their lease is over, and nobody has looked yet.
     pub called_over: Vec<Name>,
     orders: Option<mpsc::UnboundedSender<Order>>,
@@ -143,6 +157,9 @@ impl Body {
     async fn serve(&self, blueprint: Blueprint) -> Result<(), String> {
         let name = blueprint.name;
         let mut machines = Machines::new().with(Ledger::default()).with(Store::new());
+        if blueprint.roles.is_some() {
+            machines = machines.with(Roster::default());
+        }
         let mut opened = None;
         if let Some(keeping) = blueprint.records {
             let (records, copy) = ha_replication::open(keeping.config(&blueprint.wall), blueprint.seams.disk.clone())
@@ -166,7 +183,17 @@ impl Body {
         }
         let replication = opened.map(|copy| copy.start(cluster.clone())).transpose();
         let replication = replication.map_err(|error| error.to_string())?;
-        let handles = Handles { cluster, ledger, state, replication };
+        let failover = match blueprint.roles {
+            Some(moving) => Some(roles::start(
+                moving,
+                &cluster,
+                &blueprint.config,
+                (blueprint.seed, blueprint.starts.clone()),
+                self,
+            )?),
+            None => None,
+        };
+        let handles = Handles { cluster, ledger, state, replication, failover };
         let (orders, mut ordered) = mpsc::unbounded_channel();
         {
             let mut vitals = self.lock();
@@ -174,11 +201,19 @@ impl Body {
             vitals.orders = Some(orders);
         }
         tokio::spawn(tell_events(name, handles.cluster.events(), self.clone(), blueprint.trace.clone()));
+        if let Some(failover) = &handles.failover {
+            tokio::spawn(tell_events(name, failover.events(), self.clone(), blueprint.trace.clone()));
+        }
         let mut rng = StdRng::seed_from_u64(blueprint.seed);
         for _ in 0..blueprint.clients {
             tokio::spawn(client(blueprint.clone(), handles.ledger.clone(), rng.random()));
             if let Some(replication) = &handles.replication {
-                tokio::spawn(records::client(blueprint.clone(), replication.clone(), rng.random()));
+                let (blueprint, replication) = (blueprint.clone(), replication.clone());
+                if blueprint.records.is_some_and(Keeping::is_joint) {
+                    tokio::spawn(joint::client(blueprint, replication, rng.random()));
+                } else {
+                    tokio::spawn(records::client(blueprint, replication, rng.random()));
+                }
             }
         }
         loop {

@@ -4,7 +4,7 @@
 //! last, what was asked since, or what was asked before and never settled.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use ha_replication::{Config, Consistency, Mode, ReadError, ReplicateError, Repli
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::Trace;
 use super::node::Blueprint;
+use super::{Mutant, Trace};
 
 /// The type of all records.
 pub const TYPE: &str = "t";
@@ -33,9 +33,16 @@ pub struct Keeping {
     pub mode: Mode,
     /// What happens when copies are lost.
     pub on_sync_loss: SyncLoss,
+    /// How it is broken on purpose.
+    pub mutant: Option<Mutant>,
 }
 
 impl Keeping {
+    /// Whether several nodes write a record, and no leader orders them.
+    pub fn is_joint(self) -> bool {
+        self.mode == Mode::MultiMaster && self.consistency == Consistency::Quorum
+    }
+
     /// The settings of one node.
     pub fn config(self, wall: &SimWall) -> Config {
         let mut config = Config::default();
@@ -44,6 +51,8 @@ impl Keeping {
         config.sync_interval = Duration::from_millis(400);
         config.mode = self.mode;
         config.consistency = self.consistency;
+        config.reads_versions = self.mutant != Some(Mutant::NoVersionRead);
+        config.writes_back = self.mutant != Some(Mutant::NoReadRepair);
         config.on_sync_loss = self.on_sync_loss;
         config.directory = "/data/replication".into();
         config.store_interval = Duration::from_millis(100);
@@ -61,7 +70,7 @@ impl Keeping {
 pub struct SimWall {
     simulated: Trace,
     /// Milliseconds that it is ahead of the truth.
-    ahead: Arc<AtomicU64>,
+    ahead: Arc<AtomicI64>,
 }
 
 impl SimWall {
@@ -75,14 +84,24 @@ impl SimWall {
 
     /// Steps ahead of the truth.
     pub fn step_ahead(&self, by: Duration) {
-        self.ahead.store(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.ahead.store(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Steps back behind the truth.
+    pub fn step_back(&self, by: Duration) {
+        self.ahead.store(-i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether it is right.
+    pub fn is_right(&self) -> bool {
+        self.ahead.load(Ordering::Relaxed) == 0
     }
 }
 
 impl Wall for SimWall {
     fn milliseconds(&self) -> u64 {
         let now = u64::try_from(self.simulated.now().as_millis()).unwrap_or(u64::MAX);
-        Self::EPOCH + now + self.ahead.load(Ordering::Relaxed)
+        (Self::EPOCH + now).saturating_add_signed(self.ahead.load(Ordering::Relaxed))
     }
 }
 

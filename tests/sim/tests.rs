@@ -139,6 +139,17 @@ scenes! {
     records_lost: "records-lost", 1..=2;
     records_without_a_leader: "loose-5", 1..=4;
     records_and_clocks_that_are_off: "loose-clocks", 1..=3;
+    roles_amid_chaos: "roles-3", 1..=4;
+    roles_with_a_witness_amid_chaos: "roles-w", 1..=4;
+    t03_killed_in_callbacks: "T03", 1..=3;
+    t09_primary_cut_off: "T09-roles", 1..=2;
+    t15_around_a_witness: "T15", 1..=2;
+    t20_packets_lost_for_roles: "T20-roles", 1..=1;
+    t37_rolling_restart: "T37", 1..=2;
+    t39_leader_moves: "T39-roles", 1..=2;
+    t41_flapping: "T41", 1..=1;
+    records_that_a_majority_holds_without_a_leader: "joint-5", 1..=2;
+    records_that_a_majority_holds_lost_by_one: "joint-lost", 1..=1;
     deaths: "deaths", 1..=4;
 }
 
@@ -191,6 +202,11 @@ fn commands_without_the_exactly_once_table_are_noticed() {
 #[test]
 fn clocks_that_drift_beyond_all_bounds_are_noticed() {
     expect_noticed("wild-clocks", &["T25", "chaos-3"]);
+}
+
+#[test]
+fn writes_that_do_not_ask_what_they_replace_are_noticed() {
+    expect_noticed("no-version-read", &["joint-5"]);
 }
 
 #[test]

@@ -12,9 +12,11 @@ use super::cast::Cast;
 use super::disk::Honesty;
 use super::history::History;
 use super::invariants::{self, Invariant, Moment, Seen, Timers};
+use super::joint::Joint;
 use super::network::Machine;
 use super::node::{Blueprint, Body, Load};
-use super::records::{Book, SimWall};
+use super::records::{Book, Keeping, SimWall};
+use super::roles::Starts;
 use super::shared::Shared;
 use super::{Name, Network, SimClock, SimDisk, SimWire, Trace};
 
@@ -32,6 +34,8 @@ const TCP_SEGMENTS_MAX: usize = 65_536;
 pub struct Settings {
     /// Everything random comes from it.
     pub seed: u64,
+    /// How long chaos lasts, where a scene lets it be told.
+    pub chaos: Option<Duration>,
     /// How the product is broken on purpose.
     pub mutant: Option<Mutant>,
 }
@@ -49,6 +53,10 @@ pub enum Mutant {
     WildClocks,
     /// Reads of shared keys are not confirmed by anybody.
     StaleReads,
+    /// Without a leader, a write does not ask what it replaces.
+    NoVersionRead,
+    /// Without a leader, a read is answered though no majority may hold what it found.
+    NoReadRepair,
 }
 
 impl Mutant {
@@ -60,6 +68,8 @@ impl Mutant {
             "applied-twice" => Some(Self::AppliedTwice),
             "wild-clocks" => Some(Self::WildClocks),
             "stale-reads" => Some(Self::StaleReads),
+            "no-version-read" => Some(Self::NoVersionRead),
+            "no-read-repair" => Some(Self::NoReadRepair),
             _ => None,
         }
     }
@@ -68,7 +78,7 @@ impl Mutant {
         match this {
             Some(Self::NoSync) => Honesty::IgnoresSyncs,
             Some(Self::ForgottenVote) => Honesty::ForgetsVotes,
-            Some(Self::AppliedTwice | Self::WildClocks | Self::StaleReads) | None => Honesty::Honest,
+            _ => Honesty::Honest,
         }
     }
 }
@@ -101,8 +111,10 @@ pub struct World {
     pub(super) network: Network,
     pub(super) history: History,
     pub(super) book: Book,
+    pub(super) joint: Joint,
     pub(super) load: Load,
     pub(super) shared: Shared,
+    pub(super) starts: Starts,
     pub(super) hosts: BTreeMap<Name, Host>,
     pub(super) seen: BTreeMap<Name, Seen>,
     pub(super) cast: Cast,
@@ -137,8 +149,10 @@ impl World {
             network,
             history: History::default(),
             book: Book::default(),
+            joint: Joint::default(),
             load: Load::default(),
             shared: Shared::default(),
+            starts: Starts::default(),
             hosts: BTreeMap::new(),
             seen: BTreeMap::new(),
             cast: super::nodes(0),
@@ -214,9 +228,16 @@ impl World {
             load: self.load.clone(),
             history: self.history.clone(),
             shared: self.shared.clone(),
-            records: self.cast.records.filter(|_| host.config.role != Role::Witness),
+            roles: self.cast.roles,
+            starts: self.starts.clone(),
+            records: self
+                .cast
+                .records
+                .filter(|_| host.config.role != Role::Witness)
+                .map(|keeping| Keeping { mutant: self.settings.mutant, ..keeping }),
             wall: host.wall.clone(),
             book: self.book.clone(),
+            joint: self.joint.clone(),
             trace: self.trace.clone(),
         });
         host.machine = Machine::Up;
@@ -228,7 +249,8 @@ impl World {
             let witness = host.config.role == Role::Witness;
             // What it belonged to is kept: the one cluster is the one of its data too.
             let (disk, cluster, voters) = (seen.disk, seen.cluster, seen.voters.clone());
-            *seen = Seen { life, disk, witness, cluster, voters, ..Seen::default() };
+            let has_roles = self.cast.roles.is_some() && !witness;
+            *seen = Seen { life, disk, witness, cluster, voters, has_roles, ..Seen::default() };
         }
     }
 
@@ -295,6 +317,9 @@ impl World {
         if let Some(broken) = self.book.lock().broken() {
             panic!("it must hold that a record is read as it was acknowledged; but {broken}");
         }
+        if let Some(broken) = self.joint.lock().broken() {
+            panic!("it must hold that what a majority acknowledged is read until it is replaced; but {broken}");
+        }
     }
 
     fn judge(&mut self, judge: impl Fn(&mut dyn Invariant, &Moment<'_>) -> Result<(), String>) {
@@ -336,6 +361,7 @@ impl World {
             seen.up = host.machine == Machine::Up && vitals.handles.is_some();
             seen.hampered = host.sync_fails || host.disk_is_full || host.disk.is_stalled();
             seen.tasks = vitals.tasks;
+            seen.runs = vitals.runs.all();
             if measure {
                 seen.disk_bytes = host.disk.bytes();
             }

@@ -136,6 +136,24 @@ fn a_lock_that_is_taken_is_waited_for_and_then_given_up() {
 }
 
 #[test]
+fn whoever_waited_longer_than_a_lease_has_a_whole_one_to_begin_with() {
+    let stage = Stage::new();
+    let state = stage.ha.state().clone();
+    let guard = stage.runtime.block_on(async { state.lock("l").acquire().await.unwrap() });
+    let waiting = Running::start(stage.command(&["lock", "l", "--ttl", "0.6", "--timeout", "30", "--", "sleep", "1"]));
+    stage.runtime.block_on(async {
+        while state.usage().leases < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        // The wait itself is what is tried.
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        guard.release().await.unwrap();
+    });
+    let ended = waiting.end();
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+}
+
+#[test]
 fn a_command_is_stopped_when_its_lock_is_lost() {
     let stage = Stage::new();
     let marker = stage.folder.path().join("started");

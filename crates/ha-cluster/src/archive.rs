@@ -32,6 +32,7 @@ pub const ARCHIVE_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
 /// A saved control state, found to be whole. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Archive {
+    head: Bytes,
     cluster_id: ClusterId,
     epoch: Epoch,
     image: Bytes,
@@ -103,21 +104,25 @@ impl Archive {
             return Err(ArchiveError::Newer { format });
         }
         let (cluster_id, epoch) = (ClusterId(head.get_u128_le()), Epoch(head.get_u64_le()));
-        Ok(Self { cluster_id, epoch, image: bytes.slice(HEADER_BYTES..) })
+        Ok(Self { head: bytes.slice(..HEADER_BYTES), cluster_id, epoch, image: bytes.slice(HEADER_BYTES..) })
     }
 
-    /// The bytes of a file.
-    pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(HEADER_BYTES + self.image.len());
-        out.put_slice(&MAGIC);
-        out.put_u32_le(FORMAT);
-        out.put_u32_le(0);
-        out.put_u128_le(self.cluster_id.0);
-        out.put_u64_le(self.epoch.0);
-        out.put_slice(&self.image);
-        let crc = crc32c::crc32c(&out[16..]);
-        out[12..16].copy_from_slice(&crc.to_le_bytes());
-        out.freeze()
+    /// Of an image. Reads all of it once.
+    fn new(cluster_id: ClusterId, epoch: Epoch, image: Bytes) -> Self {
+        let mut head = BytesMut::with_capacity(HEADER_BYTES);
+        head.put_slice(&MAGIC);
+        head.put_u32_le(FORMAT);
+        head.put_u32_le(0);
+        head.put_u128_le(cluster_id.0);
+        head.put_u64_le(epoch.0);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&head[16..]), &image);
+        head[12..16].copy_from_slice(&crc.to_le_bytes());
+        Self { head: head.freeze(), cluster_id, epoch, image }
+    }
+
+    /// The bytes of a file, in two pieces: nothing is copied, however large it is.
+    pub fn pieces(&self) -> [Bytes; 2] {
+        [self.head.clone(), self.image.clone()]
     }
 
     /// The cluster that it was saved from.
@@ -134,9 +139,8 @@ impl Archive {
 /// Encodes a captured state, where that may take long.
 pub(crate) async fn save(disk: &Arc<dyn Disk>, cluster_id: ClusterId, image: Image) -> Result<Archive, SaveError> {
     let epoch = Epoch(image.epoch());
-    let encoded = perform(disk, "encode", async move { image.encode() }).await;
-    let image = encoded.map_err(|error| SaveError::Failed { reason: error.to_string() })?;
-    Ok(Archive { cluster_id, epoch, image })
+    let encoded = perform(disk, "encode", async move { Archive::new(cluster_id, epoch, image.encode()) }).await;
+    encoded.map_err(|error| SaveError::Failed { reason: error.to_string() })
 }
 
 /// Brings a state back, on every node at the same place of the log.
@@ -175,8 +179,8 @@ mod tests {
 
     #[test]
     fn an_archive_is_read_back_and_any_flipped_bit_is_seen() {
-        let archive = Archive { cluster_id: ClusterId(7), epoch: Epoch(9), image: Bytes::from_static(b"image") };
-        let bytes = archive.encode();
+        let archive = Archive::new(ClusterId(7), Epoch(9), Bytes::from_static(b"image"));
+        let bytes = Bytes::from(archive.pieces().concat());
         let back = Archive::decode(bytes.clone()).unwrap();
         assert_eq!((back.cluster_id(), back.epoch(), &back.image[..]), (ClusterId(7), Epoch(9), &b"image"[..]));
         for bit in 0..bytes.len() * 8 {

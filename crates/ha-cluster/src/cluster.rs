@@ -19,7 +19,9 @@ use crate::raft::Copies;
 use crate::rooms::{Answer, Room};
 use crate::take::{Evidence, Grants, Take, TakeError};
 use crate::wal::SyncTimes;
-use crate::{ClusterInfo, Config, Epoch, Event, Member, MemberRole, Node, NodeLease, StartError, Term, View, codec};
+use crate::{
+    ClusterInfo, Config, Epoch, Event, Member, MemberRole, Node, NodeLease, Overtaken, StartError, Term, View, codec,
+};
 
 /// What differs between a real and a simulated node.
 #[derive(Clone)]
@@ -234,12 +236,25 @@ impl Cluster {
     /// Orders this node to go on without the voters that are lost, from its next start on: stop it, and start it again.
     ///
     /// Its log then becomes that of a cluster of this node alone, in the next generation: epochs are above all that any
-    /// lost node could have seen. What was acknowledged elsewhere and never came here is lost. The other nodes are told
-    /// to set their data aside when they come back. For a person who knows that they are stopped, and is refused while
+    /// lost node could have seen. What was acknowledged elsewhere and never came here is lost. The other nodes are
+    /// overtaken when they come back, see [`Self::overtaken`]. For a person who knows that they are stopped, and is refused while
     /// a leader is live.
     pub async fn go_on_alone(&self) -> Result<(), AloneError> {
         let stopping = || AloneError::Refused { reason: "this node is stopping".to_owned() };
         self.ask(|answer| Ask::GoOnAlone { answer }).await.unwrap_or_else(|| Err(stopping()))
+    }
+
+    /// Set once this node has met nodes of its cluster that went on by force without it: it takes part no more. Whoever
+    /// owns it may look at what it holds, then calls [`Self::set_aside`], stops it, and starts it again.
+    pub fn overtaken(&self) -> watch::Receiver<Option<Overtaken>> {
+        self.started.overtaken.clone()
+    }
+
+    /// Orders that everything in the data directory of an overtaken node is set aside with its next start, in
+    /// [`Overtaken::directory`], and that it joins anew the cluster that went on without it. Nothing is deleted.
+    pub async fn set_aside(&self) -> Result<(), AsideError> {
+        let stopping = || AsideError::NotOvertaken { reason: "this node is stopping".to_owned() };
+        self.ask(|answer| Ask::SetAside { answer }).await.unwrap_or_else(|| Err(stopping()))
     }
 
     /// Hands leadership over when this node has it, says goodbye, and stops. The node stays a member.
@@ -328,6 +343,24 @@ pub enum AloneError {
     /// There is no need, or this node cannot.
     #[error("{reason}")]
     Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why nothing is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AsideError {
+    /// There is no reason to.
+    #[error("nothing is set aside: {reason}")]
+    NotOvertaken {
+        /// Why.
+        reason: String,
+    },
+    /// The order could not be kept.
+    #[error("the order to set this node's data aside cannot be kept: {reason}")]
+    NotKept {
         /// Why.
         reason: String,
     },

@@ -34,9 +34,12 @@ pub mod discovery;
 pub mod disk;
 mod events;
 mod formation;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 pub mod gossip;
 pub mod identity;
 mod lease;
+mod lineage;
 mod machine;
 mod node;
 mod node_lease;
@@ -49,11 +52,12 @@ mod view;
 pub mod wal;
 
 pub use archive::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
-pub use cluster::{AloneError, Cluster, LeaveError, PriorityError, Seams, TransferError, start};
+pub use cluster::{AloneError, AsideError, Cluster, LeaveError, PriorityError, Seams, TransferError, start};
 pub use config::{Config, ConfigError, Role, Seed};
 pub use events::Events;
 pub use ha_net::codec as encoding;
 pub use ha_net::{Address, AskError, ClusterId, Incarnation, Lane, NodeId, Secret};
+pub use lineage::Overtaken;
 pub use machine::{
     ASK_TIMEOUT, Applied, COMMAND_BYTES_MAX, Capture, Machine, MachineId, Machines, ReadError, Replicated, WriteError,
 };

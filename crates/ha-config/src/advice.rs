@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::address::Seed;
 use crate::choice::{FailoverMode, Role};
 use crate::config::{Config, OPTIONS};
-use crate::names::find;
 use crate::seconds::print_seconds;
 use crate::secret::Secret;
 use crate::source::Source;
@@ -42,16 +41,7 @@ impl Config {
             let message = (advice.unwise)(self)?;
             Some(Warning { options: advice.options.to_vec(), message })
         });
-        advice.chain(self.waiting()).chain(self.secrets_in_sight()).collect()
-    }
-
-    /// Options that somebody set and that have no effect yet.
-    fn waiting(&self) -> impl Iterator<Item = Warning> {
-        OPTIONS.iter().filter_map(|option| {
-            let part = option.waits_for.filter(|_| self.is_explicit(option.name))?;
-            let message = format!("it is set and has no effect yet: it waits for {part}");
-            Some(Warning { options: vec![option.name], message })
-        })
+        advice.chain(self.secrets_in_sight()).collect()
     }
 
     fn secrets_in_sight(&self) -> impl Iterator<Item = Warning> {
@@ -71,10 +61,6 @@ struct Advice {
 
 fn when(unwise: bool, message: &str) -> Option<String> {
     unwise.then(|| message.to_owned())
-}
-
-fn waits(name: &str) -> bool {
-    find(name).is_some_and(|option| option.waits_for.is_some())
 }
 
 fn can_be_guessed(secret: &Option<Secret>) -> Option<String> {
@@ -120,7 +106,8 @@ static ADVICE: &[Advice] = &[
         unwise: |config| {
             when(
                 !config.ha.split_brain_prevention,
-                "when the network splits, both sides may serve and accept writes, and one side's are set aside later",
+                "when the network between two nodes is cut, both serve and accept writes, and what one of them accepted is \
+                 set aside when they meet again; with a witness it does nothing",
             )
         },
     },
@@ -179,7 +166,7 @@ static ADVICE: &[Advice] = &[
         unwise: |config| {
             let http = &config.http;
             when(
-                !http.address.is_loopback() && (http.token.is_none() || waits("HTTP_TOKEN")),
+                !http.address.is_loopback() && http.token.is_none(),
                 "without a token everybody who reaches the HTTP API can read it, \
                  and calls that change anything are answered only on a loopback address",
             )

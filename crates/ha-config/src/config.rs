@@ -48,7 +48,7 @@ const NAME: TextRule = TextRule {
 };
 const COMMAND: TextRule =
     TextRule { accepted: "a command of up to 4096 bytes", bytes_max: 4096, allowed: |c| c != '\0' && c != '\n' };
-const SECRET: TextRule = TextRule {
+pub(crate) const SECRET: TextRule = TextRule {
     accepted: "1 to 1024 bytes of text without control characters",
     bytes_max: 1024,
     allowed: |c| !c.is_control(),
@@ -78,7 +78,8 @@ options! {
         /// Fewest live voters that may commit; the effective value is the larger of this and a majority of the voters.
         "HA_QUORUM_SIZE" quorum_size: usize = 2, within QUORUM;
         /// Without quorum (or fencing evidence) nothing is promoted and nothing is acknowledged.
-        "SPLIT_BRAIN_PREVENTION" split_brain_prevention: bool = true, waits for "failover";
+        /// `false`: of two nodes without a witness, one that is left goes on alone; if both did, one sets its data aside later.
+        "SPLIT_BRAIN_PREVENTION" split_brain_prevention: bool = true;
         /// Connections per peer for bulk traffic, opened when first needed; control traffic has its own.
         "HA_CONNECTION_POOL_SIZE" connection_pool_size: usize = 4, within CONNECTIONS;
         /// Durable state of this node.
@@ -114,7 +115,8 @@ options! {
         "CLUSTER_ROLE" role: Role = Role::Member;
         /// Shared secret that every node must prove it knows.
         "CLUSTER_SECRET" secret: Option<Secret> = None, within SECRET;
-        /// A file that holds the shared secret; one newline at its end is not part of it.
+        /// A file that holds the shared secret; newlines are not part of it. While one secret follows another it holds
+        /// both, one a line: the first is shown to others, all are accepted. Changes are taken up without a restart.
         "CLUSTER_SECRET_FILE" secret_file: Option<PathBuf> = None;
         /// Mutual TLS between nodes: the certificate of this node, in PEM.
         "CLUSTER_TLS_CERT" tls_cert: Option<PathBuf> = None;
@@ -143,6 +145,10 @@ options! {
         "FAILOVER_MAX_ATTEMPTS" max_attempts: u32 = 3, within COUNT;
         /// Whether the primary returns by itself to the highest priority, after the wait above.
         "FAILOVER_FAILBACK" failback: Failback = Failback::Manual;
+        /// Given to a shell before the service starts on this node; exit 0 means that it may.
+        "FAILOVER_PROMOTE_COMMAND" promote_command: Option<String> = None, within COMMAND;
+        /// Given to a shell after the service has stopped on this node, and when the node starts; exit 0 means that nothing is left.
+        "FAILOVER_DEMOTE_COMMAND" demote_command: Option<String> = None, within COMMAND;
         /// Run with the failed node's id and address; exit 0 means it is certainly stopped.
         "FAILOVER_FENCE_COMMAND" fence_command: Option<String> = None, within COMMAND;
     }

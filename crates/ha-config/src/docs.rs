@@ -1,6 +1,5 @@
 //! The guide to configuration, made from the tables that the code goes by.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use crate::choice::{Preset, Profile};
@@ -35,8 +34,7 @@ pub fn markdown() -> String {
             )
         })
         .and_then(|()| contradictions(&mut text))
-        .and_then(|()| timing(&mut text))
-        .and_then(|()| waiting(&mut text));
+        .and_then(|()| timing(&mut text));
     written.map_or_else(|_| String::new(), |()| text)
 }
 
@@ -103,26 +101,6 @@ fn timing(text: &mut String) -> fmt::Result {
     let totals = |terms: &[Term]| terms.iter().map(|term| print_seconds(term.time)).collect::<Vec<_>>();
     for ((total, of), lan) in defaults.totals.iter().zip(totals(&defaults.totals)).zip(totals(&lan.totals)) {
         writeln!(text, "| **{}** | {of} | {lan} | the sum |", total.name)?;
-    }
-    Ok(())
-}
-
-/// Options whose part is not built yet; the section goes when there are none.
-fn waiting(text: &mut String) -> fmt::Result {
-    let mut parts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for option in OPTIONS {
-        if let Some(part) = option.waits_for {
-            parts.entry(part).or_default().push(format!("`{}`", option.name));
-        }
-    }
-    if parts.is_empty() {
-        return Ok(());
-    }
-    let about = "These options are read and checked, and have no effect yet: each waits for a part that is not built. \
-                 A node that is given one of them says so when it starts.";
-    writeln!(text, "\n## Not yet in effect\n\n{about}\n")?;
-    for (part, names) in parts {
-        writeln!(text, "- {part}: {}", names.join(", "))?;
     }
     Ok(())
 }

@@ -30,6 +30,8 @@ mod config;
 pub mod docs;
 mod environment;
 mod file;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod names;
 mod nearest;
 mod preset;
@@ -62,6 +64,7 @@ pub use print::Explained;
 pub use problem::{Mention, Problem, ProblemKind, Problems};
 pub use seconds::{SecondsError, parse_seconds, print_seconds};
 pub use secret::{MASK, Secret};
+pub use secret_file::read_secrets;
 pub use setting::{CHECKS_MAX, SEEDS_MAX};
 pub use source::Source;
 pub use table::OptionInfo;

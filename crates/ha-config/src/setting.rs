@@ -204,7 +204,7 @@ pub(crate) struct TextRule {
 }
 
 impl TextRule {
-    fn check(&self, text: &str) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, text: &str) -> Result<(), Refusal> {
         if text.is_empty() {
             return Err(Refusal::because("is empty"));
         }

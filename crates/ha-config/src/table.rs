@@ -16,8 +16,6 @@ pub struct OptionInfo {
     pub key: &'static str,
     /// Whether values must be masked.
     pub secret: bool,
-    /// The part that it waits for: until that is built, the option has no effect.
-    pub waits_for: Option<&'static str>,
     pub(crate) doc: &'static [&'static str],
     pub(crate) accepted: fn() -> String,
     pub(crate) assign: fn(&mut Config, &Given) -> Result<(), Refusal>,
@@ -57,17 +55,16 @@ impl fmt::Debug for OptionInfo {
 ///
 /// ```text
 /// /// What it means.
-/// "ENVIRONMENT_NAME" field: Type = default, within bounds, waits for "part";
+/// "ENVIRONMENT_NAME" field: Type = default, within bounds;
 /// ```
 ///
-/// `within` narrows a type that needs it; `waits for` names the part of ha that is not
-/// built yet and without which the option has no effect.
+/// `within` narrows a type that needs it.
 macro_rules! options {
     ($(
         $(#[doc = $section_doc:literal])+
         $table:ident: $Section:ident {
             $( $(#[doc = $doc:literal])+
-               $name:literal $key:ident: $type:ty = $default:expr $(, within $bounds:expr)? $(, waits for $waits:literal)?; )+
+               $name:literal $key:ident: $type:ty = $default:expr $(, within $bounds:expr)?; )+
         }
     )+) => {
         $(
@@ -109,7 +106,6 @@ macro_rules! options {
             table: stringify!($table),
             key: stringify!($key),
             secret: <$type as Setting>::SECRET,
-            waits_for: options!(@waits $($waits)?),
             doc: &[$($doc),+],
             accepted: || <$type as Setting>::accepted(&options!(@bounds $($bounds)?)),
             assign: |config, given| {
@@ -121,8 +117,6 @@ macro_rules! options {
     };
     (@bounds) => { () };
     (@bounds $bounds:expr) => { $bounds };
-    (@waits) => { None };
-    (@waits $part:literal) => { Some($part) };
 }
 
 pub(crate) use options;

@@ -70,6 +70,13 @@ pub struct Config {
     pub takes_part: bool,
     /// Run with the id and the address of a node that has failed; when it ends well, that node is certainly stopped.
     pub fence_command: Option<String>,
+    /// Run before the service starts; see [`crate::Service::promote`] for how long it may take.
+    pub promote_command: Option<String>,
+    /// Run after the service has stopped, and once at the start of this node, to end what a former life left.
+    pub demote_command: Option<String>,
+    /// Whether one of two nodes goes on alone when the other has been silent for long enough, although it may live:
+    /// then both may act at once, and what one of them did is set aside later.
+    pub goes_on_alone: bool,
 }
 
 impl Default for Config {
@@ -90,6 +97,9 @@ impl Default for Config {
             stop_time: Self::stop_time_of(lease),
             takes_part: true,
             fence_command: None,
+            promote_command: None,
+            demote_command: None,
+            goes_on_alone: false,
         }
     }
 }

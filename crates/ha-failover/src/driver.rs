@@ -55,9 +55,10 @@ pub(crate) enum Done {
         incarnation: Incarnation,
         result: Result<(), String>,
     },
-    /// The fence of the only peer, and what followed.
+    /// The fence of the only peer, or the lack of one, and what followed.
     Alone {
         node: NodeId,
+        is_certain: bool,
         result: Result<(), String>,
     },
 }
@@ -164,11 +165,11 @@ impl Driver {
                 }
                 self.command(controller::Input::Fenced { node, incarnation, result });
             }
-            Done::Alone { node, result } => {
+            Done::Alone { node, is_certain, result } => {
                 self.lonely.ended(self.now(), &self.config);
                 match result {
                     Ok(()) => {
-                        self.events.happened("goes_on_alone", Lonely::order(&node));
+                        self.events.happened("goes_on_alone", Lonely::order(&node, is_certain));
                         self.restart.send_replace(true);
                     }
                     Err(why) => {
@@ -224,23 +225,30 @@ impl Driver {
         });
     }
 
-    /// One of two nodes whose peer is gone may go on only after a fence.
+    /// One of two nodes whose peer is gone may go on only after a fence, or where a person wants it to anyway.
     fn look_around(&mut self, view: &View, paused: bool) {
         let (now, leaderless_for) = (self.now(), self.now().saturating_sub(self.led_at));
-        let Some(fence) = &self.seams.fence else { return };
         let Some(peer) = self.lonely.look(now, &self.config, view, (paused, leaderless_for)) else { return };
         let node = peer.node_id.clone();
-        let work = fence.fence(&node, &format!("{}:{}", peer.address, peer.port));
-        self.events.happened("fence", format!("{node} is silent, and no third node votes: runs the fence command"));
-        let (cluster, limit) = (self.cluster.clone(), self.config.timeout);
+        let fence =
+            self.seams.fence.as_ref().map(|fence| fence.fence(&node, &format!("{}:{}", peer.address, peer.port)));
+        if fence.is_some() {
+            self.events.happened("fence", format!("{node} is silent, and no third node votes: runs the fence command"));
+        }
+        let (cluster, limit, anyway) = (self.cluster.clone(), self.config.timeout, self.config.goes_on_alone);
         self.doing.push(Box::pin(async move {
-            let fenced = tokio::time::timeout(limit, work).await;
-            let late = || Err(format!("no answer within {} s, which proves nothing", limit.as_secs_f64()));
-            let result = match fenced.unwrap_or_else(|_| late()) {
-                Ok(()) => cluster.go_on_alone().await.map_err(|error| error.to_string()),
-                failed => failed,
+            let fenced = match fence {
+                Some(work) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+                    Err(format!("no answer within {} s, which proves nothing", limit.as_secs_f64()))
+                }),
+                None => Err("there is no fence command".to_owned()),
             };
-            Done::Alone { node, result }
+            let is_certain = fenced.is_ok();
+            let result = match fenced {
+                Err(why) if !anyway => Err(why),
+                _ => cluster.go_on_alone().await.map_err(|error| error.to_string()),
+            };
+            Done::Alone { node, is_certain, result }
         }));
     }
 

@@ -1,20 +1,15 @@
 //! The fence command of a person's choice.
 
-use std::process::Stdio;
-
 use futures::future::BoxFuture;
 use ha_cluster::NodeId;
-use tokio::process::Command;
 
+use crate::hooks::run;
 use crate::seams::Fence;
-
-/// Bytes of its last words that are told.
-const WORDS_MAX: usize = 300;
 
 /// Runs a command with the id and the address of the node to switch off; only exit code 0 is a success.
 ///
 /// The command is given to `sh`, with both as its last arguments, and in `HA_FENCE_NODE` and `HA_FENCE_ADDRESS`. It is
-/// killed when nobody waits for it any more.
+/// killed, with everything in its process group, when nobody waits for it any more.
 #[derive(Clone, Debug)]
 pub struct FenceCommand {
     command: String,
@@ -29,28 +24,11 @@ impl FenceCommand {
 
 impl Fence for FenceCommand {
     fn fence(&self, node: &NodeId, address: &str) -> BoxFuture<'static, Result<(), String>> {
-        let mut command = Command::new("sh");
-        command
-            .arg("-c")
-            .arg(format!("{} \"$@\"", self.command))
-            .arg("fence")
-            .arg(node.as_str())
-            .arg(address)
-            .env("HA_FENCE_NODE", node.as_str())
-            .env("HA_FENCE_ADDRESS", address)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+        let line = format!("{} \"$@\"", self.command);
+        let (node, address) = (node.to_string(), address.to_owned());
         Box::pin(async move {
-            let output = command.output().await.map_err(|error| format!("it could not be run: {error}"))?;
-            if output.status.success() {
-                return Ok(());
-            }
-            let words = String::from_utf8_lossy(&output.stderr);
-            let words = words.trim();
-            let words = &words[words.floor_char_boundary(words.len().saturating_sub(WORDS_MAX))..];
-            Err(format!("{}: {words}", output.status))
+            let variables = [("HA_FENCE_NODE", node.clone()), ("HA_FENCE_ADDRESS", address.clone())];
+            run(&line, &["fence", &node, &address], &variables).await
         })
     }
 }

@@ -41,7 +41,10 @@ mod driver;
 mod events;
 mod fence;
 mod fitness;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod handle;
+mod hooks;
 mod lonely;
 mod role;
 pub mod roster;

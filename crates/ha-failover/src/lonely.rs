@@ -1,4 +1,5 @@
-//! One of two nodes whose peer is gone: without a vote of anybody else, only a fence can say that it may go on.
+//! One of two nodes whose peer is gone: without a vote of anybody else, only a fence can say that it may go on, unless a
+//! person has said beforehand that it may anyway.
 
 use std::time::Duration;
 
@@ -9,15 +10,17 @@ use crate::config::{Config, Mode};
 /// What one of two nodes waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Lonely {
-    fencing: bool,
+    /// A fence, or the order to go on, is on its way.
+    acting: bool,
     not_before: Duration,
 }
 
 impl Lonely {
-    /// The peer that shall be fenced now, so that this node may go on alone; once per call of [`Self::ended`].
+    /// The peer without which this node may go on alone, once that is fenced where there is a fence; once per call of
+    /// [`Self::ended`].
     ///
     /// When a cut wire makes both sides believe that they are alone, the one of the higher priority, or of the lesser
-    /// id, has a lease's length of advance: the other is switched off before its turn comes.
+    /// id, has a lease's length of advance with a fence: the other is switched off before its turn comes.
     pub(crate) fn look<'a>(
         &mut self,
         now: Duration,
@@ -25,33 +28,42 @@ impl Lonely {
         view: &'a View,
         (paused, leaderless_for): (bool, Duration),
     ) -> Option<&'a Member> {
-        let may = config.takes_part && config.mode == Mode::Automatic && config.fence_command.is_some() && !paused;
+        let has_fence = config.fence_command.is_some();
+        let may = config.takes_part && config.mode == Mode::Automatic && !paused;
+        let may = may && (has_fence || config.goes_on_alone);
         let mut voters = view.members.iter().filter(|member| member.voter);
         let (Some(one), Some(other), None) = (voters.next(), voters.next(), voters.next()) else { return None };
         let (me, peer) = if one.node_id == view.node_id { (one, other) } else { (other, one) };
         let are_a_pair = me.node_id == view.node_id && peer.role != MemberRole::Witness && me.priority > 0;
         let gone = peer.state == MemberState::Failed && !view.leader_is_live;
-        if !may || !are_a_pair || !gone || self.fencing {
+        if !may || !are_a_pair || !gone || self.acting {
             return None;
         }
-        let goes_first = (me.priority, &peer.node_id) > (peer.priority, &me.node_id);
+        let goes_first = !has_fence || (me.priority, &peer.node_id) > (peer.priority, &me.node_id);
         let advance = if goes_first { Duration::ZERO } else { config.lease };
         if leaderless_for < config.lease + config.lease / 8 + advance || now < self.not_before {
             return None;
         }
-        self.fencing = true;
+        self.acting = true;
         Some(peer)
     }
 
-    /// The fence has ended. What it could not do is tried again, a lease later.
+    /// What was begun has ended. What could not be done is tried again, a lease later.
     pub(crate) fn ended(&mut self, now: Duration, config: &Config) {
-        self.fencing = false;
+        self.acting = false;
         self.not_before = now + config.lease;
     }
 
     /// What the survivor says that it waits for.
-    pub(crate) fn order(node: &NodeId) -> String {
-        format!("{node} is certainly stopped, says the fence: this node goes on alone")
+    pub(crate) fn order(node: &NodeId, is_certain: bool) -> String {
+        if is_certain {
+            format!("{node} is certainly stopped, says the fence: this node goes on alone")
+        } else {
+            format!(
+                "{node} is silent, and this node goes on alone whether it lives or not (SPLIT_BRAIN_PREVENTION=false): \
+                 when they meet again, one of them sets its data aside"
+            )
+        }
     }
 }
 
@@ -114,6 +126,16 @@ mod tests {
         a.ended(seconds(20), &config);
         let mut look = |at: u64| a.look(seconds(at), &config, &of_a, (false, seconds(at))).is_some();
         assert!(!look(27) && look(28));
+    }
+
+    #[test]
+    fn who_may_go_on_anyway_waits_until_every_lease_is_over() {
+        let config = Config { fence_command: None, goes_on_alone: true, ..config() };
+        for me in ["a", "b"] {
+            let (mut lonely, view) = (Lonely::default(), pair(me));
+            let mut look = |at: u64| lonely.look(seconds(at), &config, &view, (false, seconds(at))).is_some();
+            assert!(!look(8) && look(9) && !look(10));
+        }
     }
 
     #[test]

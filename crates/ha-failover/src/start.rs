@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ha_cluster::{Cluster, Event};
+use ha_cluster::{Cluster, Event, NodeId};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::agent::{Agent, Settings};
@@ -12,6 +12,7 @@ use crate::driver::Driver;
 use crate::events::{EVENTS_MAX, Events};
 use crate::fitness::Fitness;
 use crate::handle::{Failover, Inner, ORDERS_MAX, Rest};
+use crate::hooks::Hooked;
 use crate::lonely::Lonely;
 use crate::roster::Roster;
 use crate::seams::Seams;
@@ -28,6 +29,15 @@ pub enum StartError {
     /// The cluster was started without [`Roster`] among its machines.
     #[error("the cluster was started without the roster: give it to the cluster's machines")]
     NoRoster,
+}
+
+/// The service, with the commands of a person's choice around it.
+fn hooked(me: NodeId, service: Arc<dyn AnyService>, config: &Config) -> Arc<dyn AnyService> {
+    let (promote, demote) = (config.promote_command.clone(), config.demote_command.clone());
+    if promote.is_none() && demote.is_none() {
+        return service;
+    }
+    Arc::new(Hooked::new(me, service, promote, demote))
 }
 
 /// Starts to take part in the roles of a cluster. The cluster must have been started with [`Roster`] among its
@@ -74,6 +84,7 @@ pub fn start(
     };
     let (restart, _) = watch::channel(false);
     let own = cluster.clone();
+    let me = settings.me.clone();
     let driver = Driver {
         began: tokio::time::Instant::now(),
         agent: Agent::new(std::time::Duration::ZERO, settings),
@@ -93,7 +104,7 @@ pub fn start(
         roster: roster.clone(),
         view,
         fitness,
-        service: Arc::new(service) as Arc<dyn AnyService>,
+        service: hooked(me, Arc::new(service), &config),
         seams,
         starts: std::collections::BTreeMap::new(),
         doing: futures::stream::FuturesUnordered::new(),

@@ -135,7 +135,7 @@ pub(crate) fn status(facts: &Facts) -> FailoverStatus {
             && member.state == MemberState::Alive
             && Some(&member.node_id) != primary_node.as_ref()
     });
-    let waiting_for = no_leader(view).or_else(|| roles.iter().find_map(|role| role.waiting_for.clone()));
+    let waiting_for = no_leader(config, view).or_else(|| roles.iter().find_map(|role| role.waiting_for.clone()));
     FailoverStatus {
         state: state(facts, primary_node.as_ref()),
         secondary_nodes: could.map(|member| member.node_id.clone()).collect(),
@@ -171,15 +171,19 @@ fn role_status(id: &RoleId, role: &Role) -> RoleStatus {
 }
 
 /// What to say when nothing can be decided at all.
-fn no_leader(view: &View) -> Option<String> {
+fn no_leader(config: &Config, view: &View) -> Option<String> {
     if view.leader_is_live || view.cluster_id.is_none() {
         return None;
     }
     let (have, need) = (view.votes.have, view.votes.need);
     let mut sentence = format!("no leader can decide: {have} of the {need} votes that are needed are here");
     if have < need && view.members.iter().filter(|member| member.voter).count() == 2 {
-        sentence += "; two nodes without a witness cannot tell a dead peer from a cut link. If the other node is \
-                     certainly stopped, `ha failover promote --force` goes on without it";
+        sentence += if config.goes_on_alone && config.mode == Mode::Automatic {
+            "; when the other node stays silent, this one goes on alone (SPLIT_BRAIN_PREVENTION=false)"
+        } else {
+            "; two nodes without a witness cannot tell a dead peer from a cut link. If the other node is \
+             certainly stopped, `ha failover promote --force` goes on without it"
+        };
     }
     Some(sentence)
 }

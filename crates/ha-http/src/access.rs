@@ -67,14 +67,18 @@ impl Access {
         Self { token, listen }
     }
 
+    /// Decides about one request that would show what people keep here. Where a token is set, it is needed for that too.
+    pub(crate) fn allow_read(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        match &self.token {
+            Some(token) => presented(token, headers),
+            None => Ok(()),
+        }
+    }
+
     /// Decides about one request that would change something.
     pub(crate) fn allow_change(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         match &self.token {
-            Some(token) => match bearer(headers) {
-                Some(presented) if token.matches(presented) => Ok(()),
-                Some(_) => Err(unauthorized("the bearer token is wrong")),
-                None => Err(unauthorized("this call needs the header `Authorization: Bearer TOKEN`")),
-            },
+            Some(token) => presented(token, headers),
             None if !self.listen.ip().is_loopback() => Err(ApiError::new(
                 StatusCode::FORBIDDEN,
                 "token_required",
@@ -82,6 +86,14 @@ impl Access {
             )),
             None => local_page(headers),
         }
+    }
+}
+
+fn presented(token: &Token, headers: &HeaderMap) -> Result<(), ApiError> {
+    match bearer(headers) {
+        Some(presented) if token.matches(presented) => Ok(()),
+        Some(_) => Err(unauthorized("the bearer token is wrong")),
+        None => Err(unauthorized("this call needs the header `Authorization: Bearer TOKEN`")),
     }
 }
 

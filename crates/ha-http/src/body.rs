@@ -6,7 +6,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
-use crate::limits::BODY_BYTES_MAX;
 
 /// A JSON body; an absent one is the type's default where `T` is an `Option`.
 pub(crate) struct JsonBody<T>(pub(crate) T);
@@ -15,33 +14,41 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonBody<
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let json = is_json(request.headers());
+        let headers = request.headers().clone();
         let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
-                format!("the body is longer than {BODY_BYTES_MAX} bytes"),
+                "the body is longer than this call takes",
             ),
             status => ApiError::new(status, "body_unreadable", "the body could not be read to its end"),
         })?;
-        if body.is_empty() {
-            return Ok(Self(T::default()));
-        }
-        if !json {
-            return Err(ApiError::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "not_json",
-                "the body must be JSON, sent with the header `Content-Type: application/json`",
-            ));
-        }
-        serde_json::from_slice(&body).map(Self).map_err(|error| {
-            ApiError::new(StatusCode::BAD_REQUEST, "bad_json", format!("the body does not fit: {error}"))
-        })
+        json(&headers, &body).map(Self)
     }
+}
+
+/// What a body holds that came with these headers.
+pub(crate) fn json<T: DeserializeOwned + Default>(headers: &HeaderMap, body: &[u8]) -> Result<T, ApiError> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    if !is_json(headers) {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not_json",
+            "the body must be JSON, sent with the header `Content-Type: application/json`",
+        ));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "bad_json", format!("the body does not fit: {error}")))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
-    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = value.split(';').next().unwrap_or_default().trim();
+    if kind == "application/json" {
+        return true;
+    }
+    let kind = kind.to_ascii_lowercase();
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ha_runtime::ha_state::{ChangeError, LeaseError, RequestKeyError};
+use ha_runtime::ha_state::{ChangeError, LeaseError, RequestKeyError, TxnError};
 use ha_runtime::{Ha, LeaveError, NodeId, TransferError};
 use serde::Serialize;
 
@@ -101,6 +101,15 @@ impl From<ChangeError> for ApiError {
                 (StatusCode::PAYLOAD_TOO_LARGE, "value_too_long")
             }
             ChangeError::Key(_) => (StatusCode::BAD_REQUEST, "bad_key"),
+            ChangeError::Txn(TxnError::TooManyOperations { .. }) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_many_operations")
+            }
+            ChangeError::Txn(TxnError::ValueTooLong { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "value_too_long"),
+            ChangeError::Txn(TxnError::SetTwice { .. }) => (StatusCode::BAD_REQUEST, "set_twice"),
+            ChangeError::TooMuchRead => (StatusCode::PAYLOAD_TOO_LARGE, "too_much_read"),
+            ChangeError::TooManyKeys => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_keys"),
+            ChangeError::TooManyLeaseKeys => (StatusCode::CONFLICT, "too_many_keys"),
+            ChangeError::LeaseOfALock => (StatusCode::CONFLICT, "lease_of_a_lock"),
             ChangeError::NoLease => (StatusCode::CONFLICT, "lease_over"),
             ChangeError::RequestKey(error) => return error.clone().into(),
             ChangeError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -115,6 +124,7 @@ impl From<LeaseError> for ApiError {
     fn from(error: LeaseError) -> Self {
         let (status, code) = match &error {
             LeaseError::Ttl => (StatusCode::BAD_REQUEST, "bad_seconds"),
+            LeaseError::NotFound => (StatusCode::NOT_FOUND, "no_such_lease"),
             LeaseError::RequestKey(error) => return error.clone().into(),
             LeaseError::Unknown { .. } => (StatusCode::GATEWAY_TIMEOUT, "outcome_unknown"),
             LeaseError::TooMany => (StatusCode::SERVICE_UNAVAILABLE, "too_many_leases"),

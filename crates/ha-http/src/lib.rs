@@ -18,13 +18,19 @@
 mod access;
 mod body;
 mod config;
+mod conversation;
 mod error;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 pub mod limits;
 mod log_control;
 mod metrics;
+mod request_id;
 mod router;
 mod routes;
 mod server;
+mod short;
+mod visitors;
 
 pub use access::{Token, TokenError};
 pub use config::Config;

@@ -5,14 +5,48 @@ use std::time::Duration;
 /// Connections served at once, unless [`crate::Config::connections_max`] says otherwise.
 pub const CONNECTIONS_MAX: usize = 1024;
 
+/// The part of them that one address may have, as a fraction: so much is left for others in any case.
+pub const SHARE_OF_ONE_PLACE: (usize, usize) = (3, 4);
+
+/// How many connections may give way before accepting pauses, and for how long: taking and dropping connections must not
+/// use up the processor that the node needs.
+pub const GIVE_WAYS_PER_PAUSE: usize = 8;
+
+/// The pause: with the number above, some 3,000 give way per second at most.
+pub const GIVE_WAY_PAUSE: Duration = Duration::from_millis(2);
+
 /// Event streams served at once, so that followers cannot use up the connections that probes need.
 pub const EVENT_STREAMS_MAX: usize = 128;
 
 /// Longest request body: 1 MiB of JSON, and room for what wraps it.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024 + 64 * 1024;
 
+/// The same for a transaction, which may set several keys.
+pub const TRANSACTION_BODY_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
+
 /// Largest request head, in bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Headers of one request.
+pub const HEADERS_MAX: usize = 64;
+
+/// Bytes that a connection may hold of what it reads and writes, beside bodies.
+pub const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Bodies longer than this are taken a few at a time.
+pub const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How many of those at once.
+pub const LARGE_BODIES_MAX: usize = 64;
+
+/// How long a caller may take nothing of its answer.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Longest id that a caller may give to its request, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// Requests that failed here, written to the log per second; more are counted, not written.
+pub const FAILURES_TOLD_PER_SECOND_MAX: u32 = 10;
 
 /// How long the head of a request may take to arrive; an idle kept-alive connection ends after it too.
 pub const HEAD_READ_TIME_MAX: Duration = Duration::from_secs(30);

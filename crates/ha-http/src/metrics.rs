@@ -3,11 +3,12 @@
 //! The crates below record through the `metrics` facade, which goes nowhere until a program installs a recorder
 //! ([`Metrics::install`]); what follows from the node's view is set at the moment of reading.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ha_runtime::{ClusterState, Ha, MemberRole, MemberState};
-use metrics::{SetRecorderError, Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Counter, SetRecorderError, Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::time::Instant;
 
@@ -78,14 +79,18 @@ const CLUSTER_STATES: [(ClusterState, &str); 4] = [
 pub struct Metrics {
     recorder: Arc<PrometheusRecorder>,
     started: Instant,
+    answers: Arc<Mutex<Answers>>,
 }
+
+/// How often each route was answered with each status: looking a counter up by its labels takes longer than a read.
+type Answers = BTreeMap<String, BTreeMap<u16, Counter>>;
 
 impl Metrics {
     /// An empty collection; uptime counts from here. Nothing is recorded into it yet, see [`Self::install`].
     pub fn new() -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, describe);
-        Self { recorder: Arc::new(recorder), started: Instant::now() }
+        Self { recorder: Arc::new(recorder), started: Instant::now(), answers: Arc::default() }
     }
 
     /// Makes this the collection that every crate of this process records into. A process has at most one.
@@ -101,9 +106,16 @@ impl Metrics {
 
     /// Counts an answer. `route` is the pattern that matched, so that callers cannot invent labels.
     pub(crate) fn count_answer(&self, route: &str, status: u16) {
-        metrics::with_local_recorder(&*self.recorder, || {
-            counter!(HTTP_REQUESTS, "route" => route.to_owned(), "status" => status.to_string()).increment(1);
-        });
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = answers.get(route).and_then(|by_status| by_status.get(&status)) {
+            return counter.increment(1);
+        }
+        let counter = metrics::with_local_recorder(
+            &*self.recorder,
+            || counter!(HTTP_REQUESTS, "route" => route.to_owned(), "status" => status.to_string()),
+        );
+        counter.increment(1);
+        answers.entry(route.to_owned()).or_default().insert(status, counter);
     }
 
     /// Folds recorded samples together.

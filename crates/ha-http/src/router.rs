@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
@@ -13,9 +14,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::access::Access;
 use crate::error::ApiError;
-use crate::limits::{BODY_BYTES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX,
+    TRANSACTION_BODY_BYTES_MAX,
+};
+use crate::request_id::{self, Ids};
 use crate::routes::{
-    cluster, components, events, failover, health, locks, replication, running, snapshot, state, state_watch,
+    cluster, components, events, failover, health, leases, locks, replication, running, snapshot, state, state_watch,
+    transactions,
 };
 use crate::{LogControl, Metrics};
 
@@ -27,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) log: Option<LogControl>,
     pub(crate) access: Arc<Access>,
     pub(crate) streams: Streams,
+    pub(crate) ids: Ids,
 }
 
 impl FromRef<Shared> for Ha {
@@ -66,11 +73,26 @@ pub(crate) fn router(shared: Shared) -> Router {
             "/v1/snapshot",
             get(snapshot::save).merge(post(snapshot::restore).layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))),
         )
+        .route("/v1/state-txn", post(transactions::transact).layer(DefaultBodyLimit::max(TRANSACTION_BODY_BYTES_MAX)))
+        .route("/v1/leases", post(leases::grant))
+        .route("/v1/leases/{lease}", delete(leases::revoke))
+        .route("/v1/leases/{lease}/renew", post(leases::renew))
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))
         .route("/v1/replication/{data_type}/{data_id}", put(replication::put).delete(replication::delete))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_change));
+    let data = Router::new()
+        .route("/v1/state", get(state::list))
+        .route("/v1/state/{*key}", get(state::get))
+        .route("/v1/state-watch", get(state_watch::follow))
+        .route("/v1/leases/{lease}", get(leases::info))
+        .route("/v1/locks", get(locks::list))
+        .route("/v1/locks/{resource}", get(locks::info))
+        .route("/v1/replication/{data_type}", get(replication::list))
+        .route("/v1/replication/{data_type}/{data_id}", get(replication::get))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), allow_read));
+    let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
     Router::new()
         .route("/health", get(health::document))
         .route("/health/live", get(health::live))
@@ -85,19 +107,15 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/events", get(events::follow))
         .route("/v1/health", get(components::overall))
         .route("/v1/doctor", get(components::doctor))
-        .route("/v1/state", get(state::list))
-        .route("/v1/state/{*key}", get(state::get))
-        .route("/v1/state-watch", get(state_watch::follow))
-        .route("/v1/locks", get(locks::list))
-        .route("/v1/locks/{resource}", get(locks::info))
         .route("/v1/replication", get(replication::status))
         .route("/v1/replication-check", get(replication::check))
-        .route("/v1/replication/{data_type}", get(replication::list))
-        .route("/v1/replication/{data_type}/{data_id}", get(replication::get))
+        .merge(data)
         .merge(changes)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(large_bodies, within_memory))
         .layer(middleware::from_fn(within_time))
+        .layer(middleware::from_fn_with_state(shared.ids.clone(), request_id::stamp))
         .layer(middleware::from_fn_with_state(shared.clone(), count))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(shared)
@@ -114,12 +132,42 @@ async fn allow_change(
     Ok(next.run(request).await)
 }
 
+/// Stands before every call that shows what people keep here.
+async fn allow_read(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    shared.access.allow_read(&headers)?;
+    Ok(next.run(request).await)
+}
+
+/// Takes long bodies a few at a time.
+async fn within_memory(
+    State(places): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let most = request.body().size_hint().upper();
+    if most.is_some_and(|bytes| bytes <= SMALL_BODY_BYTES_MAX as u64) {
+        return Ok(next.run(request).await);
+    }
+    let _place = places.try_acquire_owned().map_err(|_| {
+        let message = format!("{LARGE_BODIES_MAX} long bodies are being read already; try again later");
+        ApiError::unavailable("too_many_bodies", message)
+    })?;
+    Ok(next.run(request).await)
+}
+
 async fn within_time(request: Request, next: Next) -> Response {
-    tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
-        let message =
-            format!("no answer within {} seconds; what was asked may still happen", REQUEST_TIME_MAX.as_secs());
-        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message).into_response()
-    })
+    tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| too_slow())
+}
+
+/// The answer when there is none in time.
+pub(crate) fn too_slow() -> Response {
+    let message = format!("no answer within {} seconds; what was asked may still happen", REQUEST_TIME_MAX.as_secs());
+    ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message).into_response()
 }
 
 async fn count(State(shared): State<Shared>, route: Option<MatchedPath>, request: Request, next: Next) -> Response {

@@ -4,19 +4,19 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::Router;
 use ha_runtime::Ha;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::Access;
-use crate::limits::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_READ_TIME_MAX, METRICS_UPKEEP_INTERVAL, STOP_TIME_MAX};
+use crate::conversation::converse;
+use crate::limits::{ACCEPT_PAUSE, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE, METRICS_UPKEEP_INTERVAL, STOP_TIME_MAX};
+use crate::request_id::Ids;
 use crate::router::{Shared, Streams, router};
+use crate::short::Ways;
+use crate::visitors::{Entry, Visit, Visitors};
 use crate::{Config, Metrics};
 
 /// Takes the port. Callers wait until [`Door::serve`].
@@ -60,12 +60,14 @@ impl Door {
             log: self.config.log.clone(),
             access: Arc::new(Access::new(self.config.token, self.local_addr)),
             streams: Streams::new(ended.clone()),
+            ids: Ids::new(),
         };
         let done = watch::Sender::new(false);
         let finished = done.subscribe();
         tokio::spawn(async move {
-            let places = Arc::new(Semaphore::new(self.config.connections_max.max(1)));
-            serve(self.listener, places, router(shared), self.config.metrics, ended).await;
+            let visitors = Visitors::new(self.config.connections_max);
+            let ways = Ways::new(shared.clone(), router(shared));
+            serve(self.listener, visitors, ways, self.config.metrics, ended).await;
             done.send_replace(true);
         });
         Server { local_addr: self.local_addr, end: Arc::new(end), finished }
@@ -97,8 +99,8 @@ impl Server {
 
 async fn serve(
     listener: TcpListener,
-    places: Arc<Semaphore>,
-    router: Router,
+    visitors: Visitors,
+    ways: Ways,
     metrics: Metrics,
     mut ended: watch::Receiver<bool>,
 ) {
@@ -107,14 +109,17 @@ async fn serve(
     // The end also comes when every `Server` is dropped: then waiting for it fails.
     let mut end = pin!(async move { _ = ended.wait_for(|ended| *ended).await });
     let mut conversations = JoinSet::new();
-    let mut next = pin!(accept(&listener, places.clone()));
+    let reception = Reception { listener, visitors: visitors.clone() };
+    let mut next = pin!(reception.next(0));
     loop {
         tokio::select! {
             () = &mut end => break,
             _ = upkeep.tick() => metrics.upkeep(),
-            (stream, place) = &mut next => {
-                conversations.spawn(converse(stream, place, router.clone(), connections.watcher()));
-                next.set(accept(&listener, places.clone()));
+            (stream, visit, gave_way) = &mut next => {
+                let number = visit.number();
+                let task = conversations.spawn(converse(stream, ways.clone(), visit, connections.watcher()));
+                visitors.served_by(number, task);
+                next.set(reception.next(gave_way));
             }
             Some(_) = conversations.join_next() => {}
         }
@@ -125,33 +130,52 @@ async fn serve(
     }
 }
 
-/// The next connection and its place among those served at once.
-async fn accept(listener: &TcpListener, places: Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            // The semaphore is never closed; were it, nobody more could be served.
-            return std::future::pending().await;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
-            Err(error) => {
-                tracing::warn!(%error, "an HTTP connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+/// Where connections come in.
+struct Reception {
+    listener: TcpListener,
+    visitors: Visitors,
+}
+
+impl Reception {
+    /// The next connection that has a place, and how many had to give way since the last pause.
+    async fn next(&self, mut gave_way: usize) -> (TcpStream, Visit, usize) {
+        loop {
+            if gave_way >= GIVE_WAYS_PER_PAUSE {
+                gave_way = 0;
+                // Whoever dials faster than that waits in the kernel, and not at the cost of the node.
+                tokio::time::sleep(GIVE_WAY_PAUSE).await;
+            }
+            let (stream, from) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "an HTTP connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            match self.visitors.enter(from) {
+                Entry::Admitted(visit, another_gave_way) => {
+                    // Small answers must not wait for more to send; a socket that refuses only answers more slowly.
+                    let _ = stream.set_nodelay(true);
+                    return (stream, visit, gave_way + usize::from(another_gave_way));
+                }
+                Entry::Full => {
+                    gave_way += 1;
+                    turn_away(&stream);
+                }
             }
         }
     }
 }
 
-async fn converse(stream: TcpStream, place: OwnedSemaphorePermit, router: Router, watcher: Watcher) {
-    // Small answers must not wait for more to send; a socket that refuses only answers more slowly.
-    let _ = stream.set_nodelay(true);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_READ_TIME_MAX)
-        .max_header_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "an HTTP connection ended early");
-    }
-    drop(place);
+/// Says so, if it can be said without waiting.
+fn turn_away(stream: &TcpStream) {
+    const BODY: &str =
+        r#"{"error": {"code": "too_many_connections", "message": "every place is taken; try again later"}}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         Retry-After: 1\r\nContent-Length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    let _ = stream.try_write(answer.as_bytes());
 }

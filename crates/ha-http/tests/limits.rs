@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use ha_http::Config;
 use ha_http::limits::{HEAD_BYTES_MAX, HEAD_READ_TIME_MAX, REQUEST_TIME_MAX};
 use ha_runtime::testing::{Puppet, healthy};
@@ -70,19 +72,73 @@ async fn what_is_no_http_ends_its_connection_and_nothing_else() {
     assert_eq!(stage.caller.get("/health/live").await.status, 200);
 }
 
-#[tokio::test(start_paused = true)]
-async fn connections_beyond_the_cap_wait_for_a_place() {
+#[tokio::test]
+async fn connections_that_wait_give_way_to_new_ones() {
     let puppet = Puppet::new(healthy());
-    let config = Config { listen: ([127, 0, 0, 1], 0).into(), connections_max: 2, ..Config::default() };
+    let config = Config { listen: ([127, 0, 0, 1], 0).into(), connections_max: 4, ..Config::default() };
     let server = ha_http::listen(config).await.unwrap().serve(puppet.node());
     let caller = Caller { to: server.local_addr() };
-    let idle = [TcpStream::connect(caller.to).await.unwrap(), TcpStream::connect(caller.to).await.unwrap()];
-    let began = Instant::now();
-    let mut waiting = caller.open("GET", "/health/live", &[], "").await;
-    // Idle connections end when their time is up, and the one that waited is served.
-    let mut answer = String::new();
-    waiting.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(began.elapsed() >= HEAD_READ_TIME_MAX, "{:?}", began.elapsed());
-    drop(idle);
+    let mut idle = Vec::new();
+    for begun in
+        ["", "GET /health HTTP/1.1\r\nHost:", "POST /v1/cluster/transfer HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"]
+    {
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(caller.to).await.unwrap();
+            stream.write_all(begun.as_bytes()).await.unwrap();
+            idle.push(stream);
+            assert_eq!(caller.get("/health/live").await.status, 200);
+        }
+    }
+    let mut ended = 0;
+    for mut stream in idle {
+        let read = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut [0; 1])).await;
+        ended += usize::from(read.is_ok_and(|read| read.is_err() || read.is_ok_and(|count| count == 0)));
+    }
+    assert!(ended >= 57, "{ended} of 60 have given way");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_answered_is_left_alone() {
+    let puppet = Puppet::new(healthy());
+    let config = Config { listen: ([127, 0, 0, 1], 0).into(), connections_max: 4, ..Config::default() };
+    let server = ha_http::listen(config).await.unwrap().serve(puppet.node());
+    let caller = Caller { to: server.local_addr() };
+    let mut followers = Vec::new();
+    for _ in 0..3 {
+        let mut stream = caller.open("GET", "/v1/events", &[], "").await;
+        support::read_until(&mut stream, "200 OK").await;
+        followers.push(stream);
+    }
+    // All that one address may have is taken by calls that are being answered.
+    let answer = caller.get("/health/live").await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "too_many_connections"));
+    drop(followers.pop());
+    let freed = async {
+        while caller.get("/health/live").await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, freed).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_id_of_its_request() {
+    let stage = stage(healthy()).await;
+    let answer = stage.caller.call("GET", "/v1/cluster", &["X-Request-Id: order-7"], "").await;
+    assert!(answer.head.contains("x-request-id: order-7"), "{}", answer.head);
+    let mut given = Vec::new();
+    for wrong in ["X-Request-Id: a b", &format!("X-Request-Id: {}", "x".repeat(65)), "X-Other: 1"] {
+        let answer = stage.caller.call("GET", "/no-such-place", &[wrong], "").await;
+        let id = answer.head.split("x-request-id: ").nth(1).unwrap().lines().next().unwrap().to_owned();
+        assert!(id.len() > 16 && !given.contains(&id), "{id}");
+        given.push(id);
+    }
+}
+
+#[tokio::test]
+async fn too_many_headers_are_refused() {
+    let stage = stage(healthy()).await;
+    let headers: Vec<String> = (0..100).map(|number| format!("X-{number}: 1")).collect();
+    let answer = stage.caller.call("GET", "/health", &headers.iter().map(String::as_str).collect::<Vec<_>>(), "").await;
+    assert_eq!(answer.status, 431, "{answer:?}");
 }

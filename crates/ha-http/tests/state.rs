@@ -138,6 +138,105 @@ async fn pages_and_leases() {
 }
 
 #[tokio::test]
+async fn a_transaction_compares_and_does_the_one_or_the_other() {
+    let node = node().await;
+    let first = revision(&node.put("a", r#"{"value": {"n": 1}}"#).await);
+    let txn = async |body: serde_json::Value| node.caller.post_json("/v1/state-txn", &body.to_string()).await;
+    let body = json!({
+        "compare": [
+            {"key": "a", "revision": first}, {"key": "a", "value": {"n": 1}, "is": "not_equal"},
+            {"key": "b", "exists": false}, {"key": "a", "version": 0, "is": "greater"},
+        ],
+        "then": [
+            {"put": {"key": "b", "value": [1, 2]}}, {"get": {"key": "b"}}, {"delete": {"key": "a"}},
+            {"get": {"key": "a"}}, {"list": {"prefix": ""}},
+        ],
+        "else": [{"get": {"key": "a"}}, {"delete_prefix": {"prefix": "none/"}}],
+    });
+    // As bytes: the text that was put has a space in it.
+    let done = txn(body.clone()).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    let told = done.json();
+    assert_eq!(told["succeeded"], true, "{told}");
+    assert_eq!(told["results"][0], json!({"put": true}));
+    assert_eq!((&told["results"][1]["item"]["value"], &told["results"][2]), (&json!([1, 2]), &json!({"deleted": 1})));
+    assert_eq!((&told["results"][3]["item"], &told["results"][4]["more"]), (&json!(null), &json!(false)));
+    assert_eq!(told["results"][4]["items"][0]["revision"], told["revision"]);
+    let other = txn(body).await.json();
+    assert_eq!((&other["succeeded"], &other["results"][1]), (&json!(false), &json!({"deleted": 0})), "{other}");
+
+    let lock = node.caller.post_json("/v1/locks/l", "").await.json();
+    let fenced = |token| json!({"compare": [{"lock": "l", "fencing_token": token}]});
+    assert_eq!(txn(fenced(lock["fencing_token"].as_u64().unwrap())).await.json()["succeeded"], true);
+    assert_eq!(txn(fenced(1)).await.json()["succeeded"], false);
+
+    for wrong in [
+        json!({"compare": [{"key": "a"}]}),
+        json!({"compare": [{"key": "a", "version": 1, "revision": 1}]}),
+        json!({"compare": [{"lock": "l"}]}),
+        json!({"then": [{"get": {}}]}),
+        json!({"then": [{"put": {"key": "", "value": 1}}]}),
+        json!({"when": []}),
+        json!({"then": [{"put": {"key": "k", "value": 1}}, {"put": {"key": "k", "value": 2}}]}),
+    ] {
+        assert_eq!(txn(wrong.clone()).await.status, 400, "{wrong}");
+    }
+    let many = json!({"then": vec![json!({"get": {"key": "k"}}); 129]});
+    assert_eq!((txn(many.clone()).await.status, txn(many).await.code().as_str()), (413, "too_many_operations"));
+    let long = "x".repeat(700_000);
+    let two = json!({"then": [{"put": {"key": "k", "value": long}}, {"put": {"key": "l", "value": long}}]});
+    assert_eq!(txn(two).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_repeated_transaction_is_done_once() {
+    let node = node().await;
+    let body = r#"{"compare": [{"key": "k", "exists": false}], "then": [{"put": {"key": "k", "value": 1}}]}"#;
+    let ask = async || node.caller.call("POST", "/v1/state-txn", &[JSON, "Idempotency-Key: t"], body).await.json();
+    let first = ask().await;
+    assert_eq!(first["succeeded"], true);
+    assert_eq!(ask().await, first);
+    let lock = node.caller.post_json("/v1/locks/l", "").await.json();
+    let path = format!("/v1/locks/l/{}", lock["lock_id"].as_str().unwrap());
+    for _ in 0..2 {
+        assert_eq!(node.caller.call("DELETE", &path, &["Idempotency-Key: u"], "").await.status, 200);
+    }
+    assert_eq!(node.caller.call("DELETE", &path, &[], "").await.status, 404);
+}
+
+#[tokio::test]
+async fn many_keys_hang_on_one_lease_for_as_long_as_it_is_renewed() {
+    let node = node().await;
+    let granted = node.caller.post_json("/v1/leases", r#"{"ttl_seconds": 0.6}"#).await.json();
+    let lease = granted["lease"].as_str().unwrap().to_owned();
+    for key in ["m/1", "m/2"] {
+        assert_eq!(node.put(key, &json!({"value": 1, "lease": lease}).to_string()).await.status, 200);
+    }
+    let path = format!("/v1/leases/{lease}");
+    let mut watch = node.ha.state().watch("m/").unwrap();
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(node.caller.post_json(&format!("{path}/renew"), "").await.status, 200);
+    }
+    let shown = node.caller.get(&path).await.json();
+    assert_eq!((&shown["keys"], &shown["keys_count"]), (&json!(["m/1", "m/2"]), &json!(2)));
+    assert!(shown["remaining_seconds"].as_f64().is_some_and(|left| left > 0.0), "{shown}");
+    let ended = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap();
+    assert_eq!(ended.len(), 2, "both at one revision");
+    let gone = node.caller.post_json(&format!("{path}/renew"), "").await;
+    assert_eq!((gone.status, gone.code().as_str()), (404, "no_such_lease"));
+    assert_eq!(node.put("m/3", &json!({"value": 1, "lease": lease}).to_string()).await.code(), "lease_over");
+    let both = json!({"value": 1, "lease": lease, "ttl_seconds": 1}).to_string();
+    assert_eq!(node.put("m/3", &both).await.code(), "bad_lease");
+    let granted = node.caller.post_json("/v1/leases", r#"{"ttl_seconds": 60}"#).await.json();
+    let lease = granted["lease"].as_str().unwrap();
+    node.put("n", &json!({"value": 1, "lease": lease}).to_string()).await;
+    assert_eq!(node.delete(&format!("/v1/leases/{lease}")).await.status, 200);
+    assert_eq!(node.caller.get("/v1/state/n").await.status, 404);
+    assert_eq!(node.delete(&format!("/v1/leases/{lease}")).await.status, 404);
+}
+
+#[tokio::test]
 async fn locks_are_taken_renewed_shown_and_given_back() {
     let node = node().await;
     let held = node.caller.post_json("/v1/locks/jobs%2F1", r#"{"holder": "me", "ttl_seconds": 20}"#).await;

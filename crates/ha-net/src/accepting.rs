@@ -1,29 +1,26 @@
 //! The listening side: greets those who come, a bounded number at a time.
 
-use std::collections::BTreeMap;
+mod half_open;
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use self::half_open::HalfOpen;
 use crate::Lane;
 use crate::connection::driver::Driver;
 use crate::connection::{Connection, Side};
-use crate::limits::{ACCEPT_RETRY_WAIT_MAX, ACCEPT_RETRY_WAIT_MIN, HALF_OPEN_MAX};
+use crate::limits::{ACCEPT_RETRY_WAIT_MAX, ACCEPT_RETRY_WAIT_MIN, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE, HALF_OPEN_MAX};
 use crate::shared::Shared;
 use crate::sync::lock;
 use crate::wire::{Listener, Socket};
 
-/// The connections that have not passed their greeting yet, oldest first.
-#[derive(Default)]
-struct HalfOpen(Mutex<BTreeMap<u64, AbortHandle>>);
-
 /// Accepts until the node stops.
 pub(crate) async fn accept_all(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
-    let half_open = Arc::new(HalfOpen::default());
-    let mut wait = ACCEPT_RETRY_WAIT_MIN;
+    let half_open = Arc::new(Mutex::new(HalfOpen::default()));
+    let (mut wait, mut gave_way) = (ACCEPT_RETRY_WAIT_MIN, 0);
     for number in 0.. {
         let accepted = tokio::select! {
             biased;
@@ -33,7 +30,12 @@ pub(crate) async fn accept_all(shared: Arc<Shared>, mut listener: Box<dyn Listen
         match accepted {
             Ok((socket, from)) => {
                 wait = ACCEPT_RETRY_WAIT_MIN;
-                half_open.greet(&shared, number, socket, from);
+                gave_way += usize::from(greet(&half_open, &shared, number, socket, from));
+                if gave_way >= GIVE_WAYS_PER_PAUSE {
+                    gave_way = 0;
+                    // Whoever dials faster than that waits in the kernel, and not at the cost of those who are in.
+                    sleep(GIVE_WAY_PAUSE).await;
+                }
             }
             // That one connection was gone before it could be taken.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
@@ -51,25 +53,30 @@ pub(crate) async fn accept_all(shared: Arc<Shared>, mut listener: Box<dyn Listen
     }
 }
 
-impl HalfOpen {
-    /// Greets in a task of its own, which becomes the task of the connection.
-    fn greet(self: &Arc<Self>, shared: &Arc<Shared>, number: u64, socket: Box<dyn Socket>, from: SocketAddr) {
-        let mut table = lock(&self.0);
-        if table.len() >= HALF_OPEN_MAX
-            && let Some((_, oldest)) = table.pop_first()
-        {
-            oldest.abort();
-            shared.warn(&from.into(), &format_args!("more than {HALF_OPEN_MAX} connections have not said hello"));
-        }
-        let (half_open, task_shared) = (Arc::clone(self), Arc::clone(shared));
-        let task = shared.tasks.spawn(async move {
-            if let Some(driver) = admit(&task_shared, socket, from, || lock(&half_open.0).remove(&number)).await {
-                driver.run().await;
-            }
-        });
-        // The lock is held until here, so that the task cannot leave the table before it is in it.
-        table.insert(number, task.abort_handle());
+/// Greets in a task of its own, which becomes the task of the connection. True when another one had to give way.
+fn greet(
+    half_open: &Arc<Mutex<HalfOpen>>,
+    shared: &Arc<Shared>,
+    number: u64,
+    socket: Box<dyn Socket>,
+    from: SocketAddr,
+) -> bool {
+    let mut table = lock(half_open);
+    let given_way = table.make_room();
+    if let Some(given_way) = &given_way {
+        given_way.task.abort();
+        let reason = format_args!("more than {HALF_OPEN_MAX} connections have not said hello");
+        shared.warn(&given_way.from.into(), &reason);
     }
+    let (task_half_open, task_shared) = (Arc::clone(half_open), Arc::clone(shared));
+    let task = shared.tasks.spawn(async move {
+        if let Some(driver) = admit(&task_shared, socket, from, || lock(&task_half_open).leave(number)).await {
+            driver.run().await;
+        }
+    });
+    // The lock is held until here, so that the task cannot leave the table before it is in it.
+    table.enter(number, from, task.abort_handle());
+    given_way.is_some()
 }
 
 /// A peer that dials us is alive: waiting any longer to dial it back gains nothing, and whatever its former life left

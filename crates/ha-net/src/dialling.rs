@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::Backoff;
 use crate::connection::{Connection, Ended, Side};
-use crate::greeting::{GreetingError, Offer};
+use crate::greeting::{Greeter, GreetingError, Offer};
 use crate::limits::{CRASH_VERDICT_WAIT_MAX, REDIAL_WAIT_MAX, VERDICT_DIALS_MAX};
 use crate::link::Link;
 use crate::peers::Target;
@@ -29,17 +29,27 @@ pub(crate) enum DialError {
     NoRoom,
 }
 
-/// Dials an address and goes through the greeting up to the last word.
+/// Dials an address and goes through the greeting up to the last word. While one secret follows another, the node there
+/// may not know the one that is shown first: then it is dialled again with the next one.
 pub(crate) async fn dial(shared: &Shared, address: &Address, lane: Lane) -> Result<Offer, DialError> {
+    let keys = shared.nonces.as_ref().map_or(1, |nonces| nonces.keys().count());
     let dialled = async {
-        let socket = shared.wire.dial(address).await.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => DialError::NobodyListens(address.clone()),
-            _ => DialError::Greeting(address.clone(), error.into()),
-        })?;
-        shared.greeter().dial(socket, lane).await.map_err(|error| {
-            shared.report(address, &error);
-            DialError::Greeting(address.clone(), error)
-        })
+        let mut key = 0;
+        loop {
+            let socket = shared.wire.dial(address).await.map_err(|error| match error.kind() {
+                io::ErrorKind::ConnectionRefused => DialError::NobodyListens(address.clone()),
+                _ => DialError::Greeting(address.clone(), error.into()),
+            })?;
+            let error = match (Greeter { key, ..shared.greeter() }).dial(socket, lane).await {
+                Ok(offer) => return Ok(offer),
+                Err(error) => error,
+            };
+            key += 1;
+            if key >= keys || !error.is_about_the_secret() {
+                shared.report(address, &error);
+                return Err(DialError::Greeting(address.clone(), error));
+            }
+        }
     };
     match timeout(shared.config.connect_timeout, dialled).await {
         Ok(result) => result,

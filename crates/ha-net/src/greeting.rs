@@ -12,6 +12,9 @@
 //! after the challenge is followed by a proof of it (see [`crate::secret`]). The dialling side proves itself first, so
 //! that a stranger who dials learns nothing that a guess could be tried on; no gate is asked about a peer, and no
 //! refusal is believed, before the proof.
+//!
+//! Who is of a lower generation is not told so with a refusal but with the hello of the higher one, from which it learns
+//! what it has to join anew; whatever it answers, the connection ends.
 
 mod talk;
 
@@ -21,7 +24,7 @@ use std::io;
 use crate::codec::hello::{Hello, Refuse, Step, StepError, Versions};
 use crate::connection::driver::Framed;
 use crate::limits::BULK_CONNECTIONS_MAX;
-use crate::secret::{Nonce, Nonces, Part};
+use crate::secret::{Nonce, Nonces, Part, Transcript};
 use crate::wire::{Socket, tls};
 use crate::{Gate, Incarnation, Introduction, Lane, NodeId, Refusal, RefusalCode};
 use talk::{Heard, Talk, malformed};
@@ -34,6 +37,8 @@ pub(crate) struct Greeter<'a> {
     pub(crate) instance: u64,
     /// Where nodes share a secret.
     pub(crate) nonces: Option<&'a Nonces>,
+    /// Which secret is shown by whoever dials.
+    pub(crate) key: usize,
 }
 
 /// A greeting that both sides have passed.
@@ -64,6 +69,13 @@ pub(crate) enum GreetingError {
     Malformed { reason: String },
 }
 
+impl GreetingError {
+    /// Whether the other side does not know the secret that it was shown.
+    pub(crate) fn is_about_the_secret(&self) -> bool {
+        matches!(self, Self::Refused { refusal, by_peer: true, .. } if refusal.code == RefusalCode::Secret)
+    }
+}
+
 impl From<io::Error> for GreetingError {
     /// A handshake that failed is a refusal; everything else of the wire is not.
     fn from(error: io::Error) -> Self {
@@ -76,7 +88,8 @@ impl From<io::Error> for GreetingError {
 
 impl Greeter<'_> {
     fn talk(&self, socket: Box<dyn Socket>, part: Part) -> Talk {
-        Talk::new(socket, self.versions, part, self.nonces.map(Nonces::secret))
+        let key = (part == Part::Dialling).then_some(self.key);
+        Talk::new(socket, self.versions, part, self.nonces.map(|nonces| Transcript::new(nonces.keys(), key)))
     }
 
     /// The dialling side's half, up to its own last word.
@@ -240,7 +253,13 @@ impl Greeter<'_> {
         theirs: &Hello,
         refusal: Refusal,
     ) -> Result<T, GreetingError> {
-        talk.send(&self.refuse(ours, &refusal)).await?;
+        if refusal.code == RefusalCode::Generation && talk.part() == Part::Accepting {
+            talk.send(&self.hello(ours, theirs.lane, None)).await?;
+            // Read only so that the hello is not lost to a connection that ends with something unread.
+            let _ = talk.receive().await;
+        } else {
+            talk.send(&self.refuse(ours, &refusal)).await?;
+        }
         Err(GreetingError::Refused { refusal, node_id: Some(theirs.introduction.node_id.clone()), by_peer: false })
     }
 

@@ -69,6 +69,8 @@ mod connection;
 mod dialling;
 mod error;
 mod event;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod gate;
 mod greeting;
 mod handler;

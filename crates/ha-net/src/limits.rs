@@ -64,9 +64,16 @@ pub(crate) const STREAM_FRAME_COST_MIN: u32 = 512;
 /// Frames that fit in the window, with one that may cross its mark.
 pub(crate) const STREAM_FRAMES_MAX: usize = (STREAM_WINDOW_BYTES / STREAM_FRAME_COST_MIN) as usize + 1;
 
-/// Accepted connections that have not said hello yet. The oldest gives way, so that hundreds of silent ones keep
-/// nobody out.
+/// Accepted connections that have not said hello yet. One more makes the oldest of the address that has the most give
+/// way, so that silent ones keep nobody out.
 pub(crate) const HALF_OPEN_MAX: usize = 256;
+/// How many may give way before accepting pauses, and for how long: taking and dropping connections must not use up the
+/// processor that those who are in need.
+pub(crate) const GIVE_WAYS_PER_PAUSE: usize = 8;
+/// The pause: with the number above, some 3,000 give way per second at most.
+pub(crate) const GIVE_WAY_PAUSE: Duration = Duration::from_millis(2);
+/// Secrets that are good at once, while one follows another.
+pub(crate) const SECRETS_MAX: usize = 4;
 /// Admitted connections, dialled and accepted.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
 /// Bulk connections that one peer may keep to this node.

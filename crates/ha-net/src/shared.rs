@@ -54,6 +54,7 @@ impl Shared {
             versions: self.versions,
             instance: self.instance,
             nonces: self.nonces.as_ref(),
+            key: 0,
         }
     }
 

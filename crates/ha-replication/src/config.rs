@@ -68,6 +68,12 @@ pub struct Config {
     pub fetch_bytes_per_second: u64,
     /// Memory that the store may use for pages of the file.
     pub cache_bytes: usize,
+    /// Without a leader, a write asks first what it replaces. Only a test that shows why turns this off.
+    #[doc(hidden)]
+    pub reads_versions: bool,
+    /// Without a leader, a read is held by a majority before it is answered. Only a test that shows why turns this off.
+    #[doc(hidden)]
+    pub writes_back: bool,
     /// Free bytes on the disk below which nothing more is taken.
     pub free_bytes_min: u64,
 }
@@ -88,6 +94,8 @@ impl Default for Config {
             look_interval: Duration::from_millis(200),
             sync_timeout: Duration::from_secs(5),
             fetch_bytes_per_second: 64 * 1024 * 1024,
+            reads_versions: true,
+            writes_back: true,
             cache_bytes: 64 * 1024 * 1024,
             free_bytes_min: 64 * 1024 * 1024,
         }
@@ -100,7 +108,12 @@ pub const BATCH_ITEMS_MAX: usize = 10_000;
 impl Config {
     /// Whether no leader orders what is written.
     pub(crate) fn is_loose(&self) -> bool {
-        self.consistency == Consistency::Eventual
+        self.consistency == Consistency::Eventual || self.is_leaderless_quorum()
+    }
+
+    /// Whether any node takes writes, and a majority of the copies holds them.
+    pub(crate) fn is_leaderless_quorum(&self) -> bool {
+        self.consistency == Consistency::Quorum && self.mode == Mode::MultiMaster
     }
 
     /// Finds values that cannot work.

@@ -355,6 +355,7 @@ impl Copy {
             trouble,
             is_full: self.is_full(),
             seen_below: 0,
+            settled: 0,
         }
     }
 
@@ -389,7 +390,7 @@ impl Copy {
         };
         for (key, kept) in stored {
             let entry = newest.entry(key).or_insert_with(|| kept.clone());
-            if entry.version < kept.version {
+            if entry.order() < kept.order() {
                 *entry = kept;
             }
         }

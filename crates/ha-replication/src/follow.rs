@@ -80,9 +80,9 @@ impl Subscription {
                 Changes::Found(found) => {
                     for (key, kept) in found {
                         self.after = kept.order();
-                        let version = kept.version;
-                        self.ready.push_back(match kept.data {
-                            Some(data) => Event::Changed(Record { key, version, data }),
+                        let version = kept.latest();
+                        self.ready.push_back(match crate::quorum::kept_record(key.clone(), kept) {
+                            Some(record) => Event::Changed(record),
                             None => Event::Deleted { key, version },
                         });
                     }

@@ -92,6 +92,9 @@ impl Leader {
                 continue;
             }
             if let Some(loose) = &self.loose {
+                if self.config.is_leaderless_quorum() {
+                    self.agree_on_replicas(loose, &held, &view, &nodes).await;
+                }
                 self.move_horizon(loose, &held, &view, &nodes).await;
                 continue;
             }
@@ -134,6 +137,26 @@ impl Leader {
         // Longer than that, something is wrong that the next look will see.
         if let Ok(Err(error)) = tokio::time::timeout(self.config.sync_timeout, proposed).await {
             tracing::debug!("copies in step did not change: {error}");
+        }
+    }
+
+    /// Puts on the log which copies take part, when that should change.
+    async fn agree_on_replicas(&self, loose: &LooseCopy, held: &HeldBy, view: &View, nodes: &BTreeSet<NodeId>) {
+        let agreed = self.copy.memory().agreed().sync.clone();
+        let settled: BTreeSet<NodeId> = {
+            let known = self.known.lock();
+            let is_settled = |node: &NodeId| match *node == view.node_id {
+                true => loose.settled() == Some(agreed.generation),
+                false => known.copies.get(node).is_some_and(|heard| heard.report.settled == agreed.generation),
+            };
+            agreed.members.iter().filter(|node| is_settled(node)).cloned().collect()
+        };
+        let Some((members, why)) = crate::quorum::next_replicas(&agreed.members, nodes, &settled) else { return };
+        tracing::info!("the copies that take part change: {why}");
+        let command = Command::SyncSet { seen: agreed.generation, members };
+        let proposed = self.log.write_as_leader(held.term, &command);
+        if let Ok(Err(error)) = tokio::time::timeout(self.config.sync_timeout, proposed).await {
+            tracing::debug!("the copies that take part did not change: {error}");
         }
     }
 

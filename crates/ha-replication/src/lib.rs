@@ -31,16 +31,20 @@
 //! | `lead.rs`, `in_step.rs` | the leader's part: which copies a strong write waits for |
 //! | `fetch.rs` | how a copy gets what it lacks |
 //! | `loose/` | records without a leader: stamps, pushes, comparing copies |
+//! | `quorum/` | records without a leader that a majority holds: versions, siblings, reads that repair |
 //! | `replication.rs`, `remote.rs`, `serve.rs` | the handle, and what it asks of other copies |
 //! | `repository/` | a foreign database as source and sink |
 //!
 //! It knows nothing of roles and of locks, and offers no compare-and-set: those are in `ha-failover` and `ha-state`.
 
+mod alarm;
 mod config;
 mod copy;
 mod error;
 mod fetch;
 mod follow;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod gate;
 mod held;
 mod in_step;
@@ -53,6 +57,7 @@ mod memory;
 mod message;
 mod open;
 mod packed;
+mod quorum;
 mod record;
 mod remote;
 mod replication;
@@ -62,6 +67,7 @@ mod ship;
 mod status;
 mod store;
 
+pub use alarm::Alarm;
 pub use config::{BATCH_ITEMS_MAX, Config, ConfigError, Mode, SyncLoss};
 pub use error::{ReadError, ReplicateError, SubscribeError};
 pub use follow::{Event, Subscription};
@@ -70,7 +76,7 @@ pub use loose::{Report as MergeReport, SystemWall, Wall};
 pub use machine::Records;
 pub use message::{Applied, Command, Consistency};
 pub use open::{OpenError, Opened, open};
-pub use record::{Change, DATA_BYTES_MAX, Record, Version};
+pub use record::{Change, DATA_BYTES_MAX, Record, Sibling, Version};
 pub use replication::{HeldHere, PAGE_BYTES, PAGE_ITEMS_MAX, Replication};
 pub use ship::Written;
 pub use status::{CopyState, NodeStatus, Status};

@@ -1,5 +1,6 @@
 //! The machine on the cluster's log.
 
+use bytes::Bytes;
 use ha_cluster::{Capture, Machine, MachineId, encoding};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -27,6 +28,12 @@ struct Manifest {
     agreed: Agreed,
 }
 
+/// Any bytes for what a snapshot says.
+#[cfg(feature = "testing")]
+pub(crate) fn fuzz_manifest(input: &[u8]) {
+    let _ = encoding::decode::<Manifest>(input);
+}
+
 impl Records {
     pub(crate) fn new(copy: Copy) -> Self {
         Self { copy }
@@ -38,7 +45,7 @@ fn write(memory: &mut Memory, position: &mut Position, changes: impl Iterator<It
     for (tie, change) in (0..).zip(changes) {
         let Some(change) = change else { continue };
         let version = Version { time: position.epoch, tie };
-        let kept = Kept { version, place: version.time, data: change.data };
+        let kept = Kept { version, place: version.time, data: change.data, past: Bytes::new() };
         position.items += 1;
         position.bytes += kept.bytes(&change.key) as u64;
         memory.put(change.key, kept);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::Key;
 use crate::record::Kept;
 use crate::store::{Agreed, Place, Position};
-use crate::{Key, Version};
 
 /// Bytes after which changes go to the store at once.
 const LAYER_BYTES: usize = 8 * 1024 * 1024;
@@ -83,11 +83,11 @@ impl Memory {
     }
 
     /// Takes one change that no leader ordered; it is newer than any of that record that is here or stored.
-    pub(crate) fn put_next(&mut self, key: Key, version: Version, data: Option<Bytes>) {
+    pub(crate) fn put_next(&mut self, key: Key, kept: Kept) {
         self.place += 1;
         self.active.place = self.place;
-        self.active.stamp = self.active.stamp.max(version.time);
-        self.put(key, Kept { version, place: self.place, data });
+        self.active.stamp = self.active.stamp.max(kept.version.time);
+        self.put(key, Kept { place: self.place, ..kept });
     }
 
     /// Takes one change, which is newer than any that is here.

@@ -93,14 +93,20 @@ pub(crate) enum Ask {
     Push { changes: Vec<Loose> },
     /// Of the one node that takes writes: take this one.
     Take { change: Change },
-    /// The sums of all groups; the asker's time of comparing.
-    Groups { stamp: u64 },
+    /// The sums of all groups; the asker's time of comparing, and the set of copies that it knows.
+    Groups { stamp: u64, epoch: u64 },
     /// The sums of the buckets of these groups.
     Buckets { groups: Vec<u8> },
     /// What is in these buckets.
     Slots { buckets: Vec<u16> },
     /// These records of a bucket.
     Wanted { bucket: u16, names: Vec<u64> },
+    /// What this copy knows of a record, `bare` without its values; the set of copies and the time of the asker.
+    Peek { epoch: u64, stamp: u64, key: Key, bare: bool },
+    /// Keep this state of a record, and answer once the disk has it.
+    Keep { epoch: u64, change: Loose },
+    /// What this copy knows of the records whose keys begin so.
+    PeekPage { epoch: u64, prefix: Bytes, after: Option<Key>, limit: u32 },
 }
 
 /// The short name of a record, and the time and tie-break of its version.
@@ -120,6 +126,10 @@ pub(crate) enum Told {
     Slots(Vec<Vec<Slot>>),
     Wanted(Vec<Loose>),
     Changes(Page),
+    /// A state, and whether the disk has it.
+    Peeked(Result<(Option<Loose>, bool), String>),
+    /// Such states; whether there may be more.
+    PeekedPage(Result<(Vec<(Loose, bool)>, bool), String>),
 }
 
 /// Why too few disks hold a log entry.
@@ -151,6 +161,8 @@ pub(crate) struct Report {
     pub(crate) is_full: bool,
     /// Without a leader: it holds everything that any copy had at this stamp.
     pub(crate) seen_below: u64,
+    /// Without a leader: the set of copies all of whose earlier writes it holds.
+    pub(crate) settled: u64,
 }
 
 impl Report {
@@ -167,6 +179,7 @@ pub(crate) struct Loose {
     pub(crate) time: u64,
     pub(crate) tie: u64,
     pub(crate) data: Option<Bytes>,
+    pub(crate) past: Bytes,
 }
 
 /// A record that was read for another node.
@@ -175,6 +188,7 @@ pub(crate) struct Found {
     pub(crate) key: Key,
     pub(crate) version: Version,
     pub(crate) data: Bytes,
+    pub(crate) siblings: Vec<crate::Sibling>,
 }
 
 /// Some of the changes that were asked for.

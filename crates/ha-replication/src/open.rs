@@ -11,6 +11,7 @@ use crate::gate::{Gate, ROOM};
 use crate::keeper::Keeper;
 use crate::lead::{Known, Leader};
 use crate::loose::LooseCopy;
+use crate::quorum::Quorum;
 use crate::remote::Remote;
 use crate::replication::{Inner, Replication};
 use crate::ship::Shipper;
@@ -67,12 +68,18 @@ impl Opened {
         let gate = Gate::new(cluster.clone(), copy.clone(), config.on_sync_loss);
         let shipper = Shipper::start(log.clone(), gate.clone(), config.batch_items_max);
         let (known, stopped) = (Known::default(), CancellationToken::new());
-        let me = cluster.watch().borrow().node_id.clone();
+        let (me, life) = {
+            let view = cluster.watch().borrow().clone();
+            (view.node_id.clone(), view.incarnation.0)
+        };
         let loose = config.is_loose();
-        let loose = loose.then(|| LooseCopy::new(copy.clone(), me, config.async_writes, config.wall.clone()));
-        let loose = loose.transpose()?;
+        let loose = loose.then(|| LooseCopy::new(copy.clone(), me, life, &config)).transpose()?;
+        let quorum = loose.as_ref().filter(|_| config.is_leaderless_quorum());
+        let quorum = quorum.map(|loose| Quorum::new(cluster.clone(), loose.clone(), &config));
         if let Some(loose) = &loose {
-            until(&stopped, crate::loose::push(cluster.clone(), loose.clone(), config.clone()));
+            if quorum.is_none() {
+                until(&stopped, crate::loose::push(cluster.clone(), loose.clone(), config.clone()));
+            }
             until(&stopped, crate::loose::compare(cluster.clone(), loose.clone(), config.clone()));
         } else {
             until(&stopped, fetch::run(cluster.clone(), copy.clone(), config.clone()));
@@ -88,7 +95,7 @@ impl Opened {
         until(&stopped, leader.run());
         until(&stopped, keep_stored(copy.clone(), disk.clone(), config.clone()));
         let remote = Remote::new(cluster.clone());
-        let inner = Inner { config, cluster, disk, log, copy, gate, loose, shipper, remote, known, stopped };
+        let inner = Inner { config, cluster, disk, log, copy, gate, loose, quorum, shipper, remote, known, stopped };
         let replication = Replication::new(inner);
         replication.inner.cluster.serve(ROOM, serve::server(Arc::downgrade(&replication.inner)));
         Ok(replication)

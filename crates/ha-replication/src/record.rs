@@ -3,6 +3,8 @@
 //! ```text
 //! 0 schema u8   1 flags u8   2 crc u32 of the key and all that follows   6 time u64   14 tie u64   22 place u64   30 data
 //! ```
+//!
+//! Where the flags say so, the data begins with a length (u32) and so many bytes of the record's past.
 
 use std::fmt;
 
@@ -18,6 +20,8 @@ pub(crate) const HEADER_BYTES: usize = 30;
 
 const SCHEMA: u8 = 1;
 const GRAVE: u8 = 1;
+/// The data is preceded by the past and its length.
+const HAS_PAST: u8 = 2;
 
 /// Orders the changes of one record: a later change has a higher version, on every copy.
 ///
@@ -71,6 +75,18 @@ pub struct Record {
     pub version: Version,
     /// The bytes as they were replicated: JSON, where they came through [`crate::Replication::replicate`] or HTTP.
     pub data: Bytes,
+    /// Values beside this one, where several nodes write without a leader: each was written while that of this record
+    /// was, and neither writer saw the other. The next write replaces them all.
+    pub siblings: Vec<Sibling>,
+}
+
+/// A value that was written at the same time as the record's, by another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sibling {
+    /// Of its write.
+    pub version: Version,
+    /// Its bytes.
+    pub data: Bytes,
 }
 
 impl Record {
@@ -97,6 +113,9 @@ pub(crate) struct Kept {
     pub(crate) place: u64,
     /// `None` for a grave.
     pub(crate) data: Option<Bytes>,
+    /// Which writes are known, and values beside the latest one, where several nodes write without a leader; else
+    /// empty.
+    pub(crate) past: Bytes,
 }
 
 impl Kept {
@@ -107,7 +126,12 @@ impl Kept {
 
     /// What it counts as, in bytes.
     pub(crate) fn bytes(&self, key: &Key) -> usize {
-        key.bytes().len() + self.data.as_ref().map_or(0, Bytes::len)
+        key.bytes().len() + self.data.as_ref().map_or(0, Bytes::len) + self.past.len()
+    }
+
+    /// The version of the latest value, as it is shown.
+    pub(crate) fn latest(&self) -> Version {
+        if self.past.is_empty() { self.version } else { crate::quorum::latest(self) }
     }
 
     pub(crate) fn encode(&self, key: &Key) -> BytesMut {
@@ -120,13 +144,18 @@ impl Kept {
     pub(crate) fn encode_to(&self, key: &Key, out: &mut BytesMut) {
         let data = self.data.as_deref().unwrap_or_default();
         out.clear();
-        out.reserve(HEADER_BYTES + data.len());
+        out.reserve(HEADER_BYTES + 4 + self.past.len() + data.len());
         out.put_u8(SCHEMA);
-        out.put_u8(if self.data.is_none() { GRAVE } else { 0 });
+        let has_past = if self.past.is_empty() { 0 } else { HAS_PAST };
+        out.put_u8(has_past | if self.data.is_none() { GRAVE } else { 0 });
         out.put_u32_le(0);
         out.put_u64_le(self.version.time);
         out.put_u64_le(self.version.tie);
         out.put_u64_le(self.place);
+        if !self.past.is_empty() {
+            out.put_u32_le(u32::try_from(self.past.len()).unwrap_or(u32::MAX));
+            out.put_slice(&self.past);
+        }
         out.put_slice(data);
         let crc = checksum(key, out);
         out[2..6].copy_from_slice(&crc.to_le_bytes());
@@ -138,8 +167,14 @@ impl Kept {
         if bytes[2..6] != checksum(key, bytes).to_le_bytes() {
             return Err(Damaged);
         }
-        let data = (bytes[1] & GRAVE == 0).then(|| Bytes::copy_from_slice(&bytes[HEADER_BYTES..]));
-        Ok(Self { data, ..kept })
+        let mut rest = &bytes[HEADER_BYTES..];
+        let mut past = &rest[..0];
+        if bytes[1] & HAS_PAST != 0 {
+            let (length, after) = rest.split_first_chunk().ok_or(Damaged)?;
+            (past, rest) = after.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(Damaged)?;
+        }
+        let data = (bytes[1] & GRAVE == 0).then(|| Bytes::copy_from_slice(rest));
+        Ok(Self { data, past: Bytes::copy_from_slice(past), ..kept })
     }
 
     /// Everything but the data, unchecked.
@@ -150,7 +185,7 @@ impl Kept {
         }
         header.advance(5);
         let version = Version { time: header.get_u64_le(), tie: header.get_u64_le() };
-        Some(Self { version, place: header.get_u64_le(), data: None })
+        Some(Self { version, place: header.get_u64_le(), data: None, past: Bytes::new() })
     }
 
     /// Whether encoded bytes are a grave.
@@ -192,8 +227,10 @@ mod tests {
     #[test]
     fn reads_back_and_any_flipped_bit_is_seen() {
         let key = Key::new("t", "1").unwrap();
-        for data in [None, Some(Bytes::new()), Some(Bytes::from_static(b"{\"a\":1}"))] {
-            let kept = Kept { version: Version { time: 7, tie: Version::STAMPED | 3 }, place: 9, data };
+        let pasts = [Bytes::new(), Bytes::from_static(b"seen")];
+        let all = [None, Some(Bytes::new()), Some(Bytes::from_static(b"{\"a\":1}"))];
+        for (data, past) in all.into_iter().flat_map(|data| pasts.clone().map(|past| (data.clone(), past))) {
+            let kept = Kept { version: Version { time: 7, tie: Version::STAMPED | 3 }, place: 9, data, past };
             let bytes = kept.encode(&key);
             assert_eq!(Kept::decode(&key, &bytes), Ok(kept.clone()));
             assert_eq!(Kept::is_grave(&bytes), kept.data.is_none());

@@ -47,7 +47,7 @@ impl Remote {
         for node in self.others() {
             match self.ask(&node, ask).await {
                 Ok(Told::Records(Ok(found))) => {
-                    let record = |Found { key, version, data }| Record { key, version, data };
+                    let record = |Found { key, version, data, siblings }| Record { key, version, data, siblings };
                     return Ok(found.into_iter().map(record).collect());
                 }
                 Ok(Told::Records(Err(refused))) => reason = format!("{node}: {refused}"),

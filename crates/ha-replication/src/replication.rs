@@ -16,12 +16,13 @@ use crate::gate::Gate;
 use crate::lead::Known;
 use crate::loose::LooseCopy;
 use crate::message::{Ask, Told};
+use crate::quorum::Quorum;
 use crate::record::Kept;
 use crate::remote::Remote;
 use crate::ship::{Shipper, Written};
 use crate::{
-    Change, CheckReport, Config, Consistency, DATA_BYTES_MAX, Key, MergeReport, Mode, ReadError, Record, Records,
-    ReplicateError, Status, StoreError, Version,
+    Alarm, Change, CheckReport, Config, Consistency, DATA_BYTES_MAX, Key, MergeReport, Mode, ReadError, Record,
+    Records, ReplicateError, Status, StoreError, Version,
 };
 
 /// Most records of a page.
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) gate: Gate,
     /// Where no leader orders what is written.
     pub(crate) loose: Option<LooseCopy>,
+    pub(crate) quorum: Option<Quorum>,
     pub(crate) shipper: Shipper,
     pub(crate) remote: Remote,
     pub(crate) known: Known,
@@ -133,6 +135,12 @@ impl Replication {
             }
             return self.inner.shipper.write(change, self.level).await.map_err(|error| self.explained(error));
         };
+        if let Some(quorum) = self.quorum() {
+            return match self.level {
+                Consistency::Quorum => quorum.write(change).await,
+                _ => Err(refused(ONE_LEVEL)),
+            };
+        }
         if self.level != Consistency::Eventual {
             return Err(refused("this cluster replicates without a leader: nothing stronger than eventual can be had"));
         }
@@ -184,9 +192,24 @@ impl Replication {
         }
     }
 
+    /// Where a majority of the copies holds each record, and no leader orders them.
+    fn quorum(&self) -> Option<&Quorum> {
+        self.inner.quorum.as_ref()
+    }
+
     /// What was done to changes that met here, where no leader orders them.
     pub fn merged(&self) -> Option<MergeReport> {
         self.inner.loose.as_ref().map(LooseCopy::report)
+    }
+
+    /// Who may be written to.
+    pub fn mode(&self) -> Mode {
+        self.inner.config.mode
+    }
+
+    /// What somebody should look at.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.inner.loose.as_ref().map_or_else(Vec::new, LooseCopy::alarms)
     }
 
     /// Refuses what this node's disk could not keep.
@@ -208,6 +231,12 @@ impl Replication {
     /// Cancel-safe.
     pub async fn get(&self, data_type: &str, data_id: &str) -> Result<Option<Record>, ReadError> {
         let key = Key::new(data_type, data_id)?;
+        if let Some(quorum) = self.quorum() {
+            return match self.level {
+                Consistency::Quorum => quorum.read(&key).await,
+                _ => Err(ReadError::NoQuorum { reason: ONE_LEVEL.to_owned() }),
+            };
+        }
         if !self.inner.copy.is_complete() && self.inner.loose.is_none() {
             return self.inner.remote.get(key, self.level).await;
         }
@@ -227,6 +256,14 @@ impl Replication {
     /// A page of the records of one type, by id, as of some moment after this call began: those after an id, up to
     /// `limit`, [`PAGE_ITEMS_MAX`] and about [`PAGE_BYTES`]. An empty page is the end. Cancel-safe.
     pub async fn list(&self, data_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, ReadError> {
+        if let Some(quorum) = self.quorum() {
+            let (prefix, limit) = (Key::prefix(data_type)?, limit.clamp(1, PAGE_ITEMS_MAX));
+            let after = after.map(|after| Key::new(data_type, after)).transpose()?;
+            return match self.level {
+                Consistency::Quorum => quorum.list(prefix, after, limit).await,
+                _ => Err(ReadError::NoQuorum { reason: ONE_LEVEL.to_owned() }),
+            };
+        }
         if !self.inner.copy.is_complete() && self.inner.loose.is_none() {
             let after = after.map(|after| Key::new(data_type, after)).transpose()?;
             Key::prefix(data_type)?;
@@ -324,10 +361,14 @@ impl Replication {
     }
 }
 
+/// What is said to who asks for more or less than a majority, where no leader orders what is written.
+const ONE_LEVEL: &str = "several masters write here without a leader, at the level quorum and no other: for an order that \
+                         all agree on, set REPLICATION_CONSISTENCY=strong or REPLICATION_MODE=master_slave";
+
 fn refused(reason: &str) -> ReplicateError {
     ReplicateError::NotReplicated { reason: reason.to_owned() }
 }
 
 pub(crate) fn record(key: Key, kept: Kept) -> Option<Record> {
-    Some(Record { key, version: kept.version, data: kept.data? })
+    crate::quorum::kept_record(key, kept)
 }

@@ -35,6 +35,7 @@ async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
                 let others = view.members.iter().filter(|member| member.role != MemberRole::Witness);
                 let others = others.map(|member| member.node_id.clone()).filter(|node| *node != view.node_id);
                 report.seen_below = loose.seen_below(others);
+                report.settled = loose.settled().unwrap_or(0);
             }
             Told::Report(report)
         }
@@ -56,7 +57,10 @@ async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
                 Err("this node is not the master any more".to_owned())
             })
         }
-        Ask::Groups { stamp } => Told::Sums(crate::loose::groups(loose(&inner)?, stamp).await?),
+        Ask::Groups { stamp, epoch } => Told::Sums(crate::loose::groups(loose(&inner)?, stamp, epoch).await?),
+        Ask::Peek { .. } | Ask::Keep { .. } | Ask::PeekPage { .. } => {
+            crate::quorum::served(loose(&inner)?, ask).await?
+        }
         Ask::Buckets { groups } => Told::Sums(crate::loose::buckets(loose(&inner)?, groups)),
         Ask::Slots { buckets } => Told::Slots(crate::loose::slots(loose(&inner)?, buckets)?),
         Ask::Wanted { bucket, names } => Told::Wanted(crate::loose::wanted(loose(&inner)?, bucket, &names)?),
@@ -94,6 +98,6 @@ fn complete(inner: Arc<Inner>) -> Result<Replication, String> {
     }
 }
 
-fn told(Record { key, version, data }: Record) -> Found {
-    Found { key, version, data }
+fn told(Record { key, version, data, siblings }: Record) -> Found {
+    Found { key, version, data, siblings }
 }

@@ -9,8 +9,11 @@ use tokio::sync::watch;
 
 use crate::failover::{self, FailoverHandle, Starter};
 use crate::feed;
-use crate::guard::guarded;
-use crate::{ClusterHandle, Ha, Rooms, StartError, health, replication, settings, start, state};
+use crate::guard::{follow_secret, guarded};
+use crate::settings::SettingsError;
+use crate::{
+    ClusterHandle, Ha, Rooms, StartError, clock_offset, health, overtaken, replication, settings, start, state, vitals,
+};
 
 /// What a node is made from, before it starts.
 pub struct Builder {
@@ -64,6 +67,10 @@ impl Builder {
             let health = health::start(&config, rooms, &cluster)?;
             return Ok(Ha::assemble(rooms, cluster).with_health(health).with_config(config));
         }
+        // Before anything in the data directory is opened.
+        ha_cluster::identity::put_aside(&seams.disk, &config.ha.data_dir)
+            .await
+            .map_err(ha_cluster::StartError::from)?;
         // On every node, whatever is on here: what others put on the log must be understood.
         let mut machines = state::machines(Machines::new().with(Roster::default()));
         let (replication, records) = replication::prepare(&config, seams.disk.clone()).await?;
@@ -71,16 +78,26 @@ impl Builder {
             machines = machines.with(records);
         }
         let settings = settings::cluster(&config)?;
+        follow_secret(&config, settings.secret.as_ref());
         let (seams, certificate) = guarded(&config, seams).await?;
-        let (role, clock) = (settings.role, seams.clock.clone());
+        let (role, clock, disk) = (settings.role, seams.clock.clone(), seams.disk.clone());
         let cluster = ha_cluster::start(settings, seams, machines).await?;
         let state = state::start(rooms, role, &cluster, clock)?;
         let replication = replication.start(&cluster)?;
         let failover = start_failover(&config, rooms, failover, cluster.clone(), service, fitness)?;
+        clock_offset::serve(&cluster);
+        let own = cluster.clone();
         let cluster = ClusterHandle::new(Arc::new(cluster));
         let health = health::start(&config, rooms, &cluster)?;
+        if health.enabled() {
+            let registered = clock_offset::register(&health, &own);
+            registered.map_err(|error| SettingsError::new("HEALTH_*", error))?;
+            vitals::register_certificate(&health, certificate.as_ref())
+                .map_err(|error| SettingsError::new("CLUSTER_TLS_CERT", error))?;
+        }
         feed::start(config.failover.health_check_interval, &cluster, &failover, &health, &replication);
         let ha = Ha::assemble(rooms, cluster).with_health(health).with_config(config).with_certificate(certificate);
+        overtaken::watch(own, disk, state.clone(), replication.clone(), ha.restart());
         Ok(ha.with_state(state).with_replication(replication).with_failover(failover))
     }
 }

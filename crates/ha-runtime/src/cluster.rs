@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use ha_cluster::wal::SyncTimes;
 use ha_cluster::{
-    Archive, Cluster, ClusterInfo, Event, Events, LeaveError, Member, MemberRole, Node, NodeId, PriorityError,
-    RestoreError, SaveError, TransferError, View,
+    Archive, Cluster, ClusterInfo, Event, Events, LeaveError, Member, MemberRole, Node, NodeId, Overtaken,
+    PriorityError, RestoreError, SaveError, TransferError, View,
 };
 use ha_net::Traffic;
 use tokio::sync::{broadcast, watch};
@@ -41,6 +41,11 @@ pub trait ClusterSeat: Send + Sync + 'static {
 
     /// See [`Cluster::set_priority`].
     fn set_priority(&self, priority: u16) -> BoxFuture<'_, Result<(), PriorityError>>;
+
+    /// See [`Cluster::overtaken`].
+    fn overtaken(&self) -> Option<Overtaken> {
+        None
+    }
 
     /// See [`Cluster::stop`].
     fn stop(&self) -> BoxFuture<'_, ()>;
@@ -82,6 +87,10 @@ impl ClusterSeat for Cluster {
 
     fn holds_lease(&self) -> bool {
         self.lease().is_held()
+    }
+
+    fn overtaken(&self) -> Option<Overtaken> {
+        Cluster::overtaken(self).borrow().clone()
     }
 
     fn traffic(&self) -> Option<Traffic> {
@@ -214,6 +223,12 @@ impl ClusterHandle {
     /// Cancel-safe in that dropping the future only gives up waiting: the member may still be removed.
     pub async fn remove(&self, node: NodeId) -> Result<(), LeaveError> {
         self.seat.remove(node).await
+    }
+
+    /// Set once the cluster went on by force without this node: its data is being set aside then, and it must be started
+    /// anew; see [`crate::Ha::restart_wanted`].
+    pub fn overtaken(&self) -> Option<Overtaken> {
+        self.seat.overtaken()
     }
 
     pub(crate) async fn stop(&self) {

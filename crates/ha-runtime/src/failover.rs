@@ -59,6 +59,9 @@ pub(crate) fn config(config: &ha_config::Config) -> ha_failover::Config {
     failover.stop_time = ha_failover::Config::stop_time_of(lease);
     failover.takes_part = config.cluster.role == Role::Member;
     failover.fence_command = from.fence_command.clone();
+    failover.promote_command = from.promote_command.clone();
+    failover.demote_command = from.demote_command.clone();
+    failover.goes_on_alone = !config.ha.split_brain_prevention;
     failover
 }
 
@@ -272,7 +275,10 @@ mod tests {
             ("FAILOVER_MAX_ATTEMPTS", "7"),
             ("FAILOVER_FAILBACK", "automatic"),
             ("FAILOVER_FENCE_COMMAND", "/bin/fence"),
+            ("FAILOVER_PROMOTE_COMMAND", "/bin/up"),
+            ("FAILOVER_DEMOTE_COMMAND", "/bin/down"),
             ("CLUSTER_ROLE", "witness"),
+            ("SPLIT_BRAIN_PREVENTION", "false"),
         ];
         let builder = settings.into_iter().fold(ha_config::Config::builder(), |b, (name, value)| b.set(name, value));
         let config = config(&builder.build().unwrap());
@@ -288,7 +294,11 @@ mod tests {
             (config.failback, config.fence_command.as_deref()),
             (ha_failover::Failback::Automatic, Some("/bin/fence"))
         );
-        assert!(with_fence(Seams::default(), &config).fence.is_some());
+        assert_eq!(
+            (config.promote_command.as_deref(), config.demote_command.as_deref()),
+            (Some("/bin/up"), Some("/bin/down"))
+        );
+        assert!(config.goes_on_alone && with_fence(Seams::default(), &config).fence.is_some());
     }
 
     #[test]

@@ -27,9 +27,10 @@
 //! | `builder.rs` | [`Builder`]: a node with a service, or on other seams |
 //! | `failover.rs` | the roles' place in a node, also when failover is off |
 //! | `cluster.rs` | the cluster's place in a node, also when the cluster is off |
-//! | `health.rs`, `vitals.rs` | checked components: those of the options, and the node's own vital signs |
+//! | `health.rs`, `vitals.rs`, `clock_offset.rs` | checked components: those of the options, and the node's own vital signs |
 //! | `doctor/` | why nodes do not join, replication lags, or failover does not trigger |
 //! | `snapshot.rs` | the whole control state, saved and brought back |
+//! | `overtaken.rs` | what becomes of a node whose cluster went on without it |
 //! | `state.rs` | the place of shared state in a node |
 //! | `replication.rs` | the records' place in a node, also when replication is off |
 //! | `feed.rs` | what one room tells another |
@@ -38,6 +39,7 @@
 //! | `document/` | the health document, one file per room |
 
 mod builder;
+mod clock_offset;
 mod cluster;
 pub mod doctor;
 pub mod document;
@@ -46,6 +48,7 @@ mod feed;
 mod guard;
 mod health;
 mod node;
+mod overtaken;
 mod replication;
 mod rooms;
 mod settings;
@@ -62,6 +65,7 @@ pub use document::HealthDocument;
 pub use failover::FailoverHandle;
 pub use guard::guarded;
 pub use node::{Ha, STOP_TIME_MAX};
+pub use overtaken::DIVERGENT_FILE;
 pub use replication::{ReplicationHandle, replication as replication_config};
 pub use rooms::Rooms;
 pub use settings::{SettingsError, cluster as cluster_config};
@@ -71,7 +75,7 @@ pub use start::{StartError, start, start_on};
 pub use ha_cluster::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
 pub use ha_cluster::{
     Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Events, Incarnation, LeaveError, Member, MemberRole,
-    MemberState, Node, NodeId, NodeLease, PriorityError, Term, TransferError, View, Votes,
+    MemberState, Node, NodeId, NodeLease, Overtaken, PriorityError, Term, TransferError, View, Votes,
 };
 pub use ha_failover::roster::{Cause, Decision};
 pub use ha_failover::{

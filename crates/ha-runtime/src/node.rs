@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::doctor::{self, Diagnosis};
 use crate::document::{self, HealthDocument};
-use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, state};
+use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, overtaken, state};
 
 /// Longest time that the cluster may take to stop: what has not ended by then is left to end with the process. Roles
 /// that must move away first have up to `FAILOVER_TIMEOUT`, at most 15 s.
@@ -37,6 +37,7 @@ struct Inner {
     /// What the node was started with, for the doctor.
     config: OnceLock<ha_config::Config>,
     certificate: OnceLock<TlsKeys>,
+    restart: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
 }
 
@@ -44,10 +45,11 @@ impl Ha {
     /// A node from rooms that already run. [`crate::start`] is what programs want; this serves those that started a
     /// cluster by themselves, and tests.
     pub fn assemble(rooms: Rooms, cluster: ClusterHandle) -> Self {
-        let stopping = watch::Sender::new(false);
+        let (stopping, restart) = (watch::Sender::new(false), watch::Sender::new(false));
         let (state, replication, failover) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let (health, config, certificate) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let inner = Inner { rooms, cluster, state, replication, failover, health, config, certificate, stopping };
+        let inner =
+            Inner { rooms, cluster, state, replication, failover, health, config, certificate, restart, stopping };
         Self { inner: Arc::new(inner) }
     }
 
@@ -135,6 +137,10 @@ impl Ha {
             Some(certificate) => document.with_certificate(certificate.time_left()),
             None => document,
         };
+        let document = match self.replication().running() {
+            Ok(replication) => document.with_replication(replication),
+            Err(_) => document,
+        };
         if self.health().enabled() { document.with_components(self.health().overall()) } else { document }
     }
 
@@ -151,6 +157,7 @@ impl Ha {
         // Without a leader nobody knows, and the doctor should say that rather than wait.
         let replication = tokio::time::timeout(COPIES_TIME_MAX, self.replication().status()).await;
         let replication = replication.unwrap_or_default();
+        let aside = overtaken::set_aside(&config.ha.data_dir);
         doctor::diagnose(&doctor::Symptoms {
             rooms: self.inner.rooms,
             config: &config,
@@ -159,12 +166,32 @@ impl Ha {
             failover: failover.as_ref(),
             replication: replication.as_ref(),
             past: &self.inner.cluster.past_events(),
+            aside: &aside,
         })
     }
 
     /// What happens on this node from now on. A reader that falls too far behind is told how many it missed.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.inner.cluster.events()
+    }
+
+    /// Resolves once this node must be stopped and started again, to go on alone or to join anew the cluster that went
+    /// on without it. The program does so by itself. Cancel-safe.
+    pub async fn restart_wanted(&self) {
+        let mut restart = self.inner.restart.subscribe();
+        let own = async {
+            if restart.wait_for(|wanted| *wanted).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = own => {}
+            () = self.failover().restart_wanted() => {}
+        }
+    }
+
+    pub(crate) fn restart(&self) -> watch::Sender<bool> {
+        self.inner.restart.clone()
     }
 
     /// True from the first call of [`Self::stop`] on: the node takes no new work.

@@ -61,7 +61,7 @@ pub fn cluster(config: &ha_config::Config) -> Result<ha_cluster::Config, Setting
     cluster.quorum_size = config.ha.quorum_size;
     cluster.takeover_hold = config.failover.recovery_wait_time;
     cluster.bulk_connections = config.ha.connection_pool_size;
-    cluster.secret = config.cluster.secret.as_ref().map(|secret| Secret::new(secret.expose()));
+    cluster.secret = secret(config)?;
     cluster.validate().map_err(|error| SettingsError::new("the cluster's options", error))?;
     Ok(cluster)
 }
@@ -88,6 +88,18 @@ pub(crate) fn alone(config: &ha_config::Config) -> Result<View, SettingsError> {
         waiting_for: Some("nothing: its cluster is off (CLUSTER_ENABLED=false)".to_owned()),
         stopped: None,
     })
+}
+
+/// All secrets of the file, where there is one; the options hold the first only.
+fn secret(config: &ha_config::Config) -> Result<Option<Secret>, SettingsError> {
+    let secret = config.cluster.secret.as_ref().map(|secret| Secret::new(secret.expose()));
+    if let (Some(secret), Some(path)) = (&secret, &config.cluster.secret_file) {
+        let all = ha_config::read_secrets(path).map_err(|reason| {
+            SettingsError::new("CLUSTER_SECRET_FILE", format_args!("the file {} {reason}", path.display()))
+        })?;
+        secret.replace(all.iter().map(ha_config::Secret::expose));
+    }
+    Ok(secret)
 }
 
 fn node_id(config: &ha_config::Config) -> Result<Option<NodeId>, SettingsError> {

@@ -18,7 +18,9 @@ pub struct RestoreAnyway {
 #[non_exhaustive]
 pub enum RestoreRefused {
     /// It is the state of another cluster.
-    #[error("the state was saved from cluster {saved}, and this is {own}: say that a foreign one is wanted")]
+    #[error(
+        "the state was saved from cluster {saved}, and this is {own}: say that a foreign one is wanted (`--foreign`)"
+    )]
     Foreign {
         /// The other one.
         saved: ClusterId,
@@ -27,7 +29,7 @@ pub enum RestoreRefused {
     },
     /// There is something that would be lost.
     #[error(
-        "this cluster runs and holds {keys} keys and {locks} locks, which would be gone: say that they may be overwritten"
+        "this cluster runs and holds {keys} keys and {locks} locks, which would be gone: say that they may be overwritten (`--overwrite`)"
     )]
     HoldsState {
         /// Keys.

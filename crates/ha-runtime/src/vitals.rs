@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ha_health::{Health, RegisterError, Verdict};
+use ha_net::wire::tls::{EXPIRY_WARNING, TlsKeys};
 use tokio::time::Instant;
 
 use crate::ClusterHandle;
@@ -20,6 +21,9 @@ const PULSE: Duration = Duration::from_millis(250);
 const EVENT_LOOP: &str = "ha.event-loop";
 const DISK_SPACE: &str = "ha.disk-space";
 const DISK_LATENCY: &str = "ha.disk-latency";
+const CERTIFICATE: &str = "ha.certificate";
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Registers them.
 pub(crate) fn register(
@@ -45,6 +49,23 @@ pub(crate) fn register(
         let slowest = times.running.unwrap_or_default().max(last);
         std::future::ready(judge("the disk took for one sync of the log", slowest, lease))
     })
+}
+
+/// Registers the certificate of a node that has one.
+pub(crate) fn register_certificate(health: &Health, certificate: Option<&TlsKeys>) -> Result<(), RegisterError> {
+    let Some(certificate) = certificate.cloned() else { return Ok(()) };
+    health.register(CERTIFICATE, move || std::future::ready(judge_certificate(certificate.time_left())))
+}
+
+fn judge_certificate(left: Duration) -> Verdict {
+    let days = left.as_secs() / DAY.as_secs();
+    if left.is_zero() {
+        Verdict::Failed("the certificate of this node has ended".to_owned())
+    } else if left <= EXPIRY_WARNING {
+        Verdict::Degraded(format!("the certificate of this node is good for {days} days: renew it"))
+    } else {
+        Verdict::Healthy(Some(format!("good for {days} days")))
+    }
 }
 
 /// What takes as long as a lease costs the lease; half of it is worth a look.
@@ -98,6 +119,13 @@ mod tests {
         assert_eq!(judge(249), Verdict::HEALTHY);
         assert_eq!(judge(250), Verdict::Degraded("it took 250 ms; a lease lasts 500 ms".to_owned()));
         assert_eq!(judge(500), Verdict::Failed("it took 500 ms; a lease lasts 500 ms".to_owned()));
+    }
+
+    #[test]
+    fn the_days_of_the_certificate_are_told() {
+        assert_eq!(judge_certificate(DAY * 90), Verdict::Healthy(Some("good for 90 days".to_owned())));
+        assert!(matches!(judge_certificate(DAY * 14), Verdict::Degraded(told) if told.contains("14 days")));
+        assert!(matches!(judge_certificate(Duration::ZERO), Verdict::Failed(_)));
     }
 
     #[tokio::test(start_paused = true)]

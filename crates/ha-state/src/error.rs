@@ -184,6 +184,9 @@ pub enum HoldError {
     /// It is not held by that id: nothing was changed.
     #[error("the lock is not held by this id any more")]
     NotHeld,
+    /// The request key is too long, or was used for something else.
+    #[error(transparent)]
+    RequestKey(#[from] RequestKeyError),
     /// It certainly was not done and will not be: it may be asked again.
     #[error("not done: {reason}")]
     Unavailable {
@@ -316,6 +319,7 @@ impl From<Refusal> for HoldError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotHeld => Self::NotHeld,
+            Refusal::RequestKeyReused => Self::RequestKey(RequestKeyError::Reused),
             other => Self::Unavailable { reason: unfitting(&other) },
         }
     }

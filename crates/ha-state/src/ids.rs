@@ -93,6 +93,16 @@ pub struct LockId {
     pub lease: LeaseId,
 }
 
+impl LockId {
+    /// As bytes.
+    pub(crate) fn bytes(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.token.0.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.lease.0.to_le_bytes());
+        bytes
+    }
+}
+
 impl fmt::Display for LockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.token, self.lease)

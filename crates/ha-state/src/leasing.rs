@@ -3,17 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ha_cluster::ReadError;
+
 use crate::command::{Command, Done, fingerprint};
 use crate::error::{LeaseError, LockLost};
-use crate::limits::{TTL_MAX, TTL_MIN};
+use crate::limits::{PAGE_ITEMS_MAX, TTL_MAX, TTL_MIN};
 use crate::state::{once, request_key};
+use crate::store::{Content, Purpose};
 use crate::terms;
 use crate::ticket::{Standing, Ticket};
-use crate::{LeaseId, State};
+use crate::{Key, LeaseId, State};
 
 /// Whether a lease may be so long.
 pub(crate) fn check_ttl(ttl: Duration) -> Option<u32> {
     (TTL_MIN..=TTL_MAX).contains(&ttl).then(|| terms::millis(ttl))
+}
+
+/// A lease of keys, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// Its length.
+    pub ttl: Duration,
+    /// How much of it is left, as this node counts: an estimate, on which nothing may be built.
+    pub remaining: Option<Duration>,
+    /// The keys that end with it, at most [`PAGE_ITEMS_MAX`] of them.
+    pub keys: Vec<Key>,
+    /// How many end with it.
+    pub keys_count: usize,
 }
 
 impl State {
@@ -59,8 +75,31 @@ impl State {
 
     /// Ends a lease, and removes its keys.
     pub async fn revoke_lease(&self, lease: LeaseId) -> Result<(), LeaseError> {
-        self.inner.log.write(&Command::LeaseEnd { lease }).await??;
+        self.revoke_lease_once(lease, None).await
+    }
+
+    /// As [`Self::revoke_lease`], once for each request name: repeated, it is answered as the first time.
+    pub async fn revoke_lease_once(&self, lease: LeaseId, request: Option<String>) -> Result<(), LeaseError> {
+        let print = request.is_some().then(|| fingerprint([b"revoke".as_slice(), &lease.0.to_le_bytes()]));
+        self.inner.log.write(&once(Command::LeaseEnd { lease }, request, print)?).await??;
         Ok(())
+    }
+
+    /// A lease of keys, if it is there.
+    pub async fn lease_info(&self, lease: LeaseId) -> Result<Option<LeaseInfo>, ReadError> {
+        let read = |content: &Content| {
+            let found = content.leases.get(&lease)?;
+            let Purpose::Keys(keys) = &found.purpose else { return None };
+            let (ttl, keys_count) = (terms::from_millis(found.ttl_ms), keys.len());
+            let keys = keys.iter().take(PAGE_ITEMS_MAX).cloned().collect();
+            Some(LeaseInfo { ttl, remaining: None, keys, keys_count })
+        };
+        let found = self.inner.log.read(|store| read(store.content())).await?;
+        Ok(found.map(|mut info| {
+            self.inner.counted.catch_up(&self.inner.log, &self.inner.hub);
+            info.remaining = self.inner.counted.remaining(lease);
+            info
+        }))
     }
 
     /// Ends a lease some time from now, whether anybody waits for that or not.

@@ -34,6 +34,8 @@ mod config;
 mod error;
 mod expiry;
 mod fence;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod hub;
 mod ids;
 mod keeper;
@@ -58,7 +60,7 @@ pub use fence::{Fence, FencedFile, FencedFileError, FencedKeys, FencedKeysError,
 pub use ha_cluster::ReadError;
 pub use ids::{FencingToken, IdError, LeaseId, LockId, Revision};
 pub use key::{Key, KeyError};
-pub use leasing::Lease;
+pub use leasing::{Lease, LeaseInfo};
 pub use lock::{Holder, LockGuard, LockInfo, LockRequest};
 pub use state::{Found, Page, PutOptions, StartError, State, TxnDone, Usage, start};
 pub use store::Store;

@@ -15,6 +15,9 @@ pub const TXN_OPERATIONS_MAX: usize = 128;
 /// those of others. Larger values are read outside of it.
 pub const TXN_READ_BYTES_MAX: usize = 48 * 1024;
 
+/// The same for a transaction under a request name, whose answer is kept for whoever repeats it.
+pub const KEPT_READ_BYTES_MAX: usize = 4 * 1024;
+
 /// Keys that one transaction removes by their prefix, at most: more would hold everything else up.
 pub const PREFIX_DELETES_MAX: usize = 10_000;
 

@@ -254,8 +254,15 @@ impl State {
 
     /// Compares, and does the one or the other, all at one revision.
     pub async fn txn(&self, txn: Txn) -> Result<TxnDone, ChangeError> {
+        self.txn_once(txn, None).await
+    }
+
+    /// As [`Self::txn`], once for each request name. Under a name it reads at most
+    /// [`crate::limits::KEPT_READ_BYTES_MAX`] bytes: the answer is kept.
+    pub async fn txn_once(&self, txn: Txn, request: Option<String>) -> Result<TxnDone, ChangeError> {
         txn.validate()?;
-        match self.change(Command::Txn(txn)).await?? {
+        let print = request.is_some().then(|| fingerprint([b"txn".as_slice(), &txn.bytes()]));
+        match self.change(once(Command::Txn(txn), request, print)?).await?? {
             Done::Txn { revision, succeeded, answers } => Ok(TxnDone { revision, succeeded, answers }),
             other => Err(unfitting(&other)),
         }

@@ -250,6 +250,12 @@ impl Txn {
         Ok(self.or_else(Operation::Get { key: Key::new(key)? }))
     }
 
+    /// All of it as bytes: equal ones for equal transactions.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        // Nothing in it has a form that could not be written.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
     /// Whether it keeps to the limits.
     pub fn validate(&self) -> Result<(), TxnError> {
         let count = self.compare.len() + self.then.len() + self.or_else.len();

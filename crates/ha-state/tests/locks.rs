@@ -72,6 +72,32 @@ async fn a_waiter_lives_longer_than_the_length_of_its_lease() {
 }
 
 #[tokio::test]
+async fn whoever_keeps_its_place_is_before_those_that_came_later() {
+    let one = One::start().await;
+    let guard = take(&one.state, "l").await;
+    let named = || one.state.lock("l").ttl(LONG).request("mine").keep_place();
+    let soon = named().timeout(Duration::from_millis(50)).acquire().await;
+    assert_eq!(soon.err(), Some(AcquireError::TimedOut));
+    let state = one.state.clone();
+    let later = tokio::spawn(async move { take(&state, "l").await });
+    until(&one, |state| state.usage().leases == 3).await;
+    let (mine, ()) = tokio::join!(in_time(named().timeout(LONG).acquire()), async {
+        until(&one, |state| state.usage().leases == 3).await;
+        guard.release().await.unwrap();
+    });
+    let mine = mine.unwrap();
+    assert!(!later.is_finished());
+    mine.release().await.unwrap();
+    in_time(later).await.unwrap();
+    // Without it nothing stays.
+    let guard = take(&one.state, "m").await;
+    let soon = one.state.lock("m").request("other").timeout(Duration::from_millis(50)).acquire().await;
+    assert_eq!(soon.err(), Some(AcquireError::TimedOut));
+    until(&one, |state| state.usage().leases == 1).await;
+    drop(guard);
+}
+
+#[tokio::test]
 async fn a_holder_that_was_frozen_knows_at_once_that_it_may_have_lost() {
     let one = One::start().await;
     let guard = take(&one.state, "l").await;

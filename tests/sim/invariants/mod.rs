@@ -9,13 +9,16 @@ mod monotonic;
 mod needless_move;
 mod one_cluster;
 mod one_leader;
+mod one_primary;
 mod progress;
+mod settled_roles;
 mod silent_minority;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::history::Operations;
+use super::roles::Run;
 use super::{Name, Network};
 
 pub use agreement::Agreement;
@@ -26,7 +29,9 @@ pub use monotonic::Monotonic;
 pub use needless_move::NeedlessMove;
 pub use one_cluster::OneCluster;
 pub use one_leader::OneLeader;
+pub use one_primary::OnePrimary;
 pub use progress::Progress;
+pub use settled_roles::SettledRoles;
 pub use silent_minority::SilentMinority;
 
 /// Something that must hold after every step.
@@ -56,6 +61,8 @@ pub fn all(timers: Timers) -> Vec<Box<dyn Invariant>> {
         Box::new(Progress::new(timers)),
         Box::new(NeedlessMove::new(timers)),
         Box::new(BoundedResources),
+        Box::new(OnePrimary::new(timers)),
+        Box::new(SettledRoles::new(timers)),
     ]
 }
 
@@ -115,6 +122,10 @@ pub struct Seen {
     pub witness: bool,
     /// It believes that it holds its node lease.
     pub holds_lease: bool,
+    /// It has a service that may run.
+    pub has_roles: bool,
+    /// What of the service runs on it, by role.
+    pub runs: BTreeMap<String, Run>,
     /// The nodes of which it has said, since the last step, that their lease is over.
     pub called_over: Vec<Name>,
     /// What the ledger holds there.

@@ -9,6 +9,7 @@ mod identity;
 mod members;
 mod partition;
 mod records;
+mod roles;
 mod sharing;
 mod strangers;
 mod transfer;
@@ -74,5 +75,24 @@ pub const ALL: &[Scene] = &[
     scene("records-lost", "a copy loses its records, or finds them damaged", records::lost),
     scene("loose-5", "records without a leader, every kind of fault, five nodes", records::loose),
     scene("loose-clocks", "records without a leader, and times of day that are an hour off", records::clocks_off),
+    scene("roles-3", "a service on one of three nodes, and every kind of fault at random", roles::three),
+    scene("roles-w", "a service on one of two nodes with a witness, every kind of fault", roles::witnessed),
+    scene("T03", "nodes are killed while a role is given or taken", roles::killed_in_callbacks),
+    scene("T09-roles", "the primary is cut off, from all or in one direction", roles::primary_cut_off),
+    scene(
+        "T15",
+        "two nodes and a witness: every link cut, then the witness and the primary lost",
+        roles::around_a_witness,
+    ),
+    scene("T20-roles", "a tenth of all packets is lost, and the primary stays", roles::packets_lost),
+    scene("T37", "all nodes are restarted in order, under load", roles::rolling_restart),
+    scene("T39-roles", "leadership of the log moves, and the primary does not", roles::leader_moves),
+    scene("T41", "a node of higher priority comes and goes, and roles return by themselves", roles::flapping),
+    scene(
+        "joint-5",
+        "records that a majority holds and no leader orders, every kind of fault, clocks an hour off",
+        records::joint,
+    ),
+    scene("joint-lost", "a copy of records that a majority holds loses them", records::joint_lost),
     scene("deaths", "processes die and machines lose power, one after another", chaos::deaths),
 ];

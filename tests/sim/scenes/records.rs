@@ -98,7 +98,39 @@ pub(super) fn loose(world: &mut World) {
     world.start(nodes(5).clients(2).keeping_loose_records());
     world.load(ms(40));
     world.expect_leader();
-    world.endure(Chaos::everything(secs(30)));
+    let time = world.chaos_time(secs(30));
+    world.endure(Chaos { walls: true, ..Chaos::everything(time) });
+}
+
+/// I2, I9: no leader orders anything, and what a majority acknowledged is read until it is replaced.
+pub(super) fn joint(world: &mut World) {
+    world.start(nodes(5).clients(2).keeping_joint_records());
+    world.load(ms(40));
+    world.expect_leader();
+    let time = world.chaos_time(secs(30));
+    world.endure(Chaos { walls: true, ..Chaos::everything(time) });
+}
+
+/// T32, T35: a copy loses its records, and answers for nothing until it has them again.
+pub(super) fn joint_lost(world: &mut World) {
+    world.start(nodes(5).clients(2).keeping_joint_records());
+    world.load(ms(25));
+    for _ in 0..4 {
+        world.expect_leader();
+        world.expect_records_within(secs(10));
+        let victim = world.expect_leader_and_follower().1;
+        world.kill(victim);
+        world.erase(victim, |path| path.to_string_lossy().ends_with(".redb"));
+        world.run_up_to(secs(2));
+        world.restart(victim);
+        // The others are a majority without it, as long as all of them are there.
+        let other = world.expect_leader();
+        world.run_up_to(ms(500));
+        world.kill(other);
+        world.run_up_to(secs(3));
+        world.restart(other);
+        world.run(secs(3));
+    }
 }
 
 /// T24: a time of day that jumps while a node runs changes nothing; a node that starts with a wrong one is turned away

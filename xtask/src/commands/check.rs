@@ -33,10 +33,13 @@ pub(crate) fn run() -> Outcome {
         cargo(&arguments, "clippy has something to say")
     });
     row("house rules", &mut || tidy());
-    if has_cargo_deny() {
+    if has("deny") {
         row("supply chain", &mut || cargo(&["deny", "check"], "cargo-deny has something to say"));
+    } else if has("audit") {
+        ui::warning("cargo-deny is not installed: licences and sources were not checked");
+        row("advisories", &mut || cargo(&["audit"], "cargo-audit has something to say"));
     } else {
-        ui::warning("cargo-deny is not installed: the supply chain was not checked");
+        ui::warning("neither cargo-deny nor cargo-audit is installed: the supply chain was NOT CHECKED");
     }
     println!();
     table.print();
@@ -57,8 +60,8 @@ fn tidy() -> Result<(), String> {
     if broken.is_empty() { Ok(()) } else { Err(format!("house rules are broken:\n{}", broken.join("\n"))) }
 }
 
-fn has_cargo_deny() -> bool {
-    Command::new("cargo").args(["deny", "--version"]).output().is_ok_and(|output| output.status.success())
+fn has(tool: &str) -> bool {
+    Command::new("cargo").args([tool, "--version"]).output().is_ok_and(|output| output.status.success())
 }
 
 fn cargo(arguments: &[&str], advice: &str) -> Result<(), String> {

@@ -11,6 +11,7 @@ mod cluster_start;
 mod cluster_status;
 mod cluster_up;
 mod follow;
+mod fuzz;
 mod pick;
 mod random;
 mod sim;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Sim(sim::Arguments),
     /// Hurt real processes at random under a writing load, then check that nothing was lost
     Chaos(chaos::Arguments),
+    /// Feed every decoder with inputs that nobody wrote
+    Fuzz(fuzz::Arguments),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Arguments),
@@ -69,6 +72,7 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::Test(arguments) => test::run(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments).await,
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments).await,
         Command::Check => check::run(),
     }

@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Break the product on purpose: no-sync, forgotten-vote, applied-twice, wild-clocks
     #[arg(long)]
     mutant: Option<String>,
+    /// How long chaos lasts, in scenes that let that be told
+    #[arg(long, value_name = "MINUTES")]
+    minutes: Option<u64>,
     /// Print every line of a run
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -81,6 +84,9 @@ fn command(simulator: &Path, arguments: &Arguments, scene: &str, seed: u64) -> C
     command.args(["--scene", scene, "--seed", &seed.to_string()]);
     if let Some(mutant) = &arguments.mutant {
         command.args(["--mutant", mutant]);
+    }
+    if let Some(minutes) = arguments.minutes {
+        command.args(["--minutes", &minutes.to_string()]);
     }
     command
 }

@@ -23,6 +23,7 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     address: SocketAddr,
     answer_timeout: Duration,
+    token: Option<String>,
 }
 
 /// What a node answered.
@@ -82,13 +83,20 @@ impl Answer {
 impl Client {
     /// A client of the node whose HTTP API is there.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, answer_timeout: ANSWER_TIMEOUT }
+        Self { address, answer_timeout: ANSWER_TIMEOUT, token: None }
     }
 
     /// With another bound on how long an answer may take.
     #[must_use]
     pub fn with_timeout(mut self, answer_timeout: Duration) -> Self {
         self.answer_timeout = answer_timeout;
+        self
+    }
+
+    /// With the bearer token that the node wants.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<&str>) -> Self {
+        self.token = token.map(str::to_owned);
         self
     }
 
@@ -106,14 +114,19 @@ impl Client {
         serde_json::from_str(&answer.body).map_err(|e| self.unexpected(format!("{path}: {e}: {}", answer.body)))
     }
 
+    /// `PUT` of JSON.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer, HttpError> {
+        self.ask("PUT", path, Some(body)).await
+    }
+
     /// `POST` of JSON.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, HttpError> {
         self.ask("POST", path, Some(body)).await
     }
 
-    /// `PUT` of JSON.
-    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer, HttpError> {
-        self.ask("PUT", path, Some(body)).await
+    /// `DELETE`.
+    pub async fn delete(&self, path: &str) -> Result<Answer, HttpError> {
+        self.ask("DELETE", path, None).await
     }
 
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, HttpError> {
@@ -139,8 +152,9 @@ impl Client {
 
     fn request(&self, method: &str, path: &str, body: Option<&Value>) -> String {
         let body = body.map(Value::to_string).unwrap_or_default();
+        let bearer = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         format!(
-            "{method} {path} HTTP/1.0\r\nHost: {}\r\nAccept: */*\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.0\r\nHost: {}\r\n{bearer}Accept: */*\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
             body.len(),
         )

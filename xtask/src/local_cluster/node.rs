@@ -198,7 +198,8 @@ impl Node {
 
     /// Asks its HTTP API.
     pub fn http(&self) -> Client {
-        Client::new(self.spec.http_address())
+        let token = self.spec.options.get("HTTP_TOKEN").map(String::as_str);
+        Client::new(self.spec.http_address()).with_token(token)
     }
 
     /// Everything it printed so far.

@@ -51,7 +51,7 @@ pub(crate) struct ClientArgs {
 }
 
 /// A node to ask.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     url: NodeUrl,
     token: Option<String>,

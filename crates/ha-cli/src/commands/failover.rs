@@ -69,7 +69,7 @@ impl FailoverCommand {
                 let answer =
                     Client::new(&args.client).post("/v1/failover/promote", &json!({"force": args.force})).await?;
                 let body = answer.success::<Value>()?;
-                let told = "it starts anew, alone; the lost nodes must set their data aside when they come back\n";
+                let told = "it starts anew, alone; the lost nodes set their data aside when they come back, and join\n";
                 if args.client.json { print_json(&body) } else { print(told) }
             }
             Self::Failback(args) => change(&args, "failback", json!({}), moved).await,

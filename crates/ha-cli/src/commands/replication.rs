@@ -37,6 +37,9 @@ pub(crate) enum ReplicationCommand {
         /// Its id.
         #[arg(value_name = "ID")]
         data_id: String,
+        /// All values, where several nodes wrote it without seeing one another, and not the latest alone.
+        #[arg(long)]
+        siblings: bool,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -81,8 +84,9 @@ impl ReplicationCommand {
                     Client::new(&client).change(Method::PUT, &path(&data_type, &data_id), Some(&data), None).await?;
                 written(&client, &answer)
             }
-            Self::Get { data_type, data_id, client } => {
-                let answer = Client::new(&client).get(&path(&data_type, &data_id)).await?;
+            Self::Get { data_type, data_id, siblings, client } => {
+                let all = if siblings { "?siblings=true" } else { "" };
+                let answer = Client::new(&client).get(&(path(&data_type, &data_id) + all)).await?;
                 print_json(&answer.success::<Value>()?)
             }
             Self::Delete { data_type, data_id, client } => {

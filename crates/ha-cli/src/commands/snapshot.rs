@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ha_runtime::{ARCHIVE_BYTES_MAX, Archive};
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use crate::client::{Client, ClientArgs};
@@ -92,10 +93,11 @@ impl Restore {
     async fn run(self) -> Result<(), Failure> {
         let unreadable = |error| Failure::failed(format_args!("{}: {error}", self.file.display()));
         let bytes = fs::read(&self.file).map_err(unreadable)?;
-        let archive = Archive::decode(bytes.into());
+        let bytes = Bytes::from(bytes);
+        let archive = Archive::decode(bytes.clone());
         let archive = archive.map_err(|error| Failure::failed(format_args!("{}: {error}", self.file.display())))?;
         let path = format!("/v1/snapshot?foreign={}&overwrite={}", self.foreign, self.overwrite);
-        let answer = Client::new(&self.client).upload(&path, archive.encode()).await?;
+        let answer = Client::new(&self.client).upload(&path, bytes).await?;
         let answer: Value = answer.success()?;
         if self.client.json {
             return print_json(&answer);

@@ -24,6 +24,8 @@
 mod acceptor;
 mod charter;
 mod founding;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod message;
 mod proposer;
 mod quorum;

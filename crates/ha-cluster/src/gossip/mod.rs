@@ -24,6 +24,8 @@ mod config;
 mod core;
 mod events;
 mod fields;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod health;
 mod opinion;
 mod outreach;

@@ -4,11 +4,15 @@
 //! LOCK        held by the running process
 //! identity    node id, cluster, incarnation, generation
 //! slot-NAME   small states that must survive, such as what formation has promised
+//! aside-N     what it had before it was left behind
 //! ```
 //!
 //! Each is replaced as a whole and synced, so that after a crash there is either the old one or the new one.
 
+mod aside;
 mod error;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod slot;
 mod text;
 
@@ -22,6 +26,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
 use crate::disk::{DRAFT_SUFFIX, DirLock, Disk, LOCK_FILE, perform, read_file, replace_file};
+pub(crate) use aside::directory_of as aside_directory;
+pub use aside::put_aside;
 pub use error::{IdentityError, SlotError};
 pub use slot::{SLOT_BYTES_MAX, SLOT_NAME_BYTES_MAX};
 use text::Content;

@@ -17,7 +17,7 @@ pub const SLOT_BYTES_MAX: usize = 1024 * 1024;
 /// Longest name of a small state.
 pub const SLOT_NAME_BYTES_MAX: usize = 32;
 
-const PREFIX: &str = "slot-";
+pub(super) const PREFIX: &str = "slot-";
 const MAGIC: [u8; 8] = *b"ha-slot\n";
 const FORMAT: u32 = 1;
 const HEADER_BYTES: usize = 16;
@@ -55,7 +55,7 @@ pub(super) async fn read(disk: &dyn Disk, path: &Path, file: &str) -> Result<Opt
     }
 }
 
-fn open(path: &Path, file: &str, sealed: Vec<u8>) -> Result<Bytes, SlotError> {
+pub(super) fn open(path: &Path, file: &str, sealed: Vec<u8>) -> Result<Bytes, SlotError> {
     let corrupt = || SlotError::Corrupt { file: path.to_owned() };
     let (magic, rest) = sealed.split_first_chunk::<8>().ok_or_else(corrupt)?;
     let (format, rest) = rest.split_first_chunk::<4>().ok_or_else(corrupt)?;

@@ -179,10 +179,10 @@ impl Image {
 }
 
 /// The encoded state of each machine.
-type States<'a> = Vec<(MachineId, &'a [u8])>;
+pub(super) type States<'a> = Vec<(MachineId, &'a [u8])>;
 
 /// The parts of an encoded image.
-fn parts(image: &[u8]) -> Result<(Core, States<'_>), bytes::TryGetError> {
+pub(super) fn parts(image: &[u8]) -> Result<(Core, States<'_>), bytes::TryGetError> {
     let mut rest = image;
     let short = |requested| bytes::TryGetError { requested, available: 0 };
     if rest.try_get_u8()? != IMAGE_SCHEMA {
@@ -208,7 +208,7 @@ fn parts(image: &[u8]) -> Result<(Core, States<'_>), bytes::TryGetError> {
 
 /// What the cluster itself keeps on the log.
 #[derive(Clone, Debug, Default)]
-struct Core {
+pub(super) struct Core {
     epoch: u64,
     sessions: Sessions,
     /// The epoch at which a node's lease was last declared over: roles given to it before are void.
@@ -253,6 +253,13 @@ pub(crate) enum SystemCommand {
 /// A generation begins at an epoch of so many bits more: exact in JSON for 8,000 generations.
 const GENERATION_SHIFT: u32 = 40;
 
+/// What is told to whoever follows.
+#[derive(Default)]
+struct Told {
+    epoch: watch::Sender<Epoch>,
+    recovered: watch::Sender<Option<(u64, Epoch)>>,
+}
+
 /// Applies the log to the machines of this node. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Host {
@@ -262,14 +269,13 @@ pub(crate) struct Host {
     core: Arc<Mutex<Core>>,
     /// A witness counts commands and remembers serials, and keeps no application state.
     witness: bool,
-    epoch: Arc<watch::Sender<Epoch>>,
+    told: Arc<Told>,
     #[cfg(feature = "testing")]
     forgetful: bool,
 }
 
 impl Host {
     pub(crate) fn new(machines: Machines, witness: bool) -> Self {
-        let epoch = Arc::new(watch::Sender::new(Epoch(0)));
         let stores = |(id, machine): (&MachineId, &Arc<dyn Hosted>)| Some((*id, machine.durable()?));
         let stores = if witness { BTreeMap::new() } else { machines.hosted.iter().filter_map(stores).collect() };
         Self {
@@ -277,7 +283,7 @@ impl Host {
             stores: Arc::new(stores),
             core: Arc::default(),
             witness,
-            epoch,
+            told: Arc::default(),
             #[cfg(feature = "testing")]
             forgetful: false,
         }
@@ -291,7 +297,12 @@ impl Host {
 
     /// The count of applied commands, to follow.
     pub(crate) fn epoch(&self) -> watch::Receiver<Epoch> {
-        self.epoch.subscribe()
+        self.told.epoch.subscribe()
+    }
+
+    /// The last forced recovery that was applied in this life: its generation, and the epoch before it.
+    pub(crate) fn recovered(&self) -> watch::Receiver<Option<(u64, Epoch)>> {
+        self.told.recovered.subscribe()
     }
 
     /// The lowest log entry that every machine with a store of its own holds; `None` when none has one.
@@ -365,6 +376,7 @@ impl Host {
                     codec::record(&index)
                 }
                 SystemCommand::Recovered { generation } => {
+                    self.told.recovered.send_replace(Some((generation, Epoch(epoch - 1))));
                     core.epoch = core.epoch.max(generation << GENERATION_SHIFT);
                     Bytes::new()
                 }
@@ -427,7 +439,7 @@ impl Host {
             machine.passed(index);
         }
         let epoch = Epoch(self.core.lock().unwrap_or_else(PoisonError::into_inner).epoch);
-        self.epoch.send_if_modified(|seen| std::mem::replace(seen, epoch) != epoch);
+        self.told.epoch.send_if_modified(|seen| std::mem::replace(seen, epoch) != epoch);
     }
 
     /// Captures all machines at the same moment.

@@ -1,6 +1,8 @@
 //! Replicated state machines: typed commands in, typed replies out, the same on every node.
 
 mod batch;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod host;
 mod replicated;
 mod restoring;

@@ -21,8 +21,11 @@ pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024;
 const BATCH_BYTES: usize = 64 * 1024;
 /// Commands that wait to be taken into a batch; a further one waits for room.
 const QUEUE_MAX: usize = 4096;
-/// Entries in flight at once. More keep the disk busy while answers travel; too many make entries small.
+/// Entries in flight at once. More keep the disk busy while answers travel.
 const ENTRIES_IN_FLIGHT_MAX: usize = 4;
+/// Commands that must wait for a further entry to take off beside others: an entry costs all nodes together as much as
+/// twenty commands, so small ones are worse than a moment's wait.
+const LARGE_ENTRY_COMMANDS: usize = 64;
 
 /// Takes an encoded batch to the leader, wherever it is, and brings back what became of each command. Tries again by
 /// itself: repeating a batch is harmless.
@@ -87,11 +90,18 @@ struct Gatherer<P> {
     next_serial: u64,
     /// The first serial of each entry in flight.
     in_flight: BTreeSet<u64>,
+    /// Whether the last entry had more than one command.
+    crowded: bool,
+}
+
+/// Whether a further entry takes off, beside those in flight, when so many commands wait.
+fn takes_off(in_flight: usize, waiting: usize) -> bool {
+    in_flight == 0 || (in_flight < ENTRIES_IN_FLIGHT_MAX && waiting >= LARGE_ENTRY_COMMANDS)
 }
 
 impl<P: Propose> Gatherer<P> {
     fn new(proposer: P, me: OpenSession) -> Self {
-        Self { proposer, me, session: None, next_serial: 1, in_flight: BTreeSet::new() }
+        Self { proposer, me, session: None, next_serial: 1, in_flight: BTreeSet::new(), crowded: false }
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
@@ -99,9 +109,14 @@ impl<P: Propose> Gatherer<P> {
         loop {
             tokio::select! {
                 Some(landed) = flights.next(), if !flights.is_empty() => self.land(landed),
-                job = queue.recv(), if flights.len() < ENTRIES_IN_FLIGHT_MAX => {
+                job = queue.recv(), if takes_off(flights.len(), queue.len()) => {
                     let Some(job) = job else { return };
+                    if self.crowded {
+                        // Those that the last entry answered are about to ask again: one entry for all of them.
+                        tokio::task::yield_now().await;
+                    }
                     let jobs = drain(job, &mut queue);
+                    self.crowded = jobs.len() > 1;
                     match self.session().await {
                         Ok(session) => flights.push(self.take_off(session, jobs)),
                         Err(error) => refuse(jobs, &error),

@@ -21,14 +21,14 @@ use super::meeting::Meeting;
 use super::parting::Stopping;
 use super::view::{self, Facts};
 use crate::campaign::{Campaign, Reluctant};
-use crate::cluster::{AloneError, LeaveError, PriorityError, TransferError};
+use crate::cluster::{AloneError, AsideError, LeaveError, PriorityError, TransferError};
 use crate::events::Events;
 use crate::identity::Identity;
 use crate::raft::{Engine, RaftStatus};
 use crate::take::Take;
 use crate::view::{Epoch, Node, View};
 use crate::wal::Wal;
-use crate::{Config, discovery, gossip};
+use crate::{Config, Overtaken, discovery, gossip};
 
 /// A view is at most this old, whatever the heartbeat.
 const LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
@@ -40,6 +40,7 @@ pub(crate) enum Ask {
     SetPriority { priority: u16, answer: oneshot::Sender<Result<(), PriorityError>> },
     Take(Take),
     GoOnAlone { answer: oneshot::Sender<Result<(), AloneError>> },
+    SetAside { answer: oneshot::Sender<Result<(), AsideError>> },
     Stop { answer: oneshot::Sender<()> },
 }
 
@@ -113,6 +114,8 @@ pub(super) struct Driver {
     pub(super) leading: Leading,
     pub(super) leases: Leases,
     pub(super) campaign: Campaign,
+    /// Whether the election timer makes this node campaign.
+    pub(super) elects: bool,
     /// On a witness and with priority 0.
     pub(super) reluctant: Option<Reluctant>,
     pub(super) identity: Identity,
@@ -131,6 +134,12 @@ pub(super) struct Driver {
     pub(super) failed: Option<String>,
     /// A member said that this node is none any more.
     pub(super) removed: bool,
+    /// The forced recovery that was applied here, if there was one.
+    pub(super) recovered: watch::Receiver<Option<(u64, Epoch)>>,
+    /// Set when the cluster went on by force without this node.
+    pub(super) overtaken: watch::Sender<Option<Overtaken>>,
+    /// Since when that is known.
+    pub(super) overtaken_since: Option<Duration>,
 }
 
 impl Driver {
@@ -146,6 +155,7 @@ impl Driver {
             self.leases_on_time();
             self.campaign_on_time();
             self.transfer_on_time();
+            self.remember_recovery().await;
             self.look();
             if self.may_end() {
                 return self.end().await;
@@ -187,6 +197,7 @@ impl Driver {
             Wake::Ask(Ask::SetPriority { priority, answer }) => drop(answer.send(self.set_priority(priority))),
             Wake::Ask(Ask::Take(take)) => self.take(take),
             Wake::Ask(Ask::GoOnAlone { answer }) => drop(answer.send(self.order_to_go_on_alone().await)),
+            Wake::Ask(Ask::SetAside { answer }) => drop(answer.send(self.order_aside().await)),
             Wake::Ask(Ask::Stop { answer }) => self.begin_stop(Some(answer)),
             Wake::Ended => self.begin_stop(None),
             Wake::Deadline => {}
@@ -262,7 +273,9 @@ impl Driver {
         }
         self.look_at = now + self.cx.config.heartbeat_interval.min(LOOK_EVERY_MAX);
         let before = std::mem::replace(&mut self.cx.status, self.cx.engine.status());
+        self.choose_to_elect();
         self.notice(&before);
+        self.give_way();
         self.look_at_the_disk();
         self.lead();
         if let Some(due) = self.leading.controller_due().filter(|_| self.cx.status.is_leader()) {

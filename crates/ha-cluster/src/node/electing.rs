@@ -77,7 +77,7 @@ impl Driver {
         if before == priority {
             return Ok(());
         }
-        self.cx.engine.elect_by_choice(priority > 0);
+        self.choose_to_elect();
         match (&self.reluctant, priority) {
             (None, 0) => {
                 let random = self.cx.me.disk ^ self.cx.me.incarnation.0;
@@ -90,6 +90,16 @@ impl Driver {
         self.look_soon();
         self.cx.events.happened("priority", format!("the priority of this node is {priority} now, it was {before}"));
         Ok(())
+    }
+
+    /// Lets this node's election timer make it campaign, or not: never for a witness and with priority 0, nor before the
+    /// log names this node with the disk that it has.
+    pub(super) fn choose_to_elect(&mut self) {
+        let config = &self.cx.config;
+        let elects = config.role == Role::Member && config.priority > 0 && self.cx.me.is_named_by(&self.cx.status);
+        if std::mem::replace(&mut self.elects, elects) != elects {
+            self.cx.engine.elect_by_choice(elects);
+        }
     }
 
     fn campaign(&mut self, input: Input) {
@@ -119,6 +129,9 @@ impl Driver {
     }
 
     fn elect(&self) {
+        if !self.cx.me.is_named_by(&self.cx.status) {
+            return;
+        }
         let engine = self.cx.engine.clone();
         self.cx.begin(async move {
             engine.campaign().await;

@@ -1,11 +1,13 @@
 //! Who may talk to this node.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ha_net::{Address, ClusterId, Gate, Incarnation, Introduction, NodeId, Refusal, RefusalCode};
 
 use crate::Config;
+use crate::lineage::Lineage;
 
 /// The claim that tells one disk of a node id from another.
 const DISK: &str = "disk";
@@ -20,9 +22,9 @@ pub(crate) struct Doorman {
 #[derive(Debug, Default)]
 struct Known {
     cluster_id: Option<ClusterId>,
-    generation: u64,
-    /// The highest generation that a peer named: of this node's cluster, or of one that it may join.
-    generation_seen: u64,
+    lineage: Lineage,
+    /// The highest that a peer named, of this node's cluster or of one that it may join, and who named it.
+    seen: Option<(Lineage, NodeId)>,
     /// The disk with which each member joined.
     disks: BTreeMap<NodeId, u64>,
     /// What each admitted peer said of itself last.
@@ -61,22 +63,29 @@ impl Doorman {
     }
 
     /// This node belongs to a cluster now.
-    pub(crate) fn belong(&self, cluster_id: ClusterId, generation: u64) {
+    pub(crate) fn belong(&self, cluster_id: ClusterId, lineage: Lineage) {
         self.write(|known| {
             known.cluster_id = Some(cluster_id);
-            known.generation = generation;
+            known.lineage = lineage;
         });
     }
 
-    /// The generation of the cluster that this node joins, as its members named it.
-    pub(crate) fn generation_to_join(&self) -> u64 {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).generation_seen
+    /// How this node's cluster was recovered by force.
+    pub(crate) fn lineage(&self) -> Lineage {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).lineage.clone()
     }
 
-    /// Whether a peer has shown that this node's cluster went on by force without it.
-    pub(crate) fn is_superseded(&self) -> bool {
+    /// The lineage of the cluster that this node joins, as its members named it.
+    pub(crate) fn lineage_to_join(&self) -> Lineage {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.cluster_id.is_some() && known.generation_seen > known.generation
+        known.seen.as_ref().map(|(lineage, _)| lineage.clone()).unwrap_or_default()
+    }
+
+    /// What this node's cluster became without it, by force, and a node of that.
+    pub(crate) fn superseded(&self) -> Option<(Lineage, NodeId)> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.cluster_id?;
+        known.seen.clone().filter(|(lineage, _)| lineage.compare(&known.lineage).is_gt())
     }
 
     /// This node listens here.
@@ -140,10 +149,10 @@ fn disk_of(peer: &Introduction) -> Option<u64> {
 }
 
 /// What a node is told whose cluster went on without it.
-fn gone_on(old: &NodeId, new: &NodeId, generation: u64) -> String {
+pub(super) fn gone_on(old: &NodeId, new: &NodeId, generation: u64) -> String {
     format!(
         "the cluster went on by force without {old}, with {new} in generation {generation}: what {old} holds may differ. \
-         Move its data directory aside and start it again, with an empty one, to join anew"
+         It is set aside, and {old} joins anew"
     )
 }
 
@@ -152,7 +161,7 @@ impl Gate for Doorman {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut me = (*self.me).clone();
         me.cluster_id = known.cluster_id;
-        me.generation = known.generation;
+        known.lineage.introduce(&mut me);
         if let Some(address) = &known.address {
             me.address = address.clone();
         }
@@ -207,16 +216,23 @@ impl Gate for Doorman {
             );
         }
         if peer.cluster_id.is_some() {
-            known.generation_seen = known.generation_seen.max(peer.generation);
-        }
-        if known.cluster_id.is_some() && peer.cluster_id.is_some() && peer.generation != known.generation {
-            let (theirs, ours) = (peer.generation, known.generation);
-            return if theirs < ours {
-                refuse(RefusalCode::Generation, gone_on(&peer.node_id, &me.node_id, ours))
-            } else {
-                // This node stops by itself; the other need not know why.
-                refuse(RefusalCode::Busy, format!("{} is of an older generation, and stops", me.node_id))
-            };
+            let theirs = Lineage::of(peer);
+            if known.seen.as_ref().is_none_or(|(seen, _)| seen.compare(&theirs).is_le()) {
+                known.seen = Some((theirs.clone(), peer.node_id.clone()));
+            }
+            match theirs.compare(&known.lineage) {
+                _ if known.cluster_id.is_none() => {}
+                Ordering::Equal => {}
+                Ordering::Less => {
+                    let generation = known.lineage.generation;
+                    return refuse(RefusalCode::Generation, gone_on(&peer.node_id, &me.node_id, generation));
+                }
+                Ordering::Greater => {
+                    // This node stops by itself; the other need not know why.
+                    let message = format!("the cluster went on without {}, which stops", me.node_id);
+                    return refuse(RefusalCode::Busy, message);
+                }
+            }
         }
         let disk = disk_of(peer);
         if known.removed.get(&peer.node_id).is_some_and(|removed| Some(*removed) == disk) {
@@ -264,6 +280,7 @@ impl Gate for Doorman {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lineage::Fork;
 
     fn doorman(node: &str, disk: u64) -> Doorman {
         let address = "h:1".parse().unwrap();
@@ -278,10 +295,10 @@ mod tests {
     fn nodes_of_one_cluster_are_admitted_before_and_after_it_formed() {
         let (a, b) = (doorman("a", 1), doorman("b", 2));
         assert_eq!(code(&a, &b.introduce()), None);
-        a.belong(ClusterId(7), 0);
+        a.belong(ClusterId(7), Lineage::default());
         assert_eq!(code(&a, &b.introduce()), None, "one that wants to join");
         assert_eq!(code(&b, &a.introduce()), None, "one to be joined");
-        b.belong(ClusterId(8), 0);
+        b.belong(ClusterId(8), Lineage::default());
         assert_eq!(code(&a, &b.introduce()), Some(RefusalCode::ClusterId));
     }
 
@@ -315,18 +332,33 @@ mod tests {
         assert_eq!(code(&a, &life(7, 1)), None, "a new disk has promised nothing");
     }
 
+    fn recovered(generation: u64, index: u64) -> Lineage {
+        let by = "b".parse().unwrap();
+        Lineage::default().and(Fork { generation, term: 1, index, by, applied_at: Some(8), forked_at: Some(9) })
+    }
+
     #[test]
     fn who_was_left_behind_by_force_is_refused_and_knows_it() {
         let (old, new) = (doorman("a", 1), doorman("b", 2));
-        old.belong(ClusterId(7), 0);
-        new.belong(ClusterId(7), 1);
+        old.belong(ClusterId(7), Lineage::default());
+        new.belong(ClusterId(7), recovered(1, 5));
         assert_eq!(code(&new, &old.introduce()), Some(RefusalCode::Generation));
-        assert!(!new.is_superseded());
+        assert_eq!(new.superseded(), None);
         assert_eq!(code(&old, &new.introduce()), Some(RefusalCode::Busy));
-        assert!(old.is_superseded());
+        assert_eq!(old.superseded(), Some((recovered(1, 5), "b".parse().unwrap())));
         let fresh = doorman("c", 3);
         assert_eq!((code(&fresh, &new.introduce()), code(&new, &fresh.introduce())), (None, None));
-        assert_eq!((fresh.generation_to_join(), fresh.is_superseded()), (1, false));
+        assert_eq!((fresh.lineage_to_join(), fresh.superseded()), (recovered(1, 5), None));
+    }
+
+    #[test]
+    fn of_two_that_went_on_without_each_other_exactly_one_is_refused() {
+        let (old, new) = (doorman("a", 1), doorman("b", 2));
+        old.belong(ClusterId(7), recovered(1, 5));
+        new.belong(ClusterId(7), recovered(1, 6));
+        assert_eq!(code(&new, &old.introduce()), Some(RefusalCode::Generation));
+        assert_eq!(code(&old, &new.introduce()), Some(RefusalCode::Busy));
+        assert!(old.superseded().is_some() && new.superseded().is_none());
     }
 
     #[test]

@@ -173,8 +173,12 @@ impl Driver {
 
     fn members_changed(&mut self, before: &RaftStatus, status: &RaftStatus) {
         let me = &self.cx.me.node_id;
-        let disks = status.nodes.iter().map(|(node, record)| (node.clone(), record.disk)).collect();
-        let gone: Vec<NodeId> = before.settled.difference(&status.settled).cloned().collect();
+        // What an old log says of others is past, as when this node joins anew under an id that it had before.
+        let is_current = self.cx.me.is_named_by(status);
+        let members = status.nodes.iter().filter(|_| is_current);
+        let disks = members.map(|(node, record)| (node.clone(), record.disk)).collect();
+        let mut gone: Vec<NodeId> = before.settled.difference(&status.settled).cloned().collect();
+        gone.retain(|node| node != me || self.cx.me.is_named_by(before));
         let removed = if status.is_leader() { gone.as_slice() } else { &[] };
         self.cx.doorman.members(disks, removed);
         for (node, record) in status.nodes.iter().filter(|(node, _)| *node != me) {

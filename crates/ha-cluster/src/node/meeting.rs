@@ -121,14 +121,24 @@ impl Driver {
 
     /// From now on, and after every restart, this node is of that cluster.
     async fn belong(&mut self, cluster_id: ClusterId, sentence: String) {
-        let generation = self.identity.generation().max(self.cx.doorman.generation_to_join());
-        if let Err(error) = self.identity.save_cluster(cluster_id, generation).await {
+        let lineage = match self.identity.lineage().await {
+            // A node that belongs to a cluster keeps to it; a higher one that it meets overtakes it.
+            Ok(own) if self.identity.cluster_id().is_some() => own,
+            _ => self.cx.doorman.lineage_to_join(),
+        };
+        let saved = self.identity.save_lineage(&lineage).await.map_err(|error| error.to_string());
+        let generation = lineage.generation;
+        let saved = match saved {
+            Ok(()) => self.identity.save_cluster(cluster_id, generation).await.map_err(|error| error.to_string()),
+            failed => failed,
+        };
+        if let Err(error) = saved {
             return self.fail(format!("cannot write to the data directory: {error}"));
         }
         let mut quiet = Vec::new();
         self.meeting.discovery.step(self.cx.now(), discovery::Input::Member(true), &mut quiet);
         self.perform_discovery(quiet);
-        self.cx.doorman.belong(cluster_id, generation);
+        self.cx.doorman.belong(cluster_id, lineage);
         self.inbox.open_engine(self.cx.engine.clone());
         self.cx.events.happened("cluster_joined", sentence);
     }

@@ -85,10 +85,10 @@ impl Driver {
         if silence.is_some_and(|silence| silence < self.cx.engine.election_max()) {
             return refuse("a leader is live: nothing needs force");
         }
-        let order = bytes::Bytes::from_static(b"yes");
+        let order = bytes::Bytes::from(self.epoch.borrow().to_string());
         let kept = self.identity.write_slot(super::ALONE, order).await;
         kept.map_err(|error| AloneError::Refused { reason: format!("the order cannot be kept: {error}") })?;
-        self.cx.events.happened("goes_on_alone", "a person wants this node to go on without the voters that are lost");
+        self.cx.events.happened("goes_on_alone", "this node is to go on without the voters that are lost");
         Ok(())
     }
 
@@ -100,15 +100,8 @@ impl Driver {
             self.cx.events.happened("refused", format!("{by} turned {of} away: {refusal}"));
         }
         if !by_peer {
-            if self.cx.doorman.is_superseded() {
-                let new = node.as_ref().map_or("another node", NodeId::as_str).to_owned();
-                let old = self.cx.me.node_id.clone();
-                self.fail(format!(
-                    "the cluster went on by force without {old}, with {new}: what {old} holds may differ. Move its data \
-                     directory aside and start it again, with an empty one, to join anew"
-                ));
-            }
-            return;
+            // When it is the other one that this node should join anew, the next look sees to it.
+            return self.look_soon();
         }
         if self.meeting.turned_away.len() < TURNED_AWAY_MAX {
             self.meeting.turned_away.insert(address, refusal.clone());
@@ -122,7 +115,7 @@ impl Driver {
     /// Whether a refusal means that this node can never run as it was started. A node that has had a leader in this
     /// life is in its place: whoever refuses it is the one that does not fit.
     fn cannot_run(&self, refusal: &Refusal) -> bool {
-        if matches!(refusal.code, RefusalCode::Removed | RefusalCode::Forgetful | RefusalCode::Generation) {
+        if matches!(refusal.code, RefusalCode::Removed | RefusalCode::Forgetful) {
             return true;
         }
         if self.leading.had_leader {
@@ -130,7 +123,8 @@ impl Driver {
         }
         match refusal.code {
             RefusalCode::NodeId => self.cx.doorman.cluster_id().is_none(),
-            RefusalCode::Busy => false,
+            // The one that went on without this node says in its hello what there is to join.
+            RefusalCode::Busy | RefusalCode::Generation => false,
             // Alone it does not count: the one that refuses may be the odd one. Too many, and no majority is left.
             _ => {
                 let refusers = self.meeting.turned_away.len();

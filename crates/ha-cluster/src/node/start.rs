@@ -27,13 +27,14 @@ use crate::events::Events;
 use crate::formation::{self, Formation, Profile, SeedList};
 use crate::gossip::{self, Gossip};
 use crate::identity::{self, Identity, IdentityError};
+use crate::lineage::Fork;
 use crate::machine::{Host, Machines, OpenSession, Submitter};
 use crate::raft::{Engine, EngineParts, PeerRecord, go_on_alone};
 use crate::rooms::Rooms;
 use crate::snapshot::SnapshotStore;
 use crate::take::Grants;
 use crate::wal::{self, Wal};
-use crate::{Config, ConfigError, NodeLease, Role, Seed, View};
+use crate::{Config, ConfigError, NodeLease, Overtaken, Role, Seed, View};
 
 /// A node that has started.
 pub(crate) struct Started {
@@ -49,6 +50,7 @@ pub(crate) struct Started {
     pub(crate) stopwatch: Arc<wal::Stopwatch>,
     pub(crate) asks: Asks,
     pub(crate) rooms: Rooms,
+    pub(crate) overtaken: watch::Receiver<Option<Overtaken>>,
 }
 
 /// Why a node cannot start. Nothing of what was in the data directory is changed.
@@ -92,12 +94,16 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
     let seed = config.seed.unwrap_or_else(|| rand::rng().random());
     let expected =
         identity::Expected { node_id: config.node_id.clone(), cluster_name: config.name.clone(), seed: Some(seed) };
+    identity::put_aside(&seams.disk, &config.data_dir).await?;
     let identity = Identity::open(seams.disk.clone(), config.data_dir.clone(), expected).await?;
     let seed = seed ^ identity.incarnation().0.rotate_left(32);
     require_log(&identity, &*seams.disk).await?;
     let salt = StdRng::seed_from_u64(seed).random();
     let wal_config = wal::Config { segment_bytes: config.segment_bytes, salt, ..wal::Config::default() };
     let (wal, _) = Wal::open(seams.disk.clone(), identity.wal_directory(), wal_config).await?;
+    if identity.begins_anew().await? {
+        identity.has_begun().await?;
+    }
     let snapshots = SnapshotStore::open(seams.disk.clone(), identity.snapshot_directory()).await;
     let snapshots = snapshots.map_err(|e| StartError::State { reason: e.to_string() })?;
 
@@ -112,7 +118,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         config.quorum_size = 1;
     }
     if let Some(cluster_id) = identity.cluster_id() {
-        doorman.belong(cluster_id, identity.generation());
+        doorman.belong(cluster_id, identity.lineage().await?);
     }
     let rooms = Rooms::default();
     let (inbox, mail) = Inbox::new(rooms.clone());
@@ -144,7 +150,6 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         snapshots,
         disk: seams.disk.clone(),
         host,
-        leads_by_choice: config.role == Role::Member && config.priority > 0,
         witness: config.role == Role::Witness,
         forgetful: {
             let (doorman, net) = (doorman.clone(), net.clone());
@@ -154,6 +159,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
             })
         },
     };
+    let recovered = parts.host.recovered();
     let engine = Engine::start(&config, parts).await.map_err(unusable)?;
     if identity.cluster_id().is_some() {
         inbox.open_engine(engine.clone());
@@ -194,6 +200,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         stopped: None,
     });
     let (view, follow) = watch::channel(Arc::new(first));
+    let (tell_overtaken, overtaken) = watch::channel(None);
     let (me, config) = (&context.me, &context.config);
     let campaign = Campaign::new(me.node_id.clone(), Pace::for_heartbeat(config.heartbeat_interval));
     let reluctant = (config.role == Role::Witness || config.priority == 0)
@@ -204,6 +211,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         meeting,
         leases,
         campaign,
+        elects: false,
         reluctant,
         identity,
         inbox,
@@ -216,26 +224,47 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         health: WELL,
         failed: None,
         removed: false,
+        recovered,
+        overtaken: tell_overtaken,
+        overtaken_since: None,
     };
     let stopwatch = driver.wal.stopwatch();
     tokio::spawn(driver.run(Queues { mail, peers, asks: asked }));
     let disk = seams.disk;
-    Ok(Started { net, disk, engine, machines, submitter, lease, grants, view: follow, events, stopwatch, asks, rooms })
+    let view = follow;
+    Ok(Started {
+        net,
+        disk,
+        engine,
+        machines,
+        submitter,
+        lease,
+        grants,
+        view,
+        events,
+        stopwatch,
+        asks,
+        rooms,
+        overtaken,
+    })
 }
 
 /// Carries a person's order out: this node goes on without the voters that are lost.
 async fn recover(config: &Config, identity: &Identity, me: &Me, wal: &Wal) -> Result<(), StartError> {
-    let ordered = identity.read_slot(ALONE).await?.is_some_and(|order| !order.is_empty());
-    let Some(cluster_id) = identity.cluster_id().filter(|_| ordered) else { return Ok(()) };
+    let order = identity.read_slot(ALONE).await?.filter(|order| !order.is_empty());
+    let (Some(cluster_id), Some(order)) = (identity.cluster_id(), order) else { return Ok(()) };
     let failed = |error: io::Error| StartError::State { reason: format!("cannot go on alone: {error}") };
     let generation = identity.generation() + 1;
     let (address, priority) = (me.address.clone(), config.priority);
     let record = PeerRecord { address, priority, role: config.role, disk: me.disk };
-    go_on_alone(wal, &me.node_id, record, generation).await.map_err(failed)?;
+    let fork = go_on_alone(wal, &me.node_id, record, generation).await.map_err(failed)?;
+    let applied_at = str::from_utf8(&order).ok().and_then(|epoch| epoch.parse().ok());
+    let before = identity.lineage().await?;
+    identity.save_lineage(&before.and(Fork { applied_at, ..fork })).await?;
     identity.save_cluster(cluster_id, generation).await.map_err(failed)?;
     // Last: until then the next start does it all again.
     identity.write_slot(ALONE, bytes::Bytes::new()).await?;
-    tracing::warn!("goes on alone by a person's order, in generation {generation}: what it never received is lost");
+    tracing::warn!("goes on alone, as it was ordered to, in generation {generation}: what it never received is lost");
     Ok(())
 }
 
@@ -243,7 +272,7 @@ async fn recover(config: &Config, identity: &Identity, me: &Me, wal: &Wal) -> Re
 async fn require_log(identity: &Identity, disk: &dyn Disk) -> Result<(), StartError> {
     let wal = identity.wal_directory();
     let Some(cluster_id) = identity.cluster_id() else { return Ok(()) };
-    if disk.list(&wal).await.is_ok_and(|names| !names.is_empty()) {
+    if disk.list(&wal).await.is_ok_and(|names| !names.is_empty()) || identity.begins_anew().await? {
         return Ok(());
     }
     Err(StartError::State {

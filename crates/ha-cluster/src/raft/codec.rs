@@ -1,14 +1,17 @@
 //! This crate's own versioned records for everything of openraft's that is sent or kept: its structs change between
 //! releases, these layouts do not.
 
+#[cfg(feature = "testing")]
+pub(super) mod fuzzing;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ha_net::NodeId;
 use openraft::EntryPayload;
 use openraft::vote::RaftLeaderId;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::types::{Entry, LogId, Membership, Payload, PeerRecord, SnapshotMeta, StoredMembership, Types, Vote};
 use crate::codec;
@@ -17,6 +20,10 @@ use crate::codec;
 const RECORD_SCHEMA: u8 = 1;
 /// Layout of an append message.
 const APPEND_SCHEMA: u8 = 1;
+
+/// The highest term and index that are believed: far above what a cluster could use up, and far below where counting on
+/// would overflow, whatever a peer says.
+const NUMBER_MAX: u64 = 1 << 56;
 
 /// Bytes that this version does not understand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +53,18 @@ pub(crate) fn get<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, NotARecord
     codec::decode(bytes).map_err(|_| NotARecord)
 }
 
+fn believable<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(from)?;
+    if number <= NUMBER_MAX { Ok(number) } else { Err(D::Error::custom("a number beyond belief")) }
+}
+
+fn get_number(bytes: &mut Bytes) -> Result<u64, NotARecord> {
+    Some(bytes.try_get_u64_le()?).filter(|number| *number <= NUMBER_MAX).ok_or(NotARecord)
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VoteRecord {
+    #[serde(deserialize_with = "believable")]
     term: u64,
     node: NodeId,
     committed: bool,
@@ -72,7 +89,9 @@ impl From<VoteRecord> for Vote {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogIdRecord {
+    #[serde(deserialize_with = "believable")]
     term: u64,
+    #[serde(deserialize_with = "believable")]
     index: u64,
 }
 
@@ -210,8 +229,8 @@ fn get_log_id(bytes: &mut Bytes) -> Result<Option<LogId>, NotARecord> {
     match bytes.try_get_u8()? {
         0 => Ok(None),
         1 => {
-            let term = bytes.try_get_u64_le()?;
-            Ok(Some(LogId::new_term_index(term, bytes.try_get_u64_le()?)))
+            let term = get_number(bytes)?;
+            Ok(Some(LogId::new_term_index(term, get_number(bytes)?)))
         }
         _ => Err(NotARecord),
     }
@@ -225,7 +244,7 @@ pub(crate) fn get_append(mut bytes: Bytes) -> Result<AppendRequest, NotARecord> 
     if bytes.try_get_u8()? != APPEND_SCHEMA {
         return Err(NotARecord);
     }
-    let term = bytes.try_get_u64_le()?;
+    let term = get_number(&mut bytes)?;
     let committed = bytes.try_get_u8()? == 1;
     let length = usize::from(bytes.try_get_u8()?);
     let node = take(&mut bytes, length)?;
@@ -235,11 +254,17 @@ pub(crate) fn get_append(mut bytes: Bytes) -> Result<AppendRequest, NotARecord> 
     let count = bytes.try_get_u32_le()? as usize;
     // Each entry takes at least 21 bytes, which bounds what a lying count can make us reserve.
     let mut entries = Vec::with_capacity(count.min(bytes.remaining() / 21));
+    let mut next = prev_log_id.as_ref().map(|id| id.index + 1);
     for _ in 0..count {
-        let term = bytes.try_get_u64_le()?;
-        let index = bytes.try_get_u64_le()?;
+        let entry_term = get_number(&mut bytes)?;
+        let index = get_number(&mut bytes)?;
+        // Entries follow one another, and none is of a later term than its leader's.
+        if next.is_some_and(|next| next != index) || entry_term > term {
+            return Err(NotARecord);
+        }
+        next = Some(index + 1);
         let length = bytes.try_get_u32_le()? as usize;
-        entries.push(get_entry(term, index, take(&mut bytes, length)?)?);
+        entries.push(get_entry(entry_term, index, take(&mut bytes, length)?)?);
     }
     if bytes.has_remaining() {
         return Err(NotARecord);
@@ -322,6 +347,27 @@ mod tests {
             assert!(get_append(bytes.slice(..end)).is_err());
         }
         assert_eq!(format!("{:?}", get_append(bytes).unwrap()), format!("{:?}", request()));
+    }
+
+    /// A peer that was admitted and is broken: counting on from such numbers would overflow, and a gap would never close.
+    #[test]
+    fn absurd_numbers_and_gaps_are_not_understood() {
+        for number in [NUMBER_MAX + 1, u64::MAX] {
+            let vote = put(&VoteRecord { term: number, node: "a".parse().unwrap(), committed: false });
+            assert_eq!(get::<VoteRecord>(&vote), Err(NotARecord));
+            for id in [LogIdRecord { term: number, index: 1 }, LogIdRecord { term: 1, index: number }] {
+                assert_eq!(get::<LogIdRecord>(&put(&id)), Err(NotARecord));
+                let absurd = AppendRequest { leader_commit: Some(id.into()), ..request() };
+                assert!(get_append(put_append(&absurd)).is_err());
+            }
+            let absurd = AppendRequest { vote: Vote::new(number, "a".parse().unwrap()), ..request() };
+            assert!(get_append(put_append(&absurd)).is_err());
+        }
+        let mut gap = request();
+        gap.entries.remove(1);
+        assert!(get_append(put_append(&gap)).is_err());
+        let stale = AppendRequest { vote: Vote::new(2, "a".parse().unwrap()), ..request() };
+        assert!(get_append(put_append(&stale)).is_err(), "entries of a later term than their leader's");
     }
 
     #[test]

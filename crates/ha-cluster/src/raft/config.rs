@@ -33,7 +33,7 @@ impl Timers {
         }
     }
 
-    pub(super) fn openraft(&self, cluster: &str, config: &Config, leads_by_choice: bool) -> openraft::Config {
+    pub(super) fn openraft(&self, cluster: &str, config: &Config) -> openraft::Config {
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let election_max = millis(self.election_max);
         openraft::Config {
@@ -45,7 +45,8 @@ impl Timers {
             enable_pre_vote: Some(true),
             // A restarted leader must be elected again: what it knew in memory is gone.
             enable_leader_restore: Some(false),
-            enable_elect: leads_by_choice,
+            // Turned on by the driver, once the log names this node with the disk that it has.
+            enable_elect: false,
             // A leader without a quorum falls silent, so that followers that still hear it can elect another.
             quorum_loss_probe_interval: Some(2 * election_max),
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
@@ -71,7 +72,7 @@ mod tests {
     fn timers(priority: u16) -> Timers {
         let config = Config { priority, ..Config::default() };
         let timers = Timers::new(&config);
-        timers.openraft("c", &config, true).validate().unwrap();
+        timers.openraft("c", &config).validate().unwrap();
         timers
     }
 
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn pre_vote_is_on_and_restored_leadership_off() {
         let config = Config::default();
-        let raft = Timers::new(&config).openraft("c", &config, true);
+        let raft = Timers::new(&config).openraft("c", &config);
         assert_eq!((raft.enable_pre_vote, raft.enable_leader_restore), (Some(true), Some(false)));
     }
 }

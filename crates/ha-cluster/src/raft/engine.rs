@@ -42,8 +42,6 @@ pub(crate) struct EngineParts {
     pub(crate) snapshots: SnapshotStore,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) host: Host,
-    /// False for a witness and for priority 0, which campaign only when they must.
-    pub(crate) leads_by_choice: bool,
     pub(crate) witness: bool,
     /// Called with a node whose log has turned out to be shorter than what it acknowledged.
     pub(crate) forgetful: Arc<dyn Fn(&NodeId) + Send + Sync>,
@@ -68,7 +66,7 @@ impl Engine {
     /// Opens the log and the newest snapshot and starts to take part.
     pub(crate) async fn start(config: &Config, parts: EngineParts) -> Result<Self, io::Error> {
         let timers = Timers::new(config);
-        let openraft = timers.openraft(&config.name, config, parts.leads_by_choice);
+        let openraft = timers.openraft(&config.name, config);
         let openraft = openraft.validate().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
         let machine = StateMachine::open(parts.host.clone(), parts.snapshots, parts.disk).await?;
         let applied_index = machine.applied_index();

@@ -20,6 +20,8 @@ mod state_machine;
 mod status;
 mod types;
 
+#[cfg(feature = "testing")]
+pub(crate) use codec::fuzzing::targets as fuzzing_targets;
 pub use copies::{Copies, Held, HeldBy};
 pub(crate) use engine::{ChangeError, Changes, Engine, EngineParts};
 pub(crate) use recover::go_on_alone;

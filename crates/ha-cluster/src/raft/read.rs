@@ -37,7 +37,18 @@ impl Rounds {
     /// Ends when the engine does. Each round begins after every reader in it has asked.
     pub(super) async fn run(mut self, engine: Engine) {
         let mut waiting = Vec::new();
+        let mut crowded = false;
         while self.0.recv_many(&mut waiting, READERS_MAX).await > 0 {
+            if crowded {
+                // Those that the last round answered are about to ask again: one round for all of them.
+                tokio::task::yield_now().await;
+                while waiting.len() < READERS_MAX
+                    && let Ok(reader) = self.0.try_recv()
+                {
+                    waiting.push(reader);
+                }
+            }
+            crowded = waiting.len() > 1;
             let round = tokio::select! {
                 round = engine.confirm_round() => round,
                 () = engine.stopped() => Err(ReadError::Stopped { reason: "the node is stopping".to_owned() }),

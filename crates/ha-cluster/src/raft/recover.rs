@@ -15,11 +15,12 @@ use tokio::sync::oneshot;
 use super::codec::{VoteRecord, get, put, put_entry};
 use super::types::{Entry, LogId, Membership, Payload, PeerRecord, Vote};
 use crate::codec;
+use crate::lineage::Fork;
 use crate::machine::{Batch, Command, MachineId, SessionId, SystemCommand};
 use crate::wal::{Record, Wal};
 
-/// Writes both entries; they are durable when it returns. Harmless to repeat.
-pub(crate) async fn go_on_alone(wal: &Wal, me: &NodeId, record: PeerRecord, generation: u64) -> io::Result<()> {
+/// Writes both entries; they are durable when it returns, with what is known of the recovery. Harmless to repeat.
+pub(crate) async fn go_on_alone(wal: &Wal, me: &NodeId, record: PeerRecord, generation: u64) -> io::Result<Fork> {
     let state = wal.state();
     let (index, last_term) = state.last.or(state.purged).unwrap_or_default();
     let vote = wal.hard_state().map(|bytes| get::<VoteRecord>(&bytes)).transpose();
@@ -40,5 +41,6 @@ pub(crate) async fn go_on_alone(wal: &Wal, me: &NodeId, record: PeerRecord, gene
     });
     let (done, durable) = oneshot::channel();
     wal.append(records.collect(), Box::new(move |result| drop(done.send(result))));
-    durable.await.map_err(io::Error::other)?
+    durable.await.map_err(io::Error::other)??;
+    Ok(Fork { generation, term: last_term, index, by: me.clone(), applied_at: None, forked_at: None })
 }

@@ -16,12 +16,14 @@ openraft::declare_raft_types!(
         R = Outcomes,
         NodeId = NodeId,
         Node = PeerRecord,
-        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>,
+        LeaderId = LeaderId,
         AsyncRuntime = openraft_rt_tokio::TokioRuntime,
 );
 
 pub(crate) type Raft = openraft::Raft<Types, super::state_machine::StateMachine>;
-pub(crate) type Vote = openraft::type_config::alias::VoteOf<Types>;
+type LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>;
+// Named as it is: an alias through `Types` makes the compiler doubt blanket implementations in crates that use this one.
+pub(crate) type Vote = openraft::impls::Vote<LeaderId>;
 pub(crate) type LogId = openraft::type_config::alias::LogIdOf<Types>;
 pub(crate) type Entry = openraft::type_config::alias::EntryOf<Types>;
 pub(crate) type Membership = openraft::Membership<NodeId, PeerRecord>;

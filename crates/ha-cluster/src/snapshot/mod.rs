@@ -5,6 +5,8 @@
 
 mod draft;
 mod format;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod reader;
 
 use std::io;

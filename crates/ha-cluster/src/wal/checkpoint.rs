@@ -36,7 +36,7 @@ pub(super) fn agree(checkpoint: &View, replayed: &View) -> bool {
         && entries(checkpoint) == entries(replayed)
 }
 
-fn encode(view: &View) -> io::Result<Vec<u8>> {
+pub(super) fn encode(view: &View) -> io::Result<Vec<u8>> {
     let mut flags = 0;
     let mut body = Vec::new();
     for (flag, state) in [(HARD_STATE, &view.hard_state), (COMMITTED, &view.committed)] {

@@ -231,7 +231,7 @@ impl RecordHeader {
     }
 }
 
-fn record_crc(record: &[u8], seed: u32, offset: u64) -> u32 {
+pub(super) fn record_crc(record: &[u8], seed: u32, offset: u64) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(seed, &offset.to_le_bytes()), &record[4..])
 }
 

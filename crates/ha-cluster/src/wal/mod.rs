@@ -13,6 +13,8 @@ mod checkpoint;
 mod error;
 mod files;
 mod format;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod index;
 mod keeper;
 mod latency;

@@ -85,6 +85,8 @@ pub(crate) const CASES: &[Case] = &[
     case("FAILOVER_RECOVERY_WAIT_TIME", "1m", ["0s", "90s"], &[]),
     case("FAILOVER_MAX_ATTEMPTS", "3", ["1", "100"], &[]),
     case("FAILOVER_FAILBACK", "manual", ["automatic", "manual"], &[]),
+    case("FAILOVER_PROMOTE_COMMAND", "none", ["/usr/local/bin/up", "systemctl start app"], &[]),
+    case("FAILOVER_DEMOTE_COMMAND", "none", ["/usr/local/bin/down", "systemctl stop app"], &[]),
     case("FAILOVER_FENCE_COMMAND", "none", ["/usr/sbin/fence", "fence --now"], &[]),
     case("REPLICATION_ENABLED", "false", ["true", "false"], CLUSTER),
     case("REPLICATION_MODE", "master_slave", ["multi_master", "master_slave"], &[]),

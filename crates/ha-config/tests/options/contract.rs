@@ -136,6 +136,8 @@ fn rust_fields_carry_the_names() {
         max_attempts: _,
         failback: _,
         fence_command: _,
+        promote_command: _,
+        demote_command: _,
     } = failover;
     let Replication { enabled: _, mode: _, consistency: _, sync_interval: _, batch_size: _, async_writes: _ } =
         replication;

@@ -52,6 +52,8 @@ fn setting() -> impl Strategy<Value = (&'static str, String)> {
         number("HTTP_PORT", 6001..=65535),
         word("FAILOVER_MODE", &["automatic", "manual"]),
         number("FAILOVER_RECOVERY_WAIT_TIME", 0..=86_400),
+        text("FAILOVER_PROMOTE_COMMAND", r#"[ -~é"'\\]{0,40}"#),
+        text("FAILOVER_DEMOTE_COMMAND", r#"[ -~é"'\\]{0,40}"#),
         text("FAILOVER_FENCE_COMMAND", r#"[ -~é"'\\]{0,40}"#),
         word("REPLICATION_MODE", &["master_slave", "multi_master"]),
         word("REPLICATION_CONSISTENCY", &["strong", "quorum", "eventual"]),

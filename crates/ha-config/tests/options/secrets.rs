@@ -32,7 +32,7 @@ fn a_secret_from_a_file_is_printed_as_that_file() {
 #[test]
 fn a_file_without_a_secret_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    for (name, bytes) in [("empty", &b""[..]), ("newline", b"\n"), ("two-lines", b"a\nb\n"), ("binary", b"\xff")] {
+    for (name, bytes) in [("empty", &b""[..]), ("newline", b"\n"), ("two-lines", b"a\n\nb\n"), ("binary", b"\xff")] {
         std::fs::write(directory.path().join(name), bytes).unwrap();
     }
     std::fs::write(directory.path().join("long"), "x".repeat(5000)).unwrap();

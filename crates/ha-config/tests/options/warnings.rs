@@ -1,16 +1,12 @@
 //! What is legal but unwise is said, and nothing else.
 
-use ha_config::{Config, OPTIONS};
+use ha_config::Config;
 
-/// The first option of each warning, without those about parts that are not built yet.
+/// The first option of each warning.
 fn warned(settings: &[(&str, &str)]) -> Vec<&'static str> {
     let builder = settings.iter().fold(Config::builder(), |builder, (name, value)| builder.set(*name, *value));
     let warnings = builder.build().unwrap().warnings();
-    warnings
-        .iter()
-        .filter(|warning| !warning.message.contains("no effect yet"))
-        .map(|warning| warning.options[0])
-        .collect()
+    warnings.iter().map(|warning| warning.options[0]).collect()
 }
 
 const QUIET: [(&str, &str); 2] = [("CLUSTER_ENABLED", "true"), ("CLUSTER_ADDRESS", "127.0.0.1")];
@@ -88,19 +84,4 @@ fn secrets_that_are_short_or_in_sight() {
     let warnings = short.build().unwrap().warnings();
     assert!(warnings.iter().any(|warning| warning.to_string().starts_with("HTTP_TOKEN: a short secret")));
     assert!(!warnings.iter().any(|warning| warning.to_string().starts_with("CLUSTER_SECRET: a short secret")));
-}
-
-#[test]
-fn an_option_that_waits_says_so_when_somebody_sets_it() {
-    let Some(waiting) =
-        OPTIONS.iter().find(|option| option.name == "SPLIT_BRAIN_PREVENTION" && option.waits_for.is_some())
-    else {
-        // Built by now: then no option may claim to wait for it.
-        return;
-    };
-    let warnings = Config::builder().set(waiting.name, "false").build().unwrap().warnings();
-    assert!(
-        warnings.iter().any(|warning| warning.options == [waiting.name] && warning.message.contains("no effect yet"))
-    );
-    assert!(!Config::default().warnings().iter().any(|warning| warning.message.contains("no effect yet")));
 }

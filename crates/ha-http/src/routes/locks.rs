@@ -31,6 +31,8 @@ pub(crate) struct Acquire {
     timeout_seconds: Option<f64>,
     lock_delay_seconds: Option<f64>,
     holder: Option<String>,
+    #[serde(default)]
+    keep_place: bool,
 }
 
 /// `POST /v1/locks/{resource}`. From the answer on its caller renews it. A caller that hangs up leaves the queue.
@@ -53,13 +55,23 @@ pub(crate) async fn acquire(
     if let Some(holder) = body.holder {
         request = request.owner(holder);
     }
-    if let Some(key) = request_key(&headers)? {
+    let key = request_key(&headers)?;
+    if body.keep_place {
+        if key.is_none() {
+            let message = "only a request with an Idempotency-Key can keep its place";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_request_key", message));
+        }
+        request = request.keep_place();
+    }
+    if let Some(key) = key {
         request = request.request(key);
     }
     let guard = request.acquire().await.map_err(|error| ApiError::from(error).at(&ha))?;
+    let remaining = guard.remaining().unwrap_or_default();
     let id = guard.into_id();
     Ok(Json(json!({
         "lock_id": id.to_string(), "fencing_token": id.token.0, "ttl_seconds": ttl.as_secs_f64(),
+        "remaining_seconds": remaining.as_secs_f64(),
     })))
 }
 
@@ -82,9 +94,10 @@ pub(crate) async fn renew(
 pub(crate) async fn release(
     State(ha): State<Ha>,
     Path((resource, id)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    let id = lock_id(&id)?;
-    room(&ha)?.release_lock(&resource, id).await.map_err(|error| ApiError::from(error).at(&ha))?;
+    let (id, request) = (lock_id(&id)?, request_key(&headers)?);
+    room(&ha)?.release_lock_once(&resource, id, request).await.map_err(|error| ApiError::from(error).at(&ha))?;
     Ok(Json(json!({"released": true})))
 }
 
@@ -155,6 +168,7 @@ impl From<HoldError> for ApiError {
         let (status, code) = match &error {
             HoldError::NotHeld => (StatusCode::NOT_FOUND, "not_held"),
             HoldError::Name(_) => (StatusCode::BAD_REQUEST, "bad_name"),
+            HoldError::RequestKey(error) => return error.clone().into(),
             HoldError::Unknown { .. } => (StatusCode::GATEWAY_TIMEOUT, "outcome_unknown"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Path, Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::{
     CheckReport, Consistency, Ha, ReadError, Record, ReplicateError, Replication, ReplicationStatus, StoreError,
@@ -123,13 +123,24 @@ fn written(ha: &Ha, written: Result<Written, ReplicateError>) -> Result<Response
     }
 }
 
-/// `GET /v1/replication/{data_type}/{data_id}`: the JSON as it was put, its version in `ETag`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GetAsked {
+    #[serde(default)]
+    consistency: Level,
+    /// All values, in an object, and not the latest alone.
+    #[serde(default)]
+    siblings: bool,
+}
+
+/// `GET /v1/replication/{data_type}/{data_id}`: the JSON as it was put, its version in `ETag`; with `?siblings=true`
+/// all values that are kept of it.
 pub(crate) async fn get(
     State(ha): State<Ha>,
     Path((data_type, data_id)): Path<(String, String)>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<GetAsked>,
 ) -> Result<Response, ApiError> {
-    let replication = asked.level(running(&ha)?);
+    let replication = Asked { consistency: asked.consistency }.level(running(&ha)?);
     let found = match asked.consistency {
         Level::Stale => replication.get_local(&data_type, &data_id),
         _ => replication.get(&data_type, &data_id).await,
@@ -138,8 +149,44 @@ pub(crate) async fn get(
         let message = format!("there is no record {data_type}/{data_id}");
         return Err(ApiError::new(StatusCode::NOT_FOUND, "no_record", message));
     };
+    let tag = tag(&record.version.to_string());
+    let beside = HeaderValue::from(record.siblings.len());
+    if asked.siblings {
+        let siblings: Vec<Value> = record.siblings.iter().map(|one| Value::of(one.version, &one.data)).collect();
+        let body = All { value: Value::of(record.version, &record.data), siblings };
+        return Ok(([(header::ETAG, tag), (SIBLINGS, beside)], Json(body)).into_response());
+    }
     let kind = HeaderValue::from_static("application/json");
-    Ok(([(header::CONTENT_TYPE, kind), (header::ETAG, tag(&record.version.to_string()))], record.data).into_response())
+    let mut response = ([(header::CONTENT_TYPE, kind), (header::ETAG, tag)], record.data).into_response();
+    if !record.siblings.is_empty() {
+        response.headers_mut().insert(SIBLINGS, beside);
+    }
+    Ok(response)
+}
+
+/// How many values are beside the one that is answered.
+const SIBLINGS: HeaderName = HeaderName::from_static("ha-siblings");
+
+/// All values of a record.
+#[derive(Serialize)]
+struct All {
+    #[serde(flatten)]
+    value: Value,
+    /// Those whose writers did not see the one above, nor were seen by its writer.
+    siblings: Vec<Value>,
+}
+
+/// One value.
+#[derive(Serialize)]
+struct Value {
+    version: ha_runtime::Version,
+    data: Box<RawValue>,
+}
+
+impl Value {
+    fn of(version: ha_runtime::Version, data: &Bytes) -> Self {
+        Self { version, data: raw(data) }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -164,6 +211,14 @@ struct Item {
     data_id: String,
     version: ha_runtime::Version,
     data: Box<RawValue>,
+    /// How many values are beside this one.
+    #[serde(skip_serializing_if = "is_none")]
+    siblings: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// `GET /v1/replication/{data_type}?after=&limit=`.
@@ -184,14 +239,18 @@ pub(crate) async fn list(
 }
 
 fn item(record: Record) -> Item {
-    let text = String::from_utf8(record.data.to_vec()).ok();
+    let (data_id, data) = (record.key.data_id().to_owned(), raw(&record.data));
+    Item { data_id, version: record.version, data, siblings: record.siblings.len() }
+}
+
+fn raw(data: &Bytes) -> Box<RawValue> {
+    let text = String::from_utf8(data.to_vec()).ok();
     // What came through the Rust API need not be JSON: then it is shown as text, as far as it is one.
     let raw = text.and_then(|text| RawValue::from_string(text).ok()).or_else(|| {
-        let text = String::from_utf8_lossy(&record.data);
+        let text = String::from_utf8_lossy(data);
         serde_json::value::to_raw_value(&text).ok()
     });
-    let data = raw.unwrap_or_else(|| RawValue::NULL.to_owned());
-    Item { data_id: record.key.data_id().to_owned(), version: record.version, data }
+    raw.unwrap_or_else(|| RawValue::NULL.to_owned())
 }
 
 fn tag(version: &str) -> HeaderValue {

@@ -1,7 +1,7 @@
 //! The whole control state.
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::{HeaderName, StatusCode, header};
@@ -17,16 +17,27 @@ use crate::error::ApiError;
 const CLUSTER_ID: HeaderName = HeaderName::from_static("ha-cluster-id");
 const EPOCH: HeaderName = HeaderName::from_static("ha-epoch");
 
+/// Bytes that are sent at once.
+const PART_BYTES: usize = 64 * 1024;
+
 /// `GET /v1/snapshot`: a file that holds everything, with its checksum.
 pub(crate) async fn save(State(ha): State<Ha>) -> Result<Response, ApiError> {
     let archive = ha.save_snapshot().await;
     let archive = archive.map_err(|error| ApiError::unavailable("not_saved", error.to_string()).at(&ha))?;
+    let pieces = archive.pieces();
+    let length: usize = pieces.iter().map(Bytes::len).sum();
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
         (CLUSTER_ID, archive.cluster_id().to_string()),
         (EPOCH, archive.epoch().to_string()),
     ];
-    Ok(fresh((headers, archive.encode())))
+    // In parts, between which others are served.
+    let parts = pieces.into_iter().flat_map(|mut piece| {
+        std::iter::from_fn(move || (!piece.is_empty()).then(|| piece.split_to(piece.len().min(PART_BYTES))))
+    });
+    let body = Body::from_stream(futures::stream::iter(parts.map(Ok::<_, std::convert::Infallible>)));
+    Ok(fresh((headers, body)))
 }
 
 /// The query of `POST /v1/snapshot`.

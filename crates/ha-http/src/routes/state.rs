@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::Ha;
-use ha_runtime::ha_state::{self, LeaseId, PutOptions, Revision};
+use ha_runtime::ha_state::{self, ChangeError, IdError, LeaseId, PutOptions, Revision};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -76,10 +76,15 @@ pub(crate) async fn get(
     Path(key): Path<String>,
     asked: Result<Query<Get>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let state = room(&ha)?;
-    let found = match query(asked)?.consistency {
-        Consistency::Linearizable => state.get(&key).await.map_err(|error| unread(&ha, &error))?,
-        Consistency::Stale => state.get_local(&key),
+    read(&ha, &key, query(asked)?.consistency).await
+}
+
+/// One key.
+pub(crate) async fn read(ha: &Ha, key: &str, consistency: Consistency) -> Result<Response, ApiError> {
+    let state = room(ha)?;
+    let found = match consistency {
+        Consistency::Linearizable => state.get(key).await.map_err(|error| unread(ha, &error))?,
+        Consistency::Stale => state.get_local(key),
     };
     let found =
         found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "no_such_key", format!("there is no key {key}")))?;
@@ -99,10 +104,11 @@ pub(crate) struct Put {
     value: Option<Box<RawValue>>,
     if_revision: Option<u64>,
     ttl_seconds: Option<f64>,
+    lease: Option<String>,
 }
 
 /// A value that is there, `null` included.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -119,24 +125,40 @@ pub(crate) async fn put(
     headers: HeaderMap,
     JsonBody(body): JsonBody<Put>,
 ) -> Result<Json<Changed>, ApiError> {
-    let state = room(&ha)?;
+    set(&ha, &key, &headers, body).await
+}
+
+/// Sets one key.
+pub(crate) async fn set(ha: &Ha, key: &str, headers: &HeaderMap, body: Put) -> Result<Json<Changed>, ApiError> {
+    let state = room(ha)?;
     let missing = || ApiError::new(StatusCode::BAD_REQUEST, "bad_json", "the body needs a `value`");
     let value: Box<str> = body.value.ok_or_else(missing)?.into();
-    let request = request_key(&headers)?;
-    let lease = match body.ttl_seconds {
-        Some(ttl) => Some(lease(&ha, state, seconds("ttl_seconds", ttl)?, request.clone()).await?),
-        None => None,
+    let request = request_key(headers)?;
+    let (begun, lease) = match (body.ttl_seconds, body.lease) {
+        (Some(_), Some(_)) => {
+            let message = "a key has either `ttl_seconds`, a lease of its own, or a `lease`";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_lease", message));
+        }
+        (Some(ttl), None) => (true, Some(begin(ha, state, seconds("ttl_seconds", ttl)?, request.clone()).await?)),
+        (None, lease) => (false, lease.as_deref().map(lease_id).transpose()?),
     };
     let options = PutOptions { if_revision: body.if_revision.map(Revision), lease, request };
-    let put = state.put_with(&key, value.into_boxed_bytes().into_vec(), options).await;
-    if let (Err(_), Some(lease)) = (&put, lease) {
+    let put = state.put_with(key, value.into_boxed_bytes().into_vec(), options).await;
+    if let (Err(error), Some(lease), true) = (&put, lease, begun)
+        && !matches!(error, ChangeError::Unknown { .. })
+    {
         // Nothing hangs on it. If this fails, it ends by itself.
         let _ = state.revoke_lease(lease).await;
     }
-    put.map(|revision| Json(Changed { revision: revision.0 })).map_err(|error| ApiError::from(error).at(&ha))
+    put.map(|revision| Json(Changed { revision: revision.0 })).map_err(|error| ApiError::from(error).at(ha))
 }
 
-async fn lease(ha: &Ha, state: &ha_state::State, ttl: Duration, request: Option<String>) -> Result<LeaseId, ApiError> {
+/// The id of a lease, as it was told.
+pub(super) fn lease_id(text: &str) -> Result<LeaseId, ApiError> {
+    text.parse().map_err(|error: IdError| ApiError::new(StatusCode::BAD_REQUEST, "bad_lease", error.to_string()))
+}
+
+async fn begin(ha: &Ha, state: &ha_state::State, ttl: Duration, request: Option<String>) -> Result<LeaseId, ApiError> {
     state.grant_lease(ttl, request).await.map_err(|error| ApiError::from(error).at(ha))
 }
 

@@ -34,7 +34,7 @@ impl House {
 
     fn greeter(&self) -> Greeter<'_> {
         let instance = u64::from(crc32c::crc32c(self.name.as_bytes()));
-        Greeter { gate: self, versions: Versions::OURS, instance, nonces: self.nonces.as_ref() }
+        Greeter { gate: self, versions: Versions::OURS, instance, nonces: self.nonces.as_ref(), key: 0 }
     }
 
     fn asked(&self) -> usize {

@@ -13,7 +13,7 @@ use crate::codec::frame::LENGTH_BYTES;
 use crate::codec::hello::{self, Step, StepError, Versions};
 use crate::connection::driver::Framed;
 use crate::limits::HELLO_FRAME_BYTES_MAX;
-use crate::secret::{Nonce, Part, Secret, Transcript};
+use crate::secret::{Nonce, Part, Transcript};
 use crate::wire::{Socket, tls};
 use crate::{Address, NodeId, Refusal, RefusalCode};
 
@@ -41,14 +41,19 @@ pub(super) struct Heard {
 }
 
 impl Talk {
-    pub(super) fn new(socket: Box<dyn Socket>, versions: Versions, part: Part, secret: Option<&Secret>) -> Self {
+    pub(super) fn new(socket: Box<dyn Socket>, versions: Versions, part: Part, transcript: Option<Transcript>) -> Self {
         let codec = LengthDelimitedCodec::builder()
             .length_field_length(LENGTH_BYTES)
             .max_frame_length(HELLO_FRAME_BYTES_MAX)
             .new_codec();
         let framed = FramedRead::with_capacity(socket, codec, 1024);
-        let guard = secret.map(|secret| Guard { transcript: Transcript::new(secret), sealed: false });
+        let guard = transcript.map(|transcript| Guard { transcript, sealed: false });
         Self { framed, versions, part, guard }
+    }
+
+    /// Which side this is.
+    pub(super) fn part(&self) -> Part {
+        self.part
     }
 
     /// Says one step, and proves it where that is due.
@@ -98,7 +103,7 @@ impl Talk {
             Err(error) => return Err(malformed(error)),
         };
         let part = self.part.other();
-        let proved = self.guard.as_ref().is_some_and(|guard| guard.transcript.is_proved_by(part, &answer));
+        let proved = self.guard.as_mut().is_some_and(|guard| guard.transcript.is_proved_by(part, &answer));
         self.note(&frame);
         Ok(proved)
     }

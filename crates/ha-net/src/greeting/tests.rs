@@ -42,7 +42,7 @@ impl Gate for Named {
 
 fn greeter(gate: &Named, lowest: u16, highest: u16) -> Greeter<'_> {
     let instance = u64::from(crc32c::crc32c(gate.0.as_bytes()));
-    Greeter { gate, versions: Versions { lowest, highest }, instance, nonces: None }
+    Greeter { gate, versions: Versions { lowest, highest }, instance, nonces: None, key: 0 }
 }
 
 async fn greet(a: Greeter<'_>, b: Greeter<'_>) -> (Result<Greeted, GreetingError>, Result<Greeted, GreetingError>) {
@@ -122,4 +122,38 @@ async fn bytes_that_follow_the_greeting_closely_are_kept() {
     drop(dialled);
     assert_eq!(framed.next().await.unwrap().unwrap(), [5, 6][..]);
     assert!(framed.next().await.is_none());
+}
+
+/// A gate of a generation, which notes those of its peers.
+struct Aged(&'static str, u64, std::sync::Mutex<Vec<u64>>);
+
+impl Gate for Aged {
+    fn introduce(&self) -> Introduction {
+        Introduction { generation: self.1, ..Named(self.0, 1).introduce() }
+    }
+
+    fn admit(&self, peer: &Introduction) -> Result<(), Refusal> {
+        self.2.lock().unwrap().push(peer.generation);
+        match peer.generation.cmp(&self.1) {
+            std::cmp::Ordering::Less => Err(refusal(RefusalCode::Generation, "left behind".to_owned())),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(refusal(RefusalCode::Busy, "about to stop".to_owned())),
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_left_behind_learns_from_a_hello_what_it_has_to_join() {
+    let aged = |name, generation| Aged(name, generation, std::sync::Mutex::default());
+    for (ours, theirs) in [(0, 1), (1, 0)] {
+        let (a, b) = (aged("a", ours), aged("b", theirs));
+        let versions = Versions { lowest: 1, highest: 1 };
+        let greeter = |gate| Greeter { gate, versions, instance: 1, nonces: None, key: 0 };
+        let (dialled, accepted) = greet(greeter(&a as &dyn Gate), Greeter { instance: 2, ..greeter(&b) }).await;
+        for result in [dialled, accepted] {
+            assert!(matches!(result, Err(GreetingError::Refused { .. })));
+        }
+        let old = if ours < theirs { &a } else { &b };
+        assert_eq!(*old.2.lock().unwrap(), [1]);
+    }
 }

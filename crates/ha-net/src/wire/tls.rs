@@ -29,6 +29,8 @@ use crate::Address;
 pub use files::{TlsError, TlsFiles};
 pub use keys::{EXPIRY_WARNING, TlsKeys};
 pub(crate) use verdict::{refusal_of, speaks_tls};
+#[cfg(feature = "testing")]
+pub(crate) use verify::authority;
 pub use verify::can_be_named;
 pub(crate) use verify::names;
 

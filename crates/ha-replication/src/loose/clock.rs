@@ -25,15 +25,20 @@ pub(crate) struct TooFarAhead {
 }
 
 impl Clock {
-    /// The clock of a node that has seen this stamp.
-    pub(crate) fn new(node: &NodeId, last: u64) -> Self {
-        Self { last, tie: tie(node) }
+    /// The clock of a node that has seen this stamp; of one life of it, where that is not 0.
+    pub(crate) fn new(node: &NodeId, life: u64, last: u64) -> Self {
+        Self { last, tie: tie(node, life) }
     }
 
     /// The next stamp.
     pub(crate) fn stamp(&mut self, now_ms: u64) -> Version {
         self.last = (now_ms << COUNTER_BITS).max(self.last + 1);
         Version { time: self.last, tie: self.tie }
+    }
+
+    /// Stamps are later than this from now on: every copy has seen it.
+    pub(crate) fn raise(&mut self, horizon: u64) {
+        self.last = self.last.max(horizon);
     }
 
     /// What marks the stamps of this node.
@@ -54,12 +59,12 @@ impl Clock {
 
 /// What stands for a node in its stamps. Two ids of one cluster meet in it once in 2^31 clusters or so; then the bytes
 /// of equal stamps of both decide.
-fn tie(node: &NodeId) -> u64 {
+fn tie(node: &NodeId, life: u64) -> u64 {
     let hash = node
         .as_str()
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    crate::record::mix(hash) | Version::STAMPED
+    crate::record::mix(hash ^ life) | Version::STAMPED
 }
 
 #[cfg(test)]
@@ -69,7 +74,7 @@ mod tests {
     use super::*;
 
     fn clock(node: &str) -> Clock {
-        Clock::new(&node.parse().unwrap(), 0)
+        Clock::new(&node.parse().unwrap(), 0, 0)
     }
 
     proptest! {

@@ -18,6 +18,8 @@ use crate::{Config, Key, Version};
 const LANE: Lane = Lane::Bulk(2);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a copy compares itself that has not been compared since it began.
+const HURRY: Duration = Duration::from_millis(200);
 /// Buckets whose slots are asked for at once.
 const BUCKETS_AT_ONCE: usize = 64;
 /// Records that are asked for, or sent, at once.
@@ -28,7 +30,11 @@ const SLOTS_MAX: usize = 100_000;
 /// Compares with each other copy once in an interval. Ends when dropped.
 pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
     loop {
-        tokio::time::sleep(config.sync_interval).await;
+        // A copy that cannot answer for anything yet is in a hurry.
+        let is_loaded = copy.copy().state().is_ok_and(|state| state.loaded);
+        let hurries = config.is_leaderless_quorum() && !is_loaded;
+        let interval = if hurries { config.sync_interval.min(HURRY) } else { config.sync_interval };
+        tokio::time::sleep(interval).await;
         match copy.begin_anew_if_told().await {
             Ok(_) => {}
             Err(error) => {
@@ -45,8 +51,8 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
                 Err(reason) => tracing::debug!(%node, "not compared: {reason}"),
             }
         }
-        if compared > 0
-            && compared == alive.len()
+        let is_all = compared > 0 && compared == alive.len();
+        if (is_all || config.is_leaderless_quorum())
             && let Err(error) = copy.compared_with_all().await
         {
             tracing::warn!("it cannot be remembered that this copy is complete: {error}");
@@ -56,9 +62,9 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
 
 /// Compares with one copy. When this succeeds, this copy holds everything that the other one had before.
 async fn with(cluster: &Cluster, copy: &LooseCopy, node: &NodeId) -> Result<(), String> {
-    let stamp = copy.stamp();
+    let (stamp, epoch) = (copy.stamp(), copy.epoch());
     copy.copy().settle().await;
-    let theirs = match ask(cluster, node, &Ask::Groups { stamp }).await? {
+    let theirs = match ask(cluster, node, &Ask::Groups { stamp, epoch }).await? {
         Told::Sums(sums) => sums.into_iter().next().unwrap_or_default(),
         _ => return Err("its sums cannot be read".to_owned()),
     };
@@ -92,7 +98,7 @@ async fn with(cluster: &Cluster, copy: &LooseCopy, node: &NodeId) -> Result<(), 
         }
     }
     if all_came {
-        copy.saw(node, stamp);
+        copy.saw(node, stamp, epoch);
         Ok(())
     } else {
         Err("some changes were turned away".to_owned())
@@ -112,10 +118,13 @@ async fn bucket_with(
         ours.into_iter().map(|(key, version)| (name_of(&key), (key, version))).collect();
     let theirs: BTreeMap<u64, Version> =
         theirs.into_iter().map(|(name, time, tie)| (name, Version { time, tie })).collect();
-    let newer_there = |name: &u64, version: &Version| ours.get(name).is_none_or(|(_, ours)| ours < version);
+    // Where siblings are kept, neither of two states need be the newer one.
+    let joins = copy.keeps_siblings();
+    let newer = |held: &Version, other: &Version| if joins { held != other } else { held < other };
+    let newer_there = |name: &u64, version: &Version| ours.get(name).is_none_or(|(_, ours)| newer(ours, version));
     let wanted: Vec<u64> =
         theirs.iter().filter(|(name, version)| newer_there(name, version)).map(|(name, _)| *name).collect();
-    let newer_here = |name: &u64, version: &Version| theirs.get(name).is_none_or(|theirs| theirs < version);
+    let newer_here = |name: &u64, version: &Version| theirs.get(name).is_none_or(|theirs| newer(theirs, version));
     let given: Vec<Key> =
         ours.iter().filter(|(name, (_, version))| newer_here(name, version)).map(|(_, (key, _))| key.clone()).collect();
     let mut all_came = true;
@@ -148,9 +157,9 @@ async fn ask(cluster: &Cluster, node: &NodeId, ask: &Ask) -> Result<Told, String
 }
 
 /// Answers [`Ask::Groups`]: everything that was taken here before is in the sums.
-pub(crate) async fn groups(copy: &LooseCopy, stamp: u64) -> Result<Vec<Vec<u64>>, String> {
-    let now = copy.now_ms();
-    copy.clock().see(stamp, now).map_err(|ahead| format!("your clock is {} ms ahead", ahead.milliseconds))?;
+pub(crate) async fn groups(copy: &LooseCopy, stamp: u64, epoch: u64) -> Result<Vec<Vec<u64>>, String> {
+    copy.is_of(epoch)?;
+    copy.see(stamp)?;
     copy.copy().settle().await;
     Ok(vec![copy.copy().store().group_sums()])
 }

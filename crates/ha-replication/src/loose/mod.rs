@@ -8,20 +8,28 @@ mod compare;
 mod push;
 mod wall;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
 use ha_cluster::NodeId;
 use tokio::time::Instant;
 
 use crate::copy::Copy;
 use crate::message::Loose;
+use crate::record::Kept;
 use crate::store::bucket_of;
-use crate::{Change, Key, ReplicateError, StoreError, Version};
+use crate::{Alarm, Change, Config, Key, ReplicateError, StoreError, Version};
+#[cfg(feature = "testing")]
+pub(crate) use clock::Clock as FuzzedClock;
 use clock::{Clock, TooFarAhead};
 pub(crate) use compare::{buckets, groups, run as compare, slots, wanted};
 pub(crate) use push::run as push;
 pub use wall::{SystemWall, Wall};
+
+/// How long a stamp that was turned away is told of.
+const ALARM_TIME: Duration = Duration::from_secs(60);
 
 /// Changes of this copy that no leader orders. Cheap to clone.
 #[derive(Clone)]
@@ -33,12 +41,25 @@ struct Inner {
     copy: Copy,
     node: NodeId,
     async_writes: bool,
+    /// Values that did not see each other are all kept.
+    keeps_siblings: bool,
     /// Held while a change is compared with what is here and put there, so that two never cross.
     clock: Mutex<Clock>,
     wall: Mutex<wall::Reckoning>,
     /// When this copy last held everything that another one had, by its own stamps.
-    seen: Mutex<std::collections::BTreeMap<NodeId, u64>>,
+    seen: Mutex<BTreeMap<NodeId, Seen>>,
     report: Mutex<Report>,
+    /// When a stamp was turned away last, and how many milliseconds it was ahead.
+    turned_away: Mutex<Option<(Instant, u64)>>,
+}
+
+/// A moment at which this copy held everything that another one had.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// By this copy's stamps.
+    stamp: u64,
+    /// Which set of copies both knew then.
+    epoch: u64,
 }
 
 /// What was done to changes that met here.
@@ -55,22 +76,31 @@ pub struct Report {
 }
 
 impl LooseCopy {
-    pub(crate) fn new(copy: Copy, node: NodeId, async_writes: bool, wall: Arc<dyn Wall>) -> Result<Self, StoreError> {
+    pub(crate) fn new(copy: Copy, node: NodeId, life: u64, config: &Config) -> Result<Self, StoreError> {
         let last = copy.state()?.stamp;
+        // A life that lost its last stamps must not be taken for the one that gave them, where they stand for what was
+        // seen.
+        let life = if config.is_leaderless_quorum() { life } else { 0 };
         let inner = Inner {
-            clock: Mutex::new(Clock::new(&node, last)),
-            wall: Mutex::new(wall::Reckoning::new(wall, Instant::now())),
+            clock: Mutex::new(Clock::new(&node, life, last)),
+            wall: Mutex::new(wall::Reckoning::new(config.wall.clone(), Instant::now())),
             copy,
             node,
-            async_writes,
+            async_writes: config.async_writes,
+            keeps_siblings: config.is_leaderless_quorum(),
             seen: Mutex::default(),
             report: Mutex::default(),
+            turned_away: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     pub(crate) fn copy(&self) -> &Copy {
         &self.inner.copy
+    }
+
+    fn keeps_siblings(&self) -> bool {
+        self.inner.keeps_siblings
     }
 
     fn clock(&self) -> MutexGuard<'_, Clock> {
@@ -90,6 +120,27 @@ impl LooseCopy {
         *self.counts()
     }
 
+    fn turn_away(&self, TooFarAhead { milliseconds }: TooFarAhead) {
+        self.counts().quarantined += 1;
+        let mut last = self.inner.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((Instant::now(), milliseconds));
+    }
+
+    /// What somebody should look at.
+    pub(crate) fn alarms(&self) -> Vec<Alarm> {
+        let mut alarms = Vec::new();
+        let last = *self.inner.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, milliseconds)) = last.filter(|(at, _)| at.elapsed() < ALARM_TIME) {
+            alarms.push(Alarm::Quarantined { milliseconds });
+        }
+        // Whether it has jumped is seen when it is looked at.
+        self.now_ms();
+        if self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).has_jumped() {
+            alarms.push(Alarm::TimeJumped);
+        }
+        alarms
+    }
+
     /// What marks the changes that were made here.
     fn tie(&self) -> u64 {
         self.clock().tie()
@@ -97,18 +148,65 @@ impl LooseCopy {
 
     /// A stamp later than all that was given or seen here.
     fn stamp(&self) -> u64 {
+        self.version().time
+    }
+
+    /// A version later than all that was given or seen here.
+    pub(crate) fn version(&self) -> Version {
+        let (now, horizon) = (self.now_ms(), self.inner.copy.memory().agreed().horizon);
+        let mut clock = self.clock();
+        // What is earlier than the horizon would be taken for something that was deleted since.
+        clock.raise(horizon);
+        clock.stamp(now)
+    }
+
+    /// Takes note of a stamp of another node, or says that it cannot be.
+    pub(crate) fn see(&self, time: u64) -> Result<(), String> {
         let now = self.now_ms();
-        self.clock().stamp(now).time
+        let seen = self.clock().see(time, now);
+        seen.map_err(|ahead @ TooFarAhead { milliseconds }| {
+            self.turn_away(ahead);
+            format!("a stamp is {milliseconds} ms ahead of the time here: check the clocks")
+        })
+    }
+
+    /// The set of copies that this one knows.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.inner.copy.memory().agreed().sync.generation
+    }
+
+    /// Refuses what was asked on behalf of another set of copies.
+    pub(crate) fn is_of(&self, epoch: u64) -> Result<(), String> {
+        let known = self.epoch();
+        if known == epoch { Ok(()) } else { Err(format!("it knows the copies of epoch {known}, not of {epoch}")) }
+    }
+
+    /// Refuses questions that this copy cannot answer for.
+    pub(crate) fn takes_part(&self, epoch: u64) -> Result<(), String> {
+        self.is_of(epoch)?;
+        match self.inner.copy.state() {
+            Ok(state) if state.loaded => Ok(()),
+            Ok(_) => Err("it is loading what the other copies hold".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Whether a change is so old that what it brought may have been deleted, and forgotten, since.
+    pub(crate) fn is_buried(&self, key: &Key, time: u64) -> Result<bool, String> {
+        let is_loaded = self.inner.copy.state().is_ok_and(|state| state.loaded);
+        let is_old = is_loaded && time < self.inner.copy.memory().agreed().horizon;
+        Ok(is_old && self.inner.copy.get(key).map_err(|error| error.to_string())?.is_none())
     }
 
     /// Makes a change here; returns its version, and the nodes whose disk has it.
     pub(crate) async fn write(&self, change: Change) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
-        let now = self.now_ms();
+        let (now, horizon) = (self.now_ms(), self.inner.copy.memory().agreed().horizon);
         let (version, place) = {
             let mut clock = self.clock();
+            clock.raise(horizon);
             let version = clock.stamp(now);
             let place = self.inner.copy.change(|memory| {
-                memory.put_next(change.key, version, change.data);
+                memory.put_next(change.key, Kept { version, place: 0, data: change.data, past: Bytes::new() });
                 memory.advance_loose();
                 memory.place()
             });
@@ -128,21 +226,23 @@ impl LooseCopy {
         let horizon = self.inner.copy.memory().agreed().horizon;
         let is_loaded = self.inner.copy.state().is_ok_and(|state| state.loaded);
         let mut refused = None;
-        for Loose { key, time, tie, data } in changes {
-            let version = Version { time, tie };
+        for change in changes {
+            let Loose { key, time, tie, .. } = &change;
+            let (time, version) = (*time, Version { time: *time, tie: *tie });
             if !key.is_valid() || !version.is_stamp() {
                 return Err("that is no change of a record".to_owned());
             }
             let mut clock = self.clock();
             if let Err(TooFarAhead { milliseconds }) = clock.see(time, now) {
-                self.counts().quarantined += 1;
+                self.turn_away(TooFarAhead { milliseconds });
                 refused = Some(format!("{key} has a stamp {milliseconds} ms ahead of the time here: check the clocks"));
                 continue;
             }
-            let held = self.inner.copy.get(&key).map_err(|error| error.to_string())?;
+            let held = self.inner.copy.get(key).map_err(|error| error.to_string())?;
             match &held {
-                Some(held) if held.version >= version => {
-                    self.counts().outdated += u64::from(held.version != version);
+                Some(held) if held.version == version => continue,
+                Some(held) if !self.inner.keeps_siblings && held.version > version => {
+                    self.counts().outdated += 1;
                     continue;
                 }
                 None if time < horizon && is_loaded => {
@@ -153,8 +253,14 @@ impl LooseCopy {
                 Some(_) => self.counts().overwritten += 1,
                 None => {}
             }
+            let kept = if self.inner.keeps_siblings {
+                let Some(kept) = crate::quorum::merged(held.as_ref(), &change)? else { continue };
+                kept
+            } else {
+                Kept { version, place: 0, data: change.data, past: Bytes::new() }
+            };
             self.inner.copy.change(|memory| {
-                memory.put_next(key, version, data);
+                memory.put_next(change.key, kept);
                 memory.advance_loose();
             });
         }
@@ -163,20 +269,54 @@ impl LooseCopy {
     }
 
     /// This copy holds everything that another one had when it was at this stamp.
-    fn saw(&self, node: &NodeId, stamp: u64) {
-        let mut seen = self.inner.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = seen.entry(node.clone()).or_default();
-        *known = stamp.max(*known);
+    fn saw(&self, node: &NodeId, stamp: u64, epoch: u64) {
+        let known = Seen { stamp, epoch };
+        self.seen().insert(node.clone(), known);
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<NodeId, Seen>> {
+        self.inner.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The stamp below which this copy holds everything that any of these had.
     pub(crate) fn seen_below(&self, others: impl Iterator<Item = NodeId>) -> u64 {
-        let seen = self.inner.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        others.map(|node| seen.get(&node).copied().unwrap_or(0)).min().unwrap_or(u64::MAX)
+        let seen = self.seen();
+        others.map(|node| seen.get(&node).map_or(0, |seen| seen.stamp)).min().unwrap_or(u64::MAX)
     }
 
+    /// The set of copies that this one knows, if it holds everything that a majority of them had when they came to know
+    /// it: so everything that was acknowledged before.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        let set = self.inner.copy.memory().agreed().sync.clone();
+        let is_loaded = self.inner.copy.state().is_ok_and(|state| state.loaded);
+        let met = set.members.iter().filter(|node| self.has_met(node, set.generation)).count();
+        let own = usize::from(is_loaded && set.members.contains(&self.inner.node));
+        (set.generation > 0 && met + own >= crate::quorum::majority(set.members.len())).then_some(set.generation)
+    }
+
+    /// Whether this copy held everything that another one had since both knew this set of copies.
+    fn has_met(&self, node: &NodeId, epoch: u64) -> bool {
+        self.seen().get(node).is_some_and(|seen| seen.epoch == epoch)
+    }
+
+    /// Whether this copy has been compared with so many others that it knows everything that was acknowledged, even if
+    /// it had lost what it acknowledged itself.
+    fn knows_all(&self) -> bool {
+        let set = self.inner.copy.memory().agreed().sync.clone();
+        if set.generation == 0 {
+            return false;
+        }
+        let others: Vec<&NodeId> = set.members.iter().filter(|node| **node != self.inner.node).collect();
+        let met = others.iter().filter(|node| self.has_met(node, set.generation)).count();
+        // Any that a majority without this copy must have, and one more where nobody else is.
+        let needed = (set.members.len() + 1 - crate::quorum::majority(set.members.len())).min(others.len());
+        met >= needed
+    }
     /// This copy was compared with all the others that are alive.
     pub(crate) async fn compared_with_all(&self) -> Result<(), StoreError> {
+        if self.inner.keeps_siblings && !self.knows_all() {
+            return Ok(());
+        }
         if self.inner.copy.state()?.loaded { Ok(()) } else { self.inner.copy.loaded().await }
     }
 
@@ -196,7 +336,7 @@ impl LooseCopy {
 
 /// A record as it is sent.
 pub(crate) fn loose(key: Key, kept: crate::record::Kept) -> Loose {
-    Loose { key, time: kept.version.time, tie: kept.version.tie, data: kept.data }
+    Loose { key, time: kept.version.time, tie: kept.version.tie, data: kept.data, past: kept.past }
 }
 
 /// Used where a bucket is named by a peer.

@@ -40,6 +40,11 @@ impl Reckoning {
         Self { read: wall.milliseconds(), wall, at: now, has_warned: false }
     }
 
+    /// Whether the time of day is not believed now.
+    pub(super) fn has_jumped(&self) -> bool {
+        self.has_warned
+    }
+
     pub(super) fn milliseconds(&mut self, now: Instant) -> u64 {
         let passed = now.saturating_duration_since(self.at);
         let counted = self.read + u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);

@@ -19,6 +19,8 @@ use redb::{ReadOnlyTable, TableDefinition};
 pub(crate) use buckets::{BUCKETS, GROUP, bucket_of, name_of};
 pub use check::CheckReport;
 pub(crate) use state::{Agreed, Hole, Position, State, SyncSet, Totals};
+#[cfg(feature = "testing")]
+pub(crate) use state::{fuzz_state, fuzzing_states};
 pub(crate) use write::{Batch, Writer};
 
 use crate::Key;

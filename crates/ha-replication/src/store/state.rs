@@ -100,3 +100,19 @@ impl State {
         Ok(state)
     }
 }
+
+/// What a copy knows of itself, to begin with.
+#[cfg(feature = "testing")]
+pub(crate) fn fuzzing_states() -> Vec<Vec<u8>> {
+    let mut state = State { hole: Some(Hole { after: 3, after_tie: 1, upto: 9, anew: true }), ..State::default() };
+    state.agreed.sources.insert("old".to_owned(), 7);
+    [State::default(), state].iter().filter_map(|state| state.encode().ok()).collect()
+}
+
+/// Any bytes for that.
+#[cfg(feature = "testing")]
+pub(crate) fn fuzz_state(input: &[u8]) {
+    if let Ok(state) = State::decode(input) {
+        assert!(state.encode().is_ok());
+    }
+}

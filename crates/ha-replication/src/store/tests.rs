@@ -20,6 +20,7 @@ fn kept(epoch: u64, tie: u64, data: Option<&str>) -> Kept {
         version: Version { time: epoch, tie },
         place: epoch,
         data: data.map(|data| Bytes::copy_from_slice(data.as_bytes())),
+        past: Bytes::new(),
     }
 }
 

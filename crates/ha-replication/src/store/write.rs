@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use ha_cluster::disk::DirLock;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
@@ -244,7 +244,7 @@ impl Writing<'_, '_> {
 
     fn touch(&mut self, key: &Key, kept: &Kept, change: fn(u64, u64) -> u64) {
         let sum = self.touched.entry(bucket_of(key)).or_default();
-        *sum = change(*sum, fingerprint(key, &Kept { data: None, ..kept.clone() }));
+        *sum = change(*sum, fingerprint(key, &Kept { data: None, past: Bytes::new(), ..kept.clone() }));
     }
 
     /// Digs up graves with a stamp below the horizon: nobody who matters could bring back what lay there.

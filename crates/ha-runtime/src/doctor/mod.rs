@@ -13,6 +13,7 @@ use ha_replication::Status as ReplicationStatus;
 use serde::Serialize;
 
 use crate::Rooms;
+use crate::overtaken::Aside;
 
 /// How much something matters. The worse is the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -89,6 +90,8 @@ pub(crate) struct Symptoms<'a> {
     pub(crate) replication: Option<&'a ReplicationStatus>,
     /// What has happened lately.
     pub(crate) past: &'a [Event],
+    /// What this node set aside when its cluster went on without it.
+    pub(crate) aside: &'a [Aside],
 }
 
 /// Names what is wrong.

@@ -3,6 +3,7 @@
 use ha_health::{ComponentHealth, Status};
 
 use super::{Finding, Symptoms};
+use crate::overtaken::{Aside, DIVERGENT_FILE};
 
 /// Starts and losses of the node lease, of late, that are more than chance.
 const LEASES_LOST_MANY: usize = 3;
@@ -25,7 +26,22 @@ pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
             "ha events shows who leads when; compare the load of those nodes; raise CLUSTER_ELECTION_TIMEOUT",
         ));
     }
+    findings.extend(symptoms.aside.iter().map(set_aside));
     findings
+}
+
+/// What a cluster does not know that went on without this node.
+fn set_aside(aside: &Aside) -> Finding {
+    let (directory, cause) = (aside.directory.display(), "the cluster had gone on by force without this node");
+    if aside.changes == 0 {
+        let remedy = format!("nothing in it is missed; when it is not needed any more: rm -r {directory}");
+        return Finding::note("former data of this node was set aside", cause, remedy);
+    }
+    Finding::warning(
+        format!("{} changes that this node alone had were set aside", aside.changes),
+        cause,
+        format!("look through {directory}/{DIVERGENT_FILE}, put again what is missed, then: rm -r {directory}"),
+    )
 }
 
 fn component(component: &ComponentHealth) -> Option<Finding> {
@@ -39,6 +55,13 @@ fn component(component: &ComponentHealth) -> Option<Finding> {
             "this process is starved: look for what else uses the processors (top), or give it more".to_owned()
         }
         "ha.disk-space" => "make room on the disk of HA_DATA_DIR: df -h and df -i show what is full".to_owned(),
+        "ha.clock-offset" => {
+            "chronyc tracking, or timedatectl, on both nodes: let a time service set their clocks".to_owned()
+        }
+        "ha.certificate" => {
+            "put a new certificate into the files of CLUSTER_TLS_CERT and CLUSTER_TLS_KEY: they are read again"
+                .to_owned()
+        }
         "ha.disk-latency" => "find what else uses the disk of HA_DATA_DIR: iostat -x 1".to_owned(),
         name => format!("mend what {name} stands for; ha health shows when it passes again"),
     };

@@ -44,19 +44,29 @@ struct Case<'a> {
     config: Config,
     view: View,
     past: &'a [Event],
+    aside: Vec<Aside>,
     failover: Option<FailoverStatus>,
     replication: ReplicationStatus,
 }
 
 impl Case<'_> {
     fn new(view: View) -> Self {
-        Self { rooms: all(), config: config(&[]), view, past: &[], failover: None, replication: copies(&[]) }
+        Self {
+            rooms: all(),
+            config: config(&[]),
+            view,
+            past: &[],
+            aside: vec![],
+            failover: None,
+            replication: copies(&[]),
+        }
     }
 
     fn diagnose(&self) -> Diagnosis {
         let (config, view, components) = (&self.config, &self.view, &nothing());
         let (failover, replication) = (self.failover.as_ref(), Some(&self.replication));
-        diagnose(&Symptoms { rooms: self.rooms, config, view, components, failover, replication, past: self.past })
+        let (rooms, past, aside) = (self.rooms, self.past, &self.aside[..]);
+        diagnose(&Symptoms { rooms, config, view, components, failover, replication, past, aside })
     }
 
     /// Severities and sentences about one topic.
@@ -214,9 +224,21 @@ async fn an_unhealthy_component_is_trouble_with_its_cause() {
     let (config, view) = (config(&[]), healthy());
     let components = &health.overall();
     let (rooms, config, view) = (all(), &config, &view);
-    let symptoms = Symptoms { rooms, config, view, components, failover: None, replication: None, past: &[] };
+    let symptoms =
+        Symptoms { rooms, config, view, components, failover: None, replication: None, past: &[], aside: &[] };
     let diagnosis = diagnose(&symptoms);
     let finding = &diagnosis.topics[3].findings[0];
     assert_eq!((finding.severity, finding.cause.as_str()), (Severity::Trouble, "no room"));
     assert!(finding.remedy.contains("df -h") && !diagnosis.well);
+}
+
+#[test]
+fn what_was_set_aside_is_told_until_somebody_removes_it() {
+    let aside = |changes| vec![Aside { directory: "/data/aside-3".into(), changes }];
+    let case = Case { aside: aside(4), ..Case::new(healthy()) };
+    let what = "4 changes that this node alone had were set aside";
+    assert!(case.about("node").contains(&(Severity::Warning, what.to_owned())));
+    assert!(case.remedy(what).contains("/data/aside-3/divergent.jsonl"));
+    let case = Case { aside: aside(0), ..Case::new(healthy()) };
+    assert_eq!(case.about("node"), [(Severity::Note, "former data of this node was set aside".to_owned())]);
 }

@@ -4,6 +4,7 @@ mod certificate;
 mod cluster;
 mod failover;
 mod health;
+mod replication;
 
 use ha_cluster::View;
 use ha_failover::FailoverStatus;
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 pub use cluster::ClusterDetails;
 pub use health::HealthDetails;
+pub use replication::ReplicationDetails;
 
 use crate::Rooms;
 
@@ -57,6 +59,9 @@ pub struct HaDetails {
     /// What the failover room says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failover_status: Option<FailoverStatus>,
+    /// What the replication room says of this node's copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication_status: Option<ReplicationDetails>,
 }
 
 /// One thing that is not as it should be.
@@ -92,6 +97,7 @@ pub fn build(rooms: Rooms, view: &View, failover: Option<FailoverStatus>, stoppi
         cluster_info: rooms.cluster.then(|| ClusterDetails::new(view)),
         health_status: None,
         failover_status: failover,
+        replication_status: None,
     };
     HealthDocument {
         status: findings.iter().map(|finding| finding.status).max().unwrap_or(HealthStatus::Healthy),

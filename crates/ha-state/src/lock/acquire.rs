@@ -27,6 +27,7 @@ pub struct LockRequest {
     delay: Duration,
     owner: Option<String>,
     request: Option<String>,
+    keeps_place: bool,
 }
 
 impl State {
@@ -34,7 +35,8 @@ impl State {
     pub fn lock(&self, name: &str) -> LockRequest {
         let (ttl, timeout) = (self.inner.config.lock_ttl, self.inner.config.lock_timeout);
         let name = name.to_owned();
-        LockRequest { state: self.clone(), name, ttl, timeout, delay: Duration::ZERO, owner: None, request: None }
+        let (state, delay) = (self.clone(), Duration::ZERO);
+        LockRequest { state, name, ttl, timeout, delay, owner: None, request: None, keeps_place: false }
     }
 }
 
@@ -71,6 +73,13 @@ impl LockRequest {
         self
     }
 
+    /// When the time to wait is over, a named request stays in the queue for as long as its lease lasts, for its caller
+    /// to go on waiting under the same name. Whoever does not come back may be given the lock, for one lease.
+    pub fn keep_place(mut self) -> Self {
+        self.keeps_place = true;
+        self
+    }
+
     /// Waits for the lock, behind everybody who asked before.
     ///
     /// Cancel-safe: a request that is dropped leaves the queue, as a best effort at once, and with its lease at the
@@ -89,7 +98,8 @@ impl LockRequest {
         let delay_ms = terms::millis(self.delay);
         let (waits, owner) = (!self.timeout.is_zero(), owner.into());
         let acquire = Acquire { lock, lease, ttl_ms, delay_ms, waits, owner };
-        Pending::begin(self.state, acquire, self.ttl, self.timeout, self.request.is_some()).granted().await
+        let named = if self.request.is_none() { Named::No } else { Named::Yes { keeps_place: self.keeps_place } };
+        Pending::begin(self.state, acquire, self.ttl, self.timeout, named).granted().await
     }
 }
 
@@ -101,11 +111,20 @@ struct Pending {
     acquire: Acquire,
     ticket: Arc<Ticket>,
     until: Instant,
-    /// The caller chose the name, and will ask again when it is not told.
-    named: bool,
+    named: Named,
     /// The request, while it has no answer.
     asking: Option<Asking>,
     end: End,
+}
+
+/// Whether the caller chose the name, and will ask again when it is not told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    No,
+    Yes {
+        /// It asks again also when its time is over.
+        keeps_place: bool,
+    },
 }
 
 /// What the end of a request leaves to do.
@@ -126,7 +145,7 @@ const TRY_TIME_MAX: Duration = ha_cluster::ASK_TIMEOUT;
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Pending {
-    fn begin(state: State, acquire: Acquire, ttl: Duration, timeout: Duration, named: bool) -> Self {
+    fn begin(state: State, acquire: Acquire, ttl: Duration, timeout: Duration, named: Named) -> Self {
         let limit = if timeout.is_zero() { TRY_TIME_MAX } else { timeout };
         // Before it is asked, so that no grant is missed.
         let ticket = state.inner.hub.register(acquire.lease, ttl);
@@ -142,7 +161,12 @@ impl Pending {
         match tokio::time::timeout_at(self.until, waiting).await {
             Ok(Standing::Holder(token)) => self.hold(token).await,
             Ok(_) => Err(AcquireError::Lost),
-            Err(_) => Err(AcquireError::TimedOut),
+            Err(_) => {
+                if self.named == (Named::Yes { keeps_place: true }) {
+                    self.end = End::Leave;
+                }
+                Err(AcquireError::TimedOut)
+            }
         }
     }
 
@@ -164,7 +188,7 @@ impl Pending {
                 }
                 Err(WriteError::Unknown { reason }) => {
                     if Instant::now() >= self.until {
-                        self.end = if self.named { End::Leave } else { End::TakeBack };
+                        self.end = if self.named == Named::No { End::TakeBack } else { End::Leave };
                         return Err(AcquireError::Unknown { reason });
                     }
                     // A node that has failed says so at once, each time.

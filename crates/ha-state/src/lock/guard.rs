@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::command::Command;
+use crate::command::{Command, fingerprint};
 use crate::error::{HoldError, LockLost};
+use crate::state::once;
 use crate::ticket::{Standing, Ticket};
 use crate::{FencingToken, Key, LeaseId, LockId, State, terms};
 
@@ -144,8 +145,14 @@ impl State {
 
     /// Gives a lock back by its id: see [`LockGuard::into_id`].
     pub async fn release_lock(&self, lock: &str, id: LockId) -> Result<(), HoldError> {
+        self.release_lock_once(lock, id, None).await
+    }
+
+    /// As [`Self::release_lock`], once for each request name: repeated, it is answered as the first time.
+    pub async fn release_lock_once(&self, lock: &str, id: LockId, request: Option<String>) -> Result<(), HoldError> {
         let command = Command::LockRelease { lock: Key::new(lock)?, lease: id.lease, token: id.token };
-        self.inner.log.write(&command).await??;
+        let print = request.is_some().then(|| fingerprint([b"release".as_slice(), lock.as_bytes(), &id.bytes()]));
+        self.inner.log.write(&once(command, request, print)?).await??;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use super::Content;
 use crate::Revision;
 use crate::changes::Changes;
 use crate::command::{Command, Refusal, Reply};
-use crate::limits::{KEPT_ANSWERS_MAX, REQUEST_KEY_BYTES_MAX};
+use crate::limits::{KEPT_ANSWERS_MAX, KEPT_READ_BYTES_MAX, REQUEST_KEY_BYTES_MAX};
 
 /// Kept answers, the oldest of which goes first.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,15 @@ impl Content {
         changes: &mut Changes,
     ) -> Reply {
         // An answer that is kept must be small; a lock has its place, which answers repetitions by itself.
-        let small = matches!(command, Command::Put(_) | Command::Delete { .. } | Command::LeaseGrant { .. });
+        let small = matches!(
+            command,
+            Command::Put(_)
+                | Command::Delete { .. }
+                | Command::Txn(_)
+                | Command::LeaseGrant { .. }
+                | Command::LeaseEnd { .. }
+                | Command::LockRelease { .. }
+        );
         if !small || request.len() > REQUEST_KEY_BYTES_MAX {
             return Err(Refusal::Invalid);
         }
@@ -57,7 +65,10 @@ impl Content {
             Some((first, reply)) if *first == fingerprint => reply.clone(),
             Some(_) => Err(Refusal::RequestKeyReused),
             None => {
-                let reply = self.carry_out(at, command, changes);
+                let reply = match command {
+                    Command::Txn(txn) => self.transact(at, txn, KEPT_READ_BYTES_MAX, changes),
+                    command => self.carry_out(at, command, changes),
+                };
                 self.kept.keep(request, fingerprint, reply.clone());
                 reply
             }

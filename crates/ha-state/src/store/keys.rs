@@ -17,15 +17,15 @@ pub(super) fn cost(key: &str, value: &[u8]) -> u64 {
 
 impl Content {
     pub(super) fn put(&mut self, at: Revision, put: Put, changes: &mut Changes) -> Reply {
-        let found = self.keys.get(&*put.key);
-        expect_revision(found, put.if_revision)?;
+        let found = self.keys.get(&*put.key).cloned();
+        expect_revision(found.as_ref(), put.if_revision)?;
         if put.value.len() > VALUE_BYTES_MAX {
             return Err(Refusal::Invalid);
         }
-        let freed = found.map_or(0, |found| cost(&found.key, &found.value));
+        let freed = found.as_ref().map_or(0, |found| cost(&found.key, &found.value));
         self.admit_bytes(cost(&put.key, &put.value), freed)?;
         self.admit_lease(put.lease, 1)?;
-        self.set(at, put.key, put.value, put.lease, changes);
+        self.replace(at, found.as_deref(), put.key, put.value, put.lease, changes);
         Ok(Done::Put { revision: at })
     }
 
@@ -63,30 +63,38 @@ impl Content {
 
     /// Sets a key that was admitted.
     pub(super) fn set(&mut self, at: Revision, key: Key, value: Bytes, lease: Option<LeaseId>, changes: &mut Changes) {
+        let found = self.keys.get(&*key).cloned();
+        self.replace(at, found.as_deref(), key, value, lease, changes);
+    }
+
+    /// Sets a key of which it is known what it was. Looking it up is the larger part of the work.
+    fn replace(
+        &mut self,
+        at: Revision,
+        before: Option<&KeyValue>,
+        key: Key,
+        value: Bytes,
+        lease: Option<LeaseId>,
+        changes: &mut Changes,
+    ) {
         self.used += cost(&key, &value);
         let mut set = KeyValue { key: key.clone(), value, created: at, modified: at, version: 1, lease };
-        let slot = self.keys.get_mut(&*key);
-        let before = if let Some(slot) = slot {
-            set.created = slot.created;
-            set.version = slot.version + 1;
-            let set = Arc::new(set);
-            self.history.push(Event::Put(set.clone()));
-            Some(std::mem::replace(slot, set))
-        } else {
-            let set = Arc::new(set);
-            self.history.push(Event::Put(set.clone()));
-            self.keys.insert(key.clone(), set)
-        };
         if let Some(before) = before {
+            // The name that is there already: one copy of it for all of the key's past.
+            set.key = before.key.clone();
+            set.created = before.created;
+            set.version = before.version + 1;
             self.used -= cost(&before.key, &before.value);
-            if before.lease != lease {
-                self.detach(before.lease, &key);
-                self.attach(lease, &key);
-            }
-        } else {
+        }
+        let set = Arc::new(set);
+        changes.key(set.key.clone(), at);
+        self.history.push(Event::Put(set.clone()));
+        self.keys.insert(set.key.clone(), set);
+        let lease_before = before.and_then(|before| before.lease);
+        if lease_before != lease {
+            self.detach(lease_before, &key);
             self.attach(lease, &key);
         }
-        changes.key(key, at);
     }
 
     /// Removes a key; false when it does not exist.

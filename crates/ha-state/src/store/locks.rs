@@ -43,6 +43,8 @@ pub(crate) enum Tenure {
 impl Content {
     pub(super) fn acquire(&mut self, at: Revision, acquire: Acquire, changes: &mut Changes) -> Reply {
         if let Some(place) = self.place(&acquire)? {
+            // Its caller counts from when it asked this time.
+            self.renew_leases(vec![acquire.lease], changes);
             return Ok(Done::Lock(place));
         }
         if acquire.owner.len() > OWNER_BYTES_MAX || u128::from(acquire.delay_ms) > TTL_MAX.as_millis() {

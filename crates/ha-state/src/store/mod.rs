@@ -26,7 +26,7 @@ pub(crate) use locks::{Lock, Tenure};
 use crate::changes::Changes;
 use crate::command::{Command, Done, Refusal, Reply};
 use crate::hub::Hub;
-use crate::limits::QUOTA_BYTES;
+use crate::limits::{QUOTA_BYTES, TXN_READ_BYTES_MAX};
 use crate::{Key, KeyValue, LeaseId, Revision};
 use kept::Kept;
 
@@ -74,7 +74,7 @@ impl Content {
         match command {
             Command::Put(put) => self.put(at, put, changes),
             Command::Delete { key, if_revision } => self.delete(at, &key, if_revision, changes),
-            Command::Txn(txn) => self.transact(at, txn, changes),
+            Command::Txn(txn) => self.transact(at, txn, TXN_READ_BYTES_MAX, changes),
             Command::LeaseGrant { lease, ttl_ms } => self.grant_lease(lease, ttl_ms, changes),
             Command::LeaseRenew { leases } => Ok(Done::Renewed { gone: self.renew_leases(leases, changes) }),
             Command::LeaseEnd { lease } => self.end_lease(at, lease, changes),

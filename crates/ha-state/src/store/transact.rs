@@ -6,7 +6,7 @@ use super::keys::cost;
 use super::{Content, Tenure};
 use crate::changes::Changes;
 use crate::command::{Done, Refusal, Reply};
-use crate::limits::{KEY_BYTES_MAX, PAGE_ITEMS_MAX, PREFIX_DELETES_MAX, TXN_READ_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, PAGE_ITEMS_MAX, PREFIX_DELETES_MAX};
 use crate::txn::{Answer, Compare, Operation, Txn};
 use crate::{Key, KeyValue, Revision};
 
@@ -14,7 +14,8 @@ use crate::{Key, KeyValue, Revision};
 const ITEM_OVERHEAD_BYTES: usize = 64;
 
 impl Content {
-    pub(super) fn transact(&mut self, at: Revision, txn: Txn, changes: &mut Changes) -> Reply {
+    /// Carries a transaction out; what it reads takes at most `room` bytes.
+    pub(super) fn transact(&mut self, at: Revision, txn: Txn, mut room: usize, changes: &mut Changes) -> Reply {
         txn.validate().map_err(|_| Refusal::Invalid)?;
         let succeeded = txn.compare.iter().all(|compare| self.compares(compare));
         let branch = if succeeded { txn.then } else { txn.or_else };
@@ -22,7 +23,6 @@ impl Content {
         // If an operation proves too much, nothing of the others has happened: this copy costs next to nothing.
         let may_fail = |operation: &Operation| !matches!(operation, Operation::Put { .. } | Operation::Delete { .. });
         let before = branch.iter().any(may_fail).then(|| (self.clone(), changes.mark()));
-        let mut room = TXN_READ_BYTES_MAX;
         let mut answers = Vec::with_capacity(branch.len());
         for operation in branch {
             match self.operate(at, operation, &mut room, changes) {

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use xtask::local_cluster::binary::{HA, project_root};
 
 use super::figures::{Report, milliseconds};
-use super::{Part, exchange, failover, gaps, idle, machine, proposals, start};
+use super::{Part, exchange, failover, gaps, idle, machine, proposals, security, siege, start};
 use crate::commands::Outcome;
 use crate::commands::writers::bench_node::BENCH_NODE;
 use crate::ui::build;
@@ -72,6 +72,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
                 Part::Partition => gaps::partition(&bench, &mut report).await?,
                 Part::Transfer => gaps::transfer(&bench, &mut report).await?,
                 Part::Failover => failover::measure(&bench, &mut report).await?,
+                Part::FailoverDefaults => failover::measure_defaults(&bench, &mut report).await?,
+                Part::Security => security::measure(&bench, &mut report).await?,
+                Part::Siege => siege::measure(&bench, &mut report).await?,
                 Part::Idle => idle::measure(&bench, &mut report).await?,
             }
         }

@@ -101,13 +101,14 @@ fn core_seconds(stat: &str) -> Option<f64> {
     Some((user + system) / TICKS_PER_SECOND)
 }
 
-fn resident_mib(status: &str) -> Option<f64> {
+/// What a process has in memory, by its `status` in `/proc`.
+pub(super) fn resident_mib(status: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.split_ascii_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }
 
 /// The sum over all series of what ha-net has sent; `None` when the node does not tell.
-fn sent_bytes(metrics: &str) -> Option<f64> {
+pub(crate) fn sent_bytes(metrics: &str) -> Option<f64> {
     let series = metrics.lines().filter(|line| line.starts_with("ha_net_sent_bytes"));
     let values: Vec<f64> = series.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
     (!values.is_empty()).then(|| values.iter().sum())

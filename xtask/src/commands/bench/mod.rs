@@ -11,6 +11,8 @@ mod machine;
 mod outside;
 mod proposals;
 mod replication;
+mod security;
+mod siege;
 mod start;
 mod state;
 
@@ -46,6 +48,12 @@ pub(crate) enum Part {
     Transfer,
     /// How long a command runs nowhere: its primary killed, and moved by a person
     Failover,
+    /// The same with the default timers, which are for networks of any kind: three kills
+    FailoverDefaults,
+    /// What the secret and TLS cost
+    Security,
+    /// Thousands of connections held against the ports of the leader
+    Siege,
     /// Memory, processor and traffic of a cluster that does nothing
     Idle,
 }

@@ -11,6 +11,9 @@ use xtask::local_cluster::binary::Program;
 /// Clients outside of the nodes.
 pub(super) const BENCH_LOAD: Program = Program { package: "ha-bench-node", name: "ha-bench-load" };
 
+/// Load on a cluster that was just started, until its files have their size.
+pub(super) const RUN_IN: Duration = Duration::from_secs(2);
+
 /// What a load came to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {

@@ -13,7 +13,7 @@ const ONE_CLIENT_FLOORS_MOST: f64 = 2.5;
 /// Clients, and how many times the rate of one client they must reach.
 const RATES: [(usize, f64); 2] = [(64, 20.0), (256, 30.0)];
 /// Load before anything is measured.
-const WARM_UP: Duration = Duration::from_millis(700);
+pub(super) const WARM_UP: Duration = Duration::from_millis(700);
 
 /// Measures it.
 pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<(), Box<dyn std::error::Error>> {
@@ -35,13 +35,16 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<(), Bo
     Ok(())
 }
 
-struct Load {
-    rate: f64,
-    median: Duration,
-    p99: Duration,
+/// What a load came to.
+#[derive(Clone, Copy)]
+pub(super) struct Load {
+    pub(super) rate: f64,
+    pub(super) median: Duration,
+    pub(super) p99: Duration,
 }
 
-async fn propose(
+/// Lets this many clients propose at a node for a while.
+pub(super) async fn propose(
     writers: &mut Writers,
     leader: usize,
     clients: usize,

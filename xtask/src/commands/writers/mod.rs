@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use xtask::local_cluster::{LocalCluster, Settings};
+use xtask::local_cluster::{LocalCluster, NodeSpec, Settings};
 
 use self::bench_node::BenchNode;
 
@@ -62,9 +62,19 @@ impl Writers {
 
     /// As [`Self::start`], with settings of the caller's.
     pub(crate) async fn start_on(
+        settings: Settings,
+        program: &Path,
+        folder: &Path,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::start_each(settings, program, folder, |_| ()).await
+    }
+
+    /// As [`Self::start_on`], and each node with what it alone is given.
+    pub(crate) async fn start_each(
         mut settings: Settings,
         program: &Path,
         folder: &Path,
+        mut give: impl FnMut(&mut NodeSpec),
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let nodes = settings.nodes;
         settings.binary = Some(program.to_owned());
@@ -73,6 +83,7 @@ impl Writers {
         let mut cluster = LocalCluster::prepare(settings)?;
         for number in 1..=nodes {
             cluster.node_mut(number).talk();
+            give(&mut cluster.node_mut(number).spec);
         }
         let mut writers = Self { cluster, talks: Vec::new() };
         for number in 1..=nodes {

@@ -14,6 +14,9 @@ use crate::signals::Signals;
 /// The longest sleep: the clock of leases may go on while that of sleeping stands still.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Pause after a renewal that was not answered, when there is nothing yet to run.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
 /// A lock that is held.
 pub(super) struct Held {
     pub(super) client: Client,
@@ -23,6 +26,22 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Makes sure that there is time to begin with: the node kept the lease while this waited, but only an answered
+    /// call says from when on. False when it is not held any more.
+    pub(super) async fn freshened(&mut self) -> bool {
+        if boot_now() < self.lease.renew_at() {
+            return true;
+        }
+        let (before, give_up) = (self.lease.valid_until(), boot_now() + self.lease.ttl());
+        while self.renew().await && boot_now() < give_up {
+            if self.lease.valid_until() > before {
+                return true;
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+        false
+    }
+
     /// Renews it; false when it is not held any more.
     async fn renew(&mut self) -> bool {
         let asked = boot_now();

@@ -36,6 +36,11 @@ impl Lease {
         self.renew_at = now + self.ttl / 10;
     }
 
+    /// Its length.
+    pub(super) fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
     /// When to renew it next.
     pub(super) fn renew_at(&self) -> Duration {
         self.renew_at

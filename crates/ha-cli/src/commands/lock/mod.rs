@@ -73,9 +73,21 @@ async fn serve(args: Args) -> Result<i32, Failure> {
     let (ttl, timeout) = (seconds("ttl", args.ttl)?, seconds("timeout", args.timeout)?);
     let client = Client::new(&args.client);
     let path = format!("/v1/locks/{}", segment(&args.name));
-    let (granted, asked) = acquire(&client, &path, &args, ttl, timeout).await?;
-    let lease = Lease::new(ttl, asked);
-    let held = hold::Held { client, path: format!("{path}/{}", segment(&granted.lock_id)), lease };
+    let until = Instant::now() + timeout;
+    let (granted, held) = loop {
+        let (granted, asked) = acquire(&client, &path, &args, ttl, until).await?;
+        let path = format!("{path}/{}", segment(&granted.lock_id));
+        let mut held = hold::Held { client: client.clone(), path, lease: Lease::new(ttl, asked) };
+        if held.freshened().await {
+            break (granted, held);
+        }
+        if Instant::now() >= until {
+            return Err(Failure::failed(format_args!(
+                "the lock {} was lost before the command could begin",
+                args.name
+            )));
+        }
+    };
     let environment = [
         ("HA_LOCK", args.name.clone()),
         ("HA_LOCK_ID", granted.lock_id),
@@ -90,17 +102,20 @@ async fn acquire(
     path: &str,
     args: &Args,
     ttl: Duration,
-    timeout: Duration,
+    until: Instant,
 ) -> Result<(Granted, Duration), Failure> {
-    let until = Instant::now() + timeout;
+    // Under a name of its own, so that an answer that was lost on its way can be asked for again, and that a call which
+    // goes on waiting has the place of the one before.
+    let request = format!("{:032x}", rand::rng().random::<u128>());
     loop {
-        let wait = until.saturating_duration_since(Instant::now()).min(WAIT_MAX);
-        let mut body = json!({"ttl_seconds": ttl.as_secs_f64(), "timeout_seconds": wait.as_secs_f64()});
+        let left = until.saturating_duration_since(Instant::now());
+        let wait = left.min(WAIT_MAX);
+        let mut body = json!({
+            "ttl_seconds": ttl.as_secs_f64(), "timeout_seconds": wait.as_secs_f64(), "keep_place": wait < left,
+        });
         if let Some(holder) = &args.holder {
             body["holder"] = holder.as_str().into();
         }
-        // Under a name of its own, so that an answer that was lost on its way can be asked for again.
-        let request = format!("{:032x}", rand::rng().random::<u128>());
         let asked = boot_now();
         let answer = ask(client, path, &body, &request).await?;
         let again = answer.status() == StatusCode::CONFLICT && Instant::now() < until;

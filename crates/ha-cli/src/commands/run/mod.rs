@@ -2,6 +2,7 @@
 
 mod banner;
 mod fate;
+mod files;
 mod service;
 
 use std::ffi::OsString;
@@ -89,8 +90,8 @@ async fn node(config: Config, token: Option<Token>, command: Vec<OsString>, log:
             tracing::info!(signal = name, "told to stop: handing over and leaving");
             Ok(())
         }
-        () = ha.failover().restart_wanted() => {
-            tracing::warn!("starts anew, to go on without the nodes that are lost");
+        () = ha.restart_wanted() => {
+            tracing::warn!("this process becomes a new one, on what its data directory holds then");
             again = true;
             Ok(())
         }
@@ -148,7 +149,8 @@ async fn start(config: Config, token: Option<Token>, command: Vec<OsString>, log
 
 async fn open_door(config: &Config, token: Option<Token>, log: LogControl) -> Result<Door, Failure> {
     let listen = SocketAddr::new(config.http.address, config.http.port);
-    let http = ha_http::Config { listen, token, log: Some(log), ..ha_http::Config::default() };
+    let connections_max = files::connections_max(files::make_room());
+    let http = ha_http::Config { listen, token, log: Some(log), connections_max, ..ha_http::Config::default() };
     http.metrics.install().map_err(Failure::failed)?;
     ha_http::listen(http).await.map_err(|error| {
         let advice = match error.source.kind() {
@@ -171,6 +173,8 @@ async fn never(ha: &Ha) -> String {
         match verdict {
             Verdict::Runs => {}
             Verdict::Stopped(reason) => tracing::error!(%reason, "this node has stopped taking part; /health says so"),
+            // It is about to be started anew.
+            Verdict::Never(_) if ha.cluster().overtaken().is_some() => {}
             Verdict::Never(reason) => return reason,
         }
         if view.changed().await.is_err() {

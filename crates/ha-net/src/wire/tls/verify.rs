@@ -22,7 +22,7 @@ const FAR_AHEAD: Duration = Duration::from_secs(255_000_000_000);
 /// The authorities of the cluster. Checks the certificate of a node that was dialled in everything but its name, which
 /// nobody knows before that node has said it.
 #[derive(Clone, Debug)]
-pub(super) struct Authority {
+pub(crate) struct Authority {
     roots: Arc<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -37,7 +37,7 @@ impl Authority {
     }
 
     /// Whether a certificate, with those between it and an authority, is good at that time.
-    pub(super) fn check_chain(&self, chain: &[CertificateDer<'_>], at: UnixTime) -> Result<(), Error> {
+    pub(crate) fn check_chain(&self, chain: &[CertificateDer<'_>], at: UnixTime) -> Result<(), Error> {
         let (certificate, between) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
         self.check(certificate, between, at)
     }
@@ -51,6 +51,12 @@ impl Authority {
         let parsed = ParsedCertificate::try_from(certificate)?;
         verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, between, at, self.algorithms.all)
     }
+}
+
+/// An authority of these roots.
+#[cfg(feature = "testing")]
+pub(crate) fn authority(roots: RootCertStore, provider: &CryptoProvider) -> Authority {
+    Authority::new(Arc::new(roots), provider)
 }
 
 /// When the first certificate on the way to the authority ends, in time since 1970: asked of the same check that peers

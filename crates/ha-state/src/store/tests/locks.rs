@@ -32,6 +32,36 @@ fn asking_again_gives_the_same_place() {
 }
 
 #[test]
+fn asking_again_is_as_good_as_a_renewal() {
+    let mut bench = Bench::default();
+    bench.acquire("l", 1).unwrap();
+    bench.acquire("l", 2).unwrap();
+    // Whoever asks again counts its lease from then on: an expiry that was decided before must not end it.
+    bench.acquire("l", 1).unwrap();
+    bench.acquire("l", 2).unwrap();
+    bench.apply(expire(&[(1, 0), (2, 0)])).unwrap();
+    assert_eq!(bench.lock("l"), Some((Some(1), 1, vec![2])));
+    bench.apply(expire(&[(1, 1), (2, 1)])).unwrap();
+    assert_eq!(bench.lock("l"), None);
+}
+
+#[test]
+fn a_release_under_a_request_name_is_answered_again_and_done_once() {
+    let mut bench = Bench::default();
+    bench.acquire("l", 1).unwrap();
+    let once = |lease, token| Command::Once {
+        request: "r".into(),
+        fingerprint: token,
+        command: Box::new(release("l", lease, token)),
+    };
+    bench.apply(once(1, 1)).unwrap();
+    bench.acquire("l", 2).unwrap();
+    assert_eq!(bench.apply(once(1, 1)), Ok(Done::Plain), "as the first time");
+    assert_eq!(bench.lock("l"), Some((Some(2), 3, vec![])), "and the next holder keeps it");
+    assert_eq!(bench.apply(once(2, 3)), Err(Refusal::RequestKeyReused));
+}
+
+#[test]
 fn what_is_no_longer_ones_own_is_neither_renewed_nor_released() {
     let mut bench = Bench::default();
     bench.acquire("l", 1).unwrap();

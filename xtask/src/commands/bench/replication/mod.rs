@@ -1,6 +1,7 @@
 //! `bench replication`: records on three real processes on loopback, profile `lan`.
 
 mod away;
+mod differ;
 mod eventual;
 mod http;
 mod many;
@@ -42,6 +43,8 @@ pub(crate) enum Part {
     Http,
     /// Writes without a leader
     Eventual,
+    /// One of a hundred of a million records differs, and no leader orders them
+    Differ,
     /// A copy that misses 100,000 writes
     Away,
     /// 5 million small records
@@ -94,6 +97,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
                 Part::Writes => writes::measure(&bench, &mut report).await?,
                 Part::Http => http::measure(&bench, &mut report).await?,
                 Part::Eventual => eventual::measure(&bench, &mut report).await?,
+                Part::Differ => differ::measure(&bench, &mut report).await?,
                 Part::Away => away::measure(&bench, &mut report).await?,
                 Part::Many => many::measure(&bench, &mut report).await?,
             }

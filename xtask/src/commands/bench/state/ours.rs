@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Bench, Figure, Figures, VALUE_BYTES, WARM_UP};
-use crate::commands::bench::outside::{Load, Outside};
+use crate::commands::bench::outside::{Load, Outside, RUN_IN};
 use crate::commands::writers::Writers;
 
 type Failure = Box<dyn std::error::Error>;
@@ -47,6 +47,7 @@ impl Ours {
 /// Measures these figures.
 pub(super) async fn measure(bench: &Bench, figures: &[Figure]) -> Result<Figures, Failure> {
     let mut ours = Ours::start(bench).await?;
+    ours.inside("put", 64, RUN_IN).await?;
     let mut measured = Figures::new();
     for figure in figures {
         for time in [WARM_UP, bench.load] {

@@ -1,0 +1,73 @@
+//! Commands and images of machines, to be fed with anything.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::batch::{Batch, Command, Outcome, decode_outcomes, encode_outcomes};
+use super::restoring::Restoring;
+use super::session::{OpenSession, SessionId, Sessions};
+use super::{MachineId, RestorePart, SystemCommand, host};
+use crate::codec;
+use crate::fuzzing::{Target, node};
+use crate::lease::RenewalId;
+
+pub(crate) fn targets() -> Vec<Target> {
+    vec![("commands", batches(), batch), ("cluster-command", commands(), command), ("state-image", images(), image)]
+}
+
+fn batches() -> Vec<Vec<u8>> {
+    let command = |serial, machine| Command { serial, machine: MachineId(machine), body: Bytes::from_static(b"put") };
+    let batch = Batch { session: SessionId(7), acknowledged_below: 3, commands: vec![command(3, 1), command(4, 0)] };
+    let outcomes = [Outcome::Reply(Bytes::from_static(b"done")), Outcome::SessionExpired, Outcome::Overrun];
+    vec![batch.encode().into(), encode_outcomes(&outcomes).into()]
+}
+
+fn batch(input: &[u8]) {
+    if let Ok(batch) = Batch::decode(Bytes::copy_from_slice(input)) {
+        assert_eq!(batch.encode(), input, "a batch reads back as it is");
+    }
+    if let Ok(outcomes) = decode_outcomes(Bytes::copy_from_slice(input)) {
+        assert_eq!(encode_outcomes(&outcomes), input, "outcomes read back as they are");
+    }
+}
+
+fn commands() -> Vec<Vec<u8>> {
+    let part = RestorePart { attempt: 3, offset: 0, bytes: Bytes::from_static(b"part") };
+    vec![
+        codec::record(&SystemCommand::RestorePart(part)).into(),
+        codec::record(&SystemCommand::Restore { attempt: 3, length: 4, crc: 5, epoch: 9 }).into(),
+        codec::record(&OpenSession { node: node("n1"), incarnation: 2 }).into(),
+        codec::record(&RenewalId { incarnation: ha_net::Incarnation(2), number: 4 }).into(),
+        codec::record(&Some(node("n1"))).into(),
+    ]
+}
+
+fn command(input: &[u8]) {
+    if let Ok(command) = codec::decode::<SystemCommand>(input) {
+        assert_eq!(codec::decode(&codec::record(&command)).as_ref(), Ok(&command));
+    }
+    let _ = codec::decode::<RenewalId>(input);
+    let _ = codec::decode::<Option<ha_net::NodeId>>(input);
+}
+
+fn images() -> Vec<Vec<u8>> {
+    let mut out = BytesMut::from(&[1u8][..]);
+    out.put_u64_le(17);
+    Sessions::default().encode(&mut out);
+    let lapsed = codec::record(&BTreeMap::from([(node("n1"), 4u64)]));
+    out.put_u32_le(lapsed.len() as u32);
+    out.put_slice(&lapsed);
+    out.put_u16_le(1);
+    out.put_u8(2);
+    out.put_u64_le(5);
+    out.put_slice(b"state");
+    vec![out.to_vec()]
+}
+
+fn image(input: &[u8]) {
+    let _ = host::parts(input);
+    let mut rest = input;
+    let _ = Sessions::decode(&mut rest);
+    let _ = Restoring::decode(input);
+}

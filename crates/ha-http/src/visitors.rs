@@ -1,0 +1,230 @@
+//! The connections that are served, and who gives way when there are too many.
+//!
+//! A connection *waits* while its next request is not there in full: it has just come, is idle, or sends slowly. Such a
+//! one may be ended at any time, and its caller may call again. One whose request is being answered is left alone.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::AbortHandle;
+
+use crate::limits::SHARE_OF_ONE_PLACE;
+
+/// All connections. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Visitors {
+    max: usize,
+    table: Arc<Mutex<Table>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    visits: BTreeMap<u64, Visitor>,
+    /// Of each place, how many.
+    places: BTreeMap<IpAddr, usize>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Visitor {
+    place: IpAddr,
+    /// Since when it waits, as a count of all that happened; `None` while it is answered.
+    waits_since: Option<u64>,
+    task: Option<AbortHandle>,
+}
+
+/// Whether somebody may come in.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// Yes; true when another one had to give way.
+    Admitted(Visit, bool),
+    /// Every place is taken by requests that are being answered.
+    Full,
+}
+
+/// One connection, for as long as it lasts.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    visitors: Visitors,
+    number: u64,
+}
+
+impl Visitors {
+    /// No more than `max` at once.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max: max.max(1), table: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets somebody in, if need be in the place of one that waits: of the caller's own place when that has its share,
+    /// or else of the place that has the most.
+    pub(crate) fn enter(&self, from: SocketAddr) -> Entry {
+        let place = place(from);
+        let share = (self.max * SHARE_OF_ONE_PLACE.0).div_ceil(SHARE_OF_ONE_PLACE.1);
+        let mut table = self.lock();
+        let gives_way = if table.count(place) >= share {
+            Some(table.oldest_of(place))
+        } else if table.visits.len() >= self.max {
+            Some(table.oldest_of_the_largest())
+        } else {
+            None
+        };
+        match gives_way {
+            Some(Some(number)) => table.remove(number),
+            Some(None) => return Entry::Full,
+            None => {}
+        }
+        let number = table.tick();
+        table.visits.insert(number, Visitor { place, waits_since: Some(number), task: None });
+        *table.places.entry(place).or_default() += 1;
+        Entry::Admitted(Visit { visitors: self.clone(), number }, gives_way.is_some())
+    }
+
+    /// Says which task serves a visit, so that it can be ended.
+    pub(crate) fn served_by(&self, number: u64, task: AbortHandle) {
+        match self.lock().visits.get_mut(&number) {
+            Some(visitor) => visitor.task = Some(task),
+            // It is over already.
+            None => task.abort(),
+        }
+    }
+}
+
+impl Table {
+    fn tick(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn count(&self, place: IpAddr) -> usize {
+        self.places.get(&place).copied().unwrap_or_default()
+    }
+
+    fn oldest_of(&self, place: IpAddr) -> Option<u64> {
+        self.oldest(|visitor| visitor.place == place)
+    }
+
+    fn oldest_of_the_largest(&self) -> Option<u64> {
+        let mut places: Vec<(usize, IpAddr)> = self.places.iter().map(|(place, count)| (*count, *place)).collect();
+        places.sort_by(|one, other| other.cmp(one));
+        places.into_iter().find_map(|(_, place)| self.oldest_of(place))
+    }
+
+    fn oldest(&self, of: impl Fn(&Visitor) -> bool) -> Option<u64> {
+        let waiting = self.visits.iter().filter(|(_, visitor)| of(visitor));
+        let since = waiting.filter_map(|(number, visitor)| Some((visitor.waits_since?, *number)));
+        since.min().map(|(_, number)| number)
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(visitor) = self.visits.remove(&number) else { return };
+        if let Some(count) = self.places.get_mut(&visitor.place) {
+            *count -= 1;
+            if *count == 0 {
+                self.places.remove(&visitor.place);
+            }
+        }
+        if let Some(task) = visitor.task {
+            task.abort();
+        }
+    }
+}
+
+impl Visit {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Its request is there in full.
+    pub(crate) fn is_answered(&self) {
+        if let Some(visitor) = self.visitors.lock().visits.get_mut(&self.number) {
+            visitor.waits_since = None;
+        }
+    }
+
+    /// Its answer is out.
+    pub(crate) fn waits(&self) {
+        let mut table = self.visitors.lock();
+        let now = table.tick();
+        if let Some(visitor) = table.visits.get_mut(&self.number) {
+            visitor.waits_since = Some(now);
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.visitors.lock().remove(self.number);
+    }
+}
+
+/// What counts as one place: an address of version 4, or a network of version 6, of which anybody has 2^64 addresses.
+fn place(from: SocketAddr) -> IpAddr {
+    match from.ip().to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn visit(entry: Entry) -> (Visit, bool) {
+        match entry {
+            Entry::Admitted(visit, gave_way) => (visit, gave_way),
+            Entry::Full => panic!("full"),
+        }
+    }
+
+    fn is_there(visitors: &Visitors, visit: &Visit) -> bool {
+        visitors.lock().visits.contains_key(&visit.number)
+    }
+
+    #[test]
+    fn the_one_that_waits_for_longest_gives_way() {
+        let visitors = Visitors::new(4);
+        let enter = |port: u16| visit(visitors.enter(SocketAddr::from(([10, 0, 0, port as u8], port))));
+        let all: Vec<Visit> = (1..=4).map(|port| enter(port).0).collect();
+        all[0].is_answered();
+        all[1].is_answered();
+        all[1].waits();
+        let (fifth, gave_way) = enter(5);
+        assert!(gave_way && !is_there(&visitors, &all[2]), "the first is answered, the second waits since later");
+        assert!([&all[0], &all[1], &all[3], &fifth].iter().all(|visit| is_there(&visitors, visit)));
+        drop(all);
+        assert_eq!(visitors.lock().visits.len(), 1, "whoever leaves makes room");
+        assert_eq!(visitors.lock().places.len(), 1);
+    }
+
+    #[test]
+    fn one_place_turns_away_itself_and_nobody_else() {
+        let visitors = Visitors::new(8);
+        let other = visit(visitors.enter(from("10.0.0.9:1"))).0;
+        let many: Vec<Visit> =
+            (1..=7).map(|port| visit(visitors.enter(SocketAddr::from(([10, 0, 0, 1], port)))).0).collect();
+        assert_eq!(many.iter().filter(|visit| is_there(&visitors, visit)).count(), 6, "three quarters of all");
+        assert!(is_there(&visitors, &other));
+        many.iter().for_each(Visit::is_answered);
+        assert!(matches!(visitors.enter(from("10.0.0.1:9")), Entry::Full));
+        assert!(!visit(visitors.enter(from("10.0.0.2:9"))).1, "there is room for others");
+    }
+
+    #[test]
+    fn nobody_gives_way_while_all_are_answered() {
+        let visitors = Visitors::new(2);
+        let visits = [1, 2].map(|last| visit(visitors.enter(SocketAddr::from(([10, 0, 0, last], 1)))).0);
+        visits.iter().for_each(Visit::is_answered);
+        assert!(matches!(visitors.enter(from("10.0.0.3:1")), Entry::Full));
+        visits[1].waits();
+        assert!(visit(visitors.enter(from("10.0.0.3:1"))).1);
+    }
+}

@@ -1,0 +1,63 @@
+//! Commands and images of the store, to be fed with anything: see the package `ha-fuzz`.
+
+use ha_cluster::{Applied, Epoch, Machine, encoding};
+
+use crate::command::Command;
+use crate::store::Store;
+use crate::{Key, LeaseId};
+
+/// A name, valid inputs to begin with, and what takes an input.
+pub type Target = (&'static str, Vec<Vec<u8>>, fn(&[u8]));
+
+/// All of this crate.
+pub fn targets() -> Vec<Target> {
+    vec![("state-command", commands(), command), ("state-store-image", images(), image)]
+}
+
+fn samples() -> Vec<Command> {
+    let key = || Key::new("a/b").unwrap_or_else(|_| unreachable!("a key"));
+    vec![
+        Command::LeaseGrant { lease: LeaseId(7), ttl_ms: 9000 },
+        Command::Delete { key: key(), if_revision: None },
+        Command::LeaseRenew { leases: vec![LeaseId(7)] },
+        Command::LeaseExpire { leases: vec![(LeaseId(7), 1)] },
+        Command::LeaseEnd { lease: LeaseId(7) },
+    ]
+}
+
+fn commands() -> Vec<Vec<u8>> {
+    let sealed = samples().iter().filter_map(|command| encoding::encode(command).ok()).collect::<Vec<_>>();
+    // A variant by its number, and fields that may fit: what a sample would be for those that are long to write.
+    let others = (0..16u8).map(|variant| [&[variant, 3], &b"a/b"[..], &[5], &b"\"one\""[..], &[0; 24]].concat());
+    sealed.into_iter().chain(others).collect()
+}
+
+/// Whatever can be read must be applied without harm.
+fn command(input: &[u8]) {
+    if let Ok(command) = encoding::decode::<Command>(input) {
+        let mut store = Store::new();
+        for (epoch, command) in (1..).zip(samples().into_iter().take(1).chain([command.clone(), command])) {
+            let _ = store.apply(Applied { epoch: Epoch(epoch), index: epoch }, command);
+        }
+        assert!(Store::new().restore(&store.capture()()).is_ok(), "a store reads back");
+    }
+}
+
+fn images() -> Vec<Vec<u8>> {
+    let mut store = Store::new();
+    let mut images = vec![store.capture()()];
+    for (epoch, command) in (1..).zip(commands()) {
+        if let Ok(command) = encoding::decode::<Command>(&command) {
+            let _ = store.apply(Applied { epoch: Epoch(epoch), index: epoch }, command);
+            images.push(store.capture()());
+        }
+    }
+    images
+}
+
+fn image(input: &[u8]) {
+    let mut store = Store::new();
+    if store.restore(input).is_ok() {
+        let _ = store.capture()();
+    }
+}
