@@ -13,11 +13,6 @@ pub enum Alarm {
     },
     /// The time of day of this machine jumped while the node ran; stamps go on as if it had not.
     TimeJumped,
-    /// Writes that this node had alone when another one took over were set aside.
-    SetAside {
-        /// How many.
-        records: u64,
-    },
 }
 
 impl fmt::Display for Alarm {
@@ -31,11 +26,6 @@ impl fmt::Display for Alarm {
             Self::TimeJumped => f.write_str(
                 "the time of day of this machine jumped; stamps go on as if it had not: set it right, or restart this \
                  node when it is right now",
-            ),
-            Self::SetAside { records } => write!(
-                f,
-                "{records} records that this node had alone when another one took over are set aside: \
-                 ha replication tails lists them, and tells how to apply or drop them"
             ),
         }
     }
