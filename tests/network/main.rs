@@ -102,7 +102,8 @@ async fn acknowledged_records_survive_cuts() -> Outcome {
     keeper.wait_for_more(50, LONG * 5).await?;
     let book = keeper.end().await;
     assert!(book.count() >= 200);
-    book.expect_everywhere(&cluster).await
+    book.expect_everywhere(&cluster).await?;
+    Ok(())
 }
 
 async fn formed() -> Result<(LocalCluster, usize), Box<dyn std::error::Error>> {
