@@ -84,6 +84,8 @@ async fn a_cut_between_followers_moves_nothing() -> Outcome {
 async fn acknowledged_records_survive_cuts() -> Outcome {
     let settings = Settings::new(3).with_networks();
     let settings = settings.with("REPLICATION_ENABLED", "true").with("REPLICATION_CONSISTENCY", "quorum");
+    // Calls that change something are answered only with a token where the address is no loopback one.
+    let settings = settings.with("HTTP_TOKEN", "a-token-that-nobody-guesses");
     let cluster = LocalCluster::start(settings).await?;
     cluster.wait_formed().await?;
     let old = cluster.wait_leader().await?;
