@@ -3,6 +3,7 @@
 //! A connection *waits* while its next request is not there in full: it has just come, is idle, or sends slowly. Such a
 //! one may be ended at any time, and its caller may call again. One whose request is being answered is left alone.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -108,10 +109,12 @@ impl Table {
         self.oldest(|visitor| visitor.place == place)
     }
 
+    /// Of those that wait, one of the place that has the most; the oldest where several have as many.
     fn oldest_of_the_largest(&self) -> Option<u64> {
-        let mut places: Vec<(usize, IpAddr)> = self.places.iter().map(|(place, count)| (*count, *place)).collect();
-        places.sort_by(|one, other| other.cmp(one));
-        places.into_iter().find_map(|(_, place)| self.oldest_of(place))
+        let rank = |(number, visitor): (&u64, &Visitor)| {
+            Some((Reverse(self.count(visitor.place)), visitor.waits_since?, *number))
+        };
+        self.visits.iter().filter_map(rank).min().map(|(_, _, number)| number)
     }
 
     fn oldest(&self, of: impl Fn(&Visitor) -> bool) -> Option<u64> {
