@@ -133,7 +133,7 @@ async fn what_is_secret_is_shown_nowhere() -> Outcome {
     cluster.start_all()?;
     cluster.wait_formed().await?;
     let mut shown = Vec::new();
-    let http = cluster.http(1);
+    let http = cluster.http(1).with_token(None);
     for path in [
         "/health",
         "/metrics",

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 
 use crate::limits::{BULK_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
 
+const KIB: usize = 1024;
+
 /// Turns a value into bytes.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     let config = bincode::config::standard().with_limit::<BULK_FRAME_BYTES_MAX>();
@@ -22,7 +24,14 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 
 /// Turns bytes into a value. All bytes must belong to it.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    whole(decode_prefix::<BULK_FRAME_BYTES_MAX, T>(bytes)?)
+    // The codec allocates a text as soon as its length is read, up to the limit. A number counts as up to sixteen times
+    // the bytes that it takes, so that the limit of a short message is 32 times its length at least.
+    whole(match bytes.len() {
+        0..=512 => decode_prefix::<{ 16 * KIB }, T>(bytes)?,
+        513..=8192 => decode_prefix::<{ 256 * KIB }, T>(bytes)?,
+        8193..=65_536 => decode_prefix::<{ 2048 * KIB }, T>(bytes)?,
+        _ => decode_prefix::<BULK_FRAME_BYTES_MAX, T>(bytes)?,
+    })
 }
 
 /// As [`decode`], for bytes of a peer that has not been admitted: nothing above the limit is allocated for it.
@@ -65,6 +74,17 @@ mod tests {
         let bytes = [253, 0, 0, 0, 0, 0, 0, 0, 16];
         assert!(decode::<String>(&bytes).is_err());
         assert!(decode::<Vec<u64>>(&bytes).is_err());
+    }
+
+    /// Numbers take one byte and count as sixteen.
+    #[test]
+    fn whatever_is_whole_is_read_at_every_length() {
+        for count in [1, 500, 511, 513, 8000, 8190, 8193, 65_000, 65_537, 400_000] {
+            let numbers = vec![7u128; count];
+            assert_eq!(decode::<Vec<u128>>(&encode(&numbers).unwrap()).unwrap(), numbers, "{count}");
+            let text = "x".repeat(count);
+            assert_eq!(decode::<String>(&encode(&text).unwrap()).unwrap(), text);
+        }
     }
 
     #[test]

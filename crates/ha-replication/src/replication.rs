@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ha_cluster::disk::{Disk, perform};
-use ha_cluster::{ASK_TIMEOUT, Cluster, NodeId, Replicated};
+use ha_cluster::{ASK_TIMEOUT, Cluster, ClusterState, NodeId, Replicated};
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -140,7 +140,7 @@ impl Replication {
             if self.level == Consistency::Eventual {
                 return Err(refused("this cluster orders what is written: ask for strong or quorum"));
             }
-            return self.inner.shipper.write(change, self.level).await;
+            return self.inner.shipper.write(change, self.level).await.map_err(|error| self.explained(error));
         };
         if let Some(quorum) = self.quorum() {
             return match self.level {
@@ -156,6 +156,28 @@ impl Replication {
             Mode::MasterSlave => self.write_on_master(loose, change).await?,
         };
         Ok(Written { version, acknowledged_by })
+    }
+
+    /// Says more where a node knows only that time has passed: that it is in a minority.
+    fn explained(&self, error: ReplicateError) -> ReplicateError {
+        match error {
+            ReplicateError::NotReplicated { reason } => {
+                ReplicateError::NotReplicated { reason: self.explained_reason(reason) }
+            }
+            ReplicateError::Unknown { reason } => ReplicateError::Unknown { reason: self.explained_reason(reason) },
+            other => other,
+        }
+    }
+
+    fn explained_reason(&self, reason: String) -> String {
+        let info = self.inner.cluster.info();
+        if info.state != ClusterState::NoQuorum {
+            return reason;
+        }
+        let (active, total) = (info.active_nodes, info.total_nodes);
+        format!(
+            "{reason}; this node reaches {active} of {total} members, itself included, and no leader with a majority"
+        )
     }
 
     /// Only one node takes writes; the others pass them on.
@@ -368,7 +390,8 @@ impl Replication {
             return Ok(());
         }
         let confirmed = tokio::time::timeout(ASK_TIMEOUT, self.inner.cluster.confirm()).await;
-        let late = |_| ReadError::NoQuorum { reason: format!("no answer within {ASK_TIMEOUT:?}") };
+        let late =
+            |_| ReadError::NoQuorum { reason: self.explained_reason(format!("no answer within {ASK_TIMEOUT:?}")) };
         confirmed.map_err(late)?.map(drop).map_err(|error| ReadError::NoQuorum { reason: error.to_string() })
     }
 
@@ -393,7 +416,19 @@ impl Replication {
 
     /// Reads every record of this node's copy, and says whether all fits together. Takes a while.
     pub async fn check(&self) -> Result<CheckReport, StoreError> {
-        self.inner.copy.flush();
+        let copy = self.inner.copy.clone();
+        // What was written just now is checked too, unless the disk does not take it.
+        let stored = async {
+            if copy.is_loose() {
+                copy.settle().await;
+            } else {
+                copy.flush();
+                let index = copy.memory().position().index;
+                // The sender lives as long as the copy.
+                let _ = copy.durable().wait_for(|stored| *stored >= index).await;
+            }
+        };
+        let _ = tokio::time::timeout(ASK_TIMEOUT, stored).await;
         let copy = self.inner.copy.clone();
         let checked = perform(&self.inner.disk, "check", async move { copy.check() }).await;
         checked.unwrap_or_else(|error| {

@@ -35,9 +35,10 @@ pub(crate) fn start(
         return Ok(Health::off());
     }
     let health = ha_health::start(config(options)).map_err(|error| SettingsError::new("HEALTH_*", error))?;
+    // Before anything is checked: the first check may end at once.
+    tokio::spawn(tell(health.transitions(), cluster.event_stream()));
     register(&health, options).map_err(|error| SettingsError::new("HEALTH_CHECKS", error))?;
     vitals::register(&health, options, cluster).map_err(|error| SettingsError::new("HA_DATA_DIR", error))?;
-    tokio::spawn(tell(health.transitions(), cluster.event_stream()));
     Ok(health)
 }
 

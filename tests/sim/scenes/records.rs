@@ -99,7 +99,7 @@ pub(super) fn loose(world: &mut World) {
     world.load(ms(40));
     world.expect_leader();
     let time = world.chaos_time(secs(30));
-    world.endure(Chaos { walls: true, ..Chaos::everything(time) });
+    world.endure(Chaos::everything(time));
 }
 
 /// I2, I9: no leader orders anything, and what a majority acknowledged is read until it is replaced.

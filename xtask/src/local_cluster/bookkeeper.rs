@@ -91,10 +91,9 @@ impl Book {
         self.0.len()
     }
 
-    /// Waits until all copies are complete, sound and equal, and then looks for everything that was acknowledged on
-    /// each of them.
-    pub async fn expect_everywhere(&self, cluster: &LocalCluster) -> Result<(), Box<dyn std::error::Error>> {
-        wait_for("equal copies", EQUAL_TIMEOUT, async || {
+    /// Waits until all copies are sound and equal, and each holds everything that was acknowledged.
+    pub async fn expect_everywhere(&self, cluster: &LocalCluster) -> Result<(), WaitError> {
+        wait_for("equal copies with all that was acknowledged", EQUAL_TIMEOUT, async || {
             let mut reports = Vec::new();
             for number in 1..=cluster.size() {
                 let client = cluster.http(number).with_timeout(CHECK_TIMEOUT);
@@ -104,17 +103,19 @@ impl Book {
             let same = reports.iter().all(|report| {
                 ["records", "digest"].iter().all(|name| report[name] == reports[0][name]) && report["wrong"] == 0
             });
-            if same { Ok(()) } else { Err(format!("{reports:?}")) }
-        })
-        .await?;
-        for number in 1..=cluster.size() {
-            let held = held_by(&cluster.http(number)).await?;
-            let lost: Vec<_> = self.0.iter().filter(|(id, number)| held.get(*id) != Some(*number)).take(5).collect();
-            if !lost.is_empty() {
-                return Err(format!("acknowledged, and not on node {number}: {lost:?}").into());
+            if !same {
+                return Err(format!("{reports:?}"));
             }
-        }
-        Ok(())
+            for number in 1..=cluster.size() {
+                let held = held_by(&cluster.http(number)).await.map_err(|error| error.to_string())?;
+                let lost: Vec<_> = self.0.iter().filter(|(id, value)| held.get(*id) != Some(*value)).take(5).collect();
+                if !lost.is_empty() {
+                    return Err(format!("acknowledged, and not on node {number}: {lost:?}"));
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -21,8 +21,9 @@ pub(crate) use path::{segment, segments};
 use crate::answers::Refused;
 use crate::failure::Failure;
 
-/// How long a node may take to answer a question.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a node may take to answer a question: longer than the node itself waits for a quorum, so that it is the node
+/// that says why there is no answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How long a node may take to carry out a change: longer than the node itself gives it.
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(65);

@@ -233,7 +233,10 @@ mod tests {
         let config = Config::builder().set("SPLIT_BRAIN_PREVENTION", "false").build().unwrap();
         let text = plain(&verdict(&args("ha.toml"), &config.warnings()));
         assert!(text.starts_with("ha.toml  ok\nwarning  CLUSTER_ENABLED: "), "{text}");
-        assert!(text.contains("\nwarning  SPLIT_BRAIN_PREVENTION: when the network splits"), "{text}");
+        assert!(
+            text.contains("\nwarning  SPLIT_BRAIN_PREVENTION: when the network between two nodes is cut"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -30,6 +30,10 @@ impl Meeting {
     }
 }
 
+/// How long the first voter of a new cluster waits before it campaigns, each time, and how often it does.
+const FIRST_CAMPAIGN_AFTER: Duration = Duration::from_millis(100);
+const FIRST_CAMPAIGNS: usize = 3;
+
 impl Driver {
     /// Everything that is due.
     pub(super) async fn meet_on_time(&mut self) {
@@ -154,11 +158,31 @@ impl Driver {
         for founder in &charter.founders {
             self.cx.net.learn(&founder.node_id, &founder.profile.address);
         }
+        let first = voters.keys().next() == Some(&self.cx.me.node_id);
         if voters.contains_key(&self.cx.me.node_id)
             && let Err(error) = self.cx.engine.initialize(voters).await
         {
-            self.fail(format!("the first membership was not written: {error}"));
+            return self.fail(format!("the first membership was not written: {error}"));
         }
+        if first && self.reluctant.is_none() {
+            self.campaign_first();
+        }
+    }
+
+    /// Nobody leads a new cluster, and its timers may be long: one of its nodes campaigns without waiting for them, as
+    /// soon as the others will have founded it too. When they have not, the timers decide.
+    fn campaign_first(&self) {
+        let engine = self.cx.engine.clone();
+        self.cx.begin(async move {
+            for _ in 0..FIRST_CAMPAIGNS {
+                tokio::time::sleep(FIRST_CAMPAIGN_AFTER).await;
+                if engine.status().leader.is_some() {
+                    break;
+                }
+                engine.campaign().await;
+            }
+            Done::Nothing
+        });
     }
 
     /// Gives gossip an input and performs what it puts out.

@@ -40,7 +40,7 @@ fn a_file_without_a_secret_is_refused() {
         ("absent", "the file cannot be read: "),
         ("empty", "the file is empty"),
         ("newline", "the file is empty"),
-        ("two-lines", "the file contains a character not allowed"),
+        ("two-lines", "the file holds a secret in line 2 that is empty"),
         ("binary", "the file is not valid UTF-8"),
         ("long", "the file is longer than 4096 bytes"),
     ] {
