@@ -64,10 +64,10 @@ fn read_one(
 ) -> Result<(), Box<Problem>> {
     let refuse = |reason: String, source: Source| {
         let mention = Mention::new(file_option, Some(&path.to_string_lossy()), source);
-        Box::new(
-            Problem::new(ProblemKind::File, mention, format!("the file {reason}"))
-                .accepted("a readable file with the secret in it, and nothing else but a newline at its end"),
-        )
+        Box::new(Problem::new(ProblemKind::File, mention, format!("the file {reason}")).accepted(match file_option {
+            "CLUSTER_SECRET_FILE" => "a readable file with the secret, or up to 4 of them, one a line",
+            _ => "a readable file with the secret in it, and nothing else but a newline at its end",
+        }))
     };
     let named_by = config.source(file_option);
     if file_option == "CLUSTER_SECRET_FILE" {

@@ -178,7 +178,7 @@ impl Driver {
         let members = status.nodes.iter().filter(|_| is_current);
         let disks = members.map(|(node, record)| (node.clone(), record.disk)).collect();
         let mut gone: Vec<NodeId> = before.settled.difference(&status.settled).cloned().collect();
-        gone.retain(|node| node != me || self.cx.me.is_named_by(before));
+        gone.retain(|node| if node == me { self.cx.me.is_named_by(before) } else { is_current });
         let removed = if status.is_leader() { gone.as_slice() } else { &[] };
         self.cx.doorman.members(disks, removed);
         for (node, record) in status.nodes.iter().filter(|(node, _)| *node != me) {

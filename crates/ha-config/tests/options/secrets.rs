@@ -35,14 +35,17 @@ fn a_file_without_a_secret_is_refused() {
     for (name, bytes) in [("empty", &b""[..]), ("newline", b"\n"), ("two-lines", b"a\n\nb\n"), ("binary", b"\xff")] {
         std::fs::write(directory.path().join(name), bytes).unwrap();
     }
-    std::fs::write(directory.path().join("long"), "x".repeat(5000)).unwrap();
+    for (name, bytes) in [("long", 5000), ("endless", 6000)] {
+        std::fs::write(directory.path().join(name), "x".repeat(bytes)).unwrap();
+    }
     for (name, reason) in [
         ("absent", "the file cannot be read: "),
         ("empty", "the file is empty"),
         ("newline", "the file is empty"),
         ("two-lines", "the file holds a secret in line 2 that is empty"),
         ("binary", "the file is not valid UTF-8"),
-        ("long", "the file is longer than 4096 bytes"),
+        ("long", "the file is longer than 1024 bytes"),
+        ("endless", "the file is longer than 5120 bytes"),
     ] {
         let path = directory.path().join(name).display().to_string();
         let problems = Config::builder().with_variables([("CLUSTER_SECRET_FILE", &path)]).build().unwrap_err();
