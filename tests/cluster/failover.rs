@@ -75,8 +75,10 @@ impl Play {
         .await?;
         self.cluster.wait_formed().await?;
         let node = self.cluster.node(number).spec.node_id.clone();
+        // Of the leader: the node itself may still read the old log, in which it votes.
+        let leader = self.cluster.wait_leader().await?;
         wait_for("the node that was left behind voting again", FORM_TIMEOUT, async || {
-            let members = self.cluster.http(number).get_json::<Value>("/v1/cluster/members").await;
+            let members = self.cluster.http(leader).get_json::<Value>("/v1/cluster/members").await;
             let members = members.map_err(|error| error.to_string())?;
             let votes = |member: &Value| member["node_id"] == *node && member["voter"] == true;
             if members.as_array().is_some_and(|all| all.iter().any(votes)) { Ok(()) } else { Err(members.to_string()) }

@@ -131,7 +131,8 @@ async fn with_a_witness_a_primary_that_is_cut_off_from_both_is_succeeded() -> Ou
 /// T17: neither side promotes, and the old primary stops with its lease.
 #[tokio::test]
 async fn without_a_witness_a_cut_wire_stops_the_service_until_it_is_mended() -> Outcome {
-    let (pair, runs) = Pair::begin(Settings::new(2)).await?;
+    // A lease long enough for the command to be stopped within it, however busy this machine is.
+    let (pair, runs) = Pair::begin(Settings::new(2).with("CLUSTER_NODE_TIMEOUT", "2")).await?;
     pair.cut(1, 2)?;
     sleep(LONG).await;
     assert_eq!(pair.journal.begun_after(runs.token), None);
