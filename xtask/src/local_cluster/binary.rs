@@ -24,6 +24,10 @@ pub struct Program {
 /// The program `ha`.
 pub const HA: Program = Program { package: "ha-cli", name: "ha" };
 
+/// The packages that have programs for clusters. They are chosen together whichever program is built, so that each
+/// dependency has one set of features, and is built once for all of them.
+const PACKAGES: [&str; 2] = ["ha-cli", "ha-bench-node"];
+
 /// How far a build is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildProgress {
@@ -87,14 +91,8 @@ pub fn build(program: Program, release: bool, mut progress: impl FnMut(&BuildPro
     let root = project_root();
     let total = count_packages(&root, program);
     let mut cargo = cargo(&root);
-    cargo.args([
-        "build",
-        "--package",
-        program.package,
-        "--bin",
-        program.name,
-        "--message-format=json-render-diagnostics",
-    ]);
+    cargo.args(["build", "--bin", program.name, "--message-format=json-render-diagnostics"]);
+    cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     if release {
         cargo.arg("--release");
     }
