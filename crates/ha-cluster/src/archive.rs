@@ -14,7 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ha_net::ClusterId;
 
 use crate::codec;
-use crate::disk::{Disk, perform};
+use crate::disk::{Disk, perform_aside};
 use crate::machine::{Image, MachineId, ReadError, RestorePart, RestoreResult, Submitter, SystemCommand, WriteError};
 use crate::view::Epoch;
 
@@ -139,7 +139,7 @@ impl Archive {
 /// Encodes a captured state, where that may take long.
 pub(crate) async fn save(disk: &Arc<dyn Disk>, cluster_id: ClusterId, image: Image) -> Result<Archive, SaveError> {
     let epoch = Epoch(image.epoch());
-    let encoded = perform(disk, "encode", async move { Archive::new(cluster_id, epoch, image.encode()) }).await;
+    let encoded = perform_aside(disk, "encode", async move { Archive::new(cluster_id, epoch, image.encode()) }).await;
     encoded.map_err(|error| SaveError::Failed { reason: error.to_string() })
 }
 

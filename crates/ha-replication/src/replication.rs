@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ha_cluster::disk::{Disk, perform};
+use ha_cluster::disk::{Disk, perform_aside};
 use ha_cluster::{ASK_TIMEOUT, Cluster, ClusterState, NodeId, Replicated};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -430,7 +430,7 @@ impl Replication {
         };
         let _ = tokio::time::timeout(ASK_TIMEOUT, stored).await;
         let copy = self.inner.copy.clone();
-        let checked = perform(&self.inner.disk, "check", async move { copy.check() }).await;
+        let checked = perform_aside(&self.inner.disk, "check", async move { copy.check() }).await;
         checked.unwrap_or_else(|error| {
             Err(StoreError::Disk { directory: self.inner.config.directory.clone(), reason: error.to_string() })
         })

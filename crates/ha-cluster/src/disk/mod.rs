@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use tokio::sync::oneshot;
 
 pub(crate) use real::LOCK_FILE;
 pub use real::RealDisk;
@@ -47,6 +48,11 @@ pub trait Disk: Send + Sync + 'static {
     /// Runs a worker to its end where blocking is allowed: a thread of its own on a real machine, a task in simulation.
     /// An error means that the worker never ran.
     fn run(&self, name: &str, worker: BoxFuture<'static, ()>) -> io::Result<()>;
+
+    /// Like [`Self::run`], for long work that may take longer yet: on a real machine whatever serves goes before it.
+    fn run_aside(&self, name: &str, worker: BoxFuture<'static, ()>) -> io::Result<()> {
+        self.run(name, worker)
+    }
 }
 
 /// An open file.
@@ -103,10 +109,29 @@ pub async fn perform<T: Send + 'static>(
     name: &str,
     work: impl Future<Output = T> + Send + 'static,
 ) -> io::Result<T> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let (worker, result) = with_result(work);
+    disk.run(name, worker)?;
+    result.await.map_err(|_| io::Error::other(format!("the worker {name} ended without a result")))
+}
+
+/// Like [`perform`], through [`Disk::run_aside`].
+pub async fn perform_aside<T: Send + 'static>(
+    disk: &Arc<dyn Disk>,
+    name: &str,
+    work: impl Future<Output = T> + Send + 'static,
+) -> io::Result<T> {
+    let (worker, result) = with_result(work);
+    disk.run_aside(name, worker)?;
+    result.await.map_err(|_| io::Error::other(format!("the worker {name} ended without a result")))
+}
+
+/// A worker, and where its result arrives.
+fn with_result<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> (BoxFuture<'static, ()>, oneshot::Receiver<T>) {
+    let (sender, receiver) = oneshot::channel();
     // The receiver is gone only when nobody waits for the result any more.
-    disk.run(name, Box::pin(async move { drop(sender.send(work.await)) }))?;
-    receiver.await.map_err(|_| io::Error::other(format!("the worker {name} ended without a result")))
+    (Box::pin(async move { drop(sender.send(work.await)) }), receiver)
 }
 
 /// Reads a whole file of at most `bytes_max` bytes; `None` when there is none of that name.

@@ -14,6 +14,10 @@ use super::{DirLock, Disk, File, LockError};
 /// The file whose lock stands for the whole data directory.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
+/// How much less of the processor than others a worker gets that works aside: about a tenth of an equal share, and none
+/// before whoever has just woken up.
+const ASIDE_NICE: i32 = 10;
+
 /// Files of the operating system; each worker has a thread of its own. Its calls block, and never wait for anything
 /// else.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,6 +84,15 @@ impl Disk for RealDisk {
     fn run(&self, name: &str, worker: BoxFuture<'static, ()>) -> io::Result<()> {
         thread::Builder::new().name(name.to_owned()).spawn(move || futures::executor::block_on(worker))?;
         Ok(())
+    }
+
+    fn run_aside(&self, name: &str, worker: BoxFuture<'static, ()>) -> io::Result<()> {
+        let modest = async move {
+            // Of this thread alone. Where it is not allowed, the work is merely less considerate.
+            let _ = rustix::process::nice(ASIDE_NICE);
+            worker.await;
+        };
+        self.run(name, Box::pin(modest))
     }
 }
 

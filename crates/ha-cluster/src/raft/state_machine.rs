@@ -7,11 +7,11 @@ use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use openraft::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::codec::{SnapshotMetaRecord, get, put};
 use super::types::{LogId, Outcomes, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
-use crate::disk::Disk;
+use crate::disk::{Disk, perform_aside};
 use crate::machine::{Host, Image};
 use crate::snapshot::SnapshotStore;
 
@@ -141,14 +141,8 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let image = self.image.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let image = image.ok_or_else(|| io::Error::other("a snapshot is built once"))?;
-        let (done, encoded) = oneshot::channel();
         // Encoding may take long: it has no place on the tasks that serve.
-        let encode = async move {
-            // Whoever asked for it may be gone.
-            let _ = done.send(image.encode());
-        };
-        self.disk.run("encode", Box::pin(encode))?;
-        let body = encoded.await.map_err(|_| io::Error::other("the encoding worker has ended"))?;
+        let body = perform_aside(&self.disk, "encode", async move { image.encode() }).await?;
         // A restart goes on from here: what a machine keeps in a store of its own must not be behind.
         self.host.stored(self.meta.last_log_id.as_ref().map_or(0, |id| id.index)).await;
         let meta = put(&SnapshotMetaRecord::from(&self.meta));
