@@ -35,7 +35,7 @@ const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 const ORDER: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("order");
 /// The places of graves.
 const GRAVES: TableDefinition<(u64, u64), ()> = TableDefinition::new("graves");
-/// Bucket and key to version, of records that are replicated without a leader.
+/// Bucket and key to version, of records that are replicated without a leader; not those of the latest changes.
 const SLOTS: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("slots");
 /// Bucket to the sum of its slots.
 const SUMS: TableDefinition<u16, u64> = TableDefinition::new("sums");
@@ -61,7 +61,7 @@ pub(crate) struct Store {
     directory: PathBuf,
     cache_bytes: usize,
     tables: Arc<RwLock<Shelf>>,
-    sums: buckets::Sums,
+    buckets: buckets::Buckets,
 }
 
 /// What readers find.

@@ -24,7 +24,7 @@ impl Store {
         directory: PathBuf,
         cache_bytes: usize,
     ) -> Result<(Self, Writer), StoreError> {
-        let store = Self { disk, directory, cache_bytes, tables: Arc::default(), sums: Default::default() };
+        let store = Self { disk, directory, cache_bytes, tables: Arc::default(), buckets: Default::default() };
         let mut writer = Writer::closed(store.clone());
         if !store.is_begun().await? {
             store.shelve(Shelf::Empty);

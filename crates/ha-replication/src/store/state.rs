@@ -9,7 +9,7 @@ use super::StoreError;
 use crate::loose::{Lost, Master};
 
 /// Layout of the state: its first byte.
-const SCHEMA: u8 = 1;
+const SCHEMA: u8 = 2;
 
 /// How far a copy is on the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) floor: (u64, u64),
     /// The highest place given so far, where this copy orders changes by itself.
     pub(crate) place: u64,
+    /// The last place whose change is in the slots; those of later ones follow from the order of changes.
+    pub(crate) slotted: u64,
     /// The latest stamp given or seen.
     pub(crate) stamp: u64,
     /// The horizon at which this copy began anew last.

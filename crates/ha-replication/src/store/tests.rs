@@ -275,3 +275,92 @@ proptest! {
         });
     }
 }
+
+#[derive(Clone, Debug)]
+enum LooseStep {
+    Write(BTreeMap<u8, bool>),
+    /// Graves of before so many writes ago are dug up.
+    Purge(u64),
+    Anew,
+    Reopen,
+}
+
+fn loose_step() -> impl Strategy<Value = LooseStep> {
+    prop_oneof![
+        6 => prop::collection::btree_map(0_u8..40, prop::bool::weighted(0.8), 1..6).prop_map(LooseStep::Write),
+        2 => (0_u64..6).prop_map(LooseStep::Purge),
+        1 => Just(LooseStep::Anew),
+        2 => Just(LooseStep::Reopen),
+    ]
+}
+
+/// What the buckets say is what is there: each slot once, and sums that fit.
+fn buckets_fit(store: &Store, model: &BTreeMap<Key, Version>) {
+    let mut slots = BTreeMap::new();
+    let mut sums = vec![0_u64; BUCKETS];
+    for (key, version) in model {
+        let bucket = bucket_of(key);
+        slots.entry(bucket).or_insert_with(Vec::new).push((key.clone(), *version));
+        sums[usize::from(bucket)] = sums[usize::from(bucket)].wrapping_add(buckets::share(key, *version));
+    }
+    for n in 0..40 {
+        let bucket = bucket_of(&key(n));
+        assert_eq!(store.slots(bucket).unwrap(), slots.get(&bucket).cloned().unwrap_or_default());
+    }
+    let told: Vec<u64> = (0..=u8::MAX).flat_map(|group| store.bucket_sums(group)).collect();
+    assert!(told == sums, "the sums do not fit");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Wherever slots wait, and whenever the file is opened again: every record that no leader ordered is in its bucket.
+    #[test]
+    fn buckets_name_every_record_at_its_newest_version(steps in prop::collection::vec(loose_step(), 1..30)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let disk = FaultyDisk::default();
+            let (mut store, mut writer) = open(&disk).await;
+            let (mut place, mut model) = (0, BTreeMap::new());
+            let mut graves = BTreeMap::new();
+            for step in steps {
+                let (mut changes, mut horizon, mut anew) = (BTreeMap::new(), 0, false);
+                match step {
+                    LooseStep::Write(write) => {
+                        for (n, stays) in write {
+                            place += 1;
+                            let version = Version { time: place, tie: Version::STAMPED | 1 };
+                            let data = stays.then(|| Bytes::from_static(b"data"));
+                            changes.insert(key(n), Kept { version, place, data, past: Bytes::new() });
+                            model.insert(key(n), version);
+                            graves.remove(&key(n));
+                            if !stays {
+                                graves.insert(key(n), place);
+                            }
+                        }
+                    }
+                    LooseStep::Purge(ago) => {
+                        horizon = place.saturating_sub(ago).max(1);
+                        graves.retain(|key, at| *at >= horizon || model.remove(key).is_none());
+                    }
+                    LooseStep::Anew => {
+                        anew = true;
+                        model.clear();
+                        graves.clear();
+                    }
+                    LooseStep::Reopen => {
+                        writer.close().await;
+                        drop(store);
+                        (store, writer) = open(&disk).await;
+                        buckets_fit(&store, &model);
+                        continue;
+                    }
+                }
+                let batch = Batch { changes: &changes, may_be_old: false, anew, graves_max: u64::MAX, horizon };
+                writer.write(batch, |state| state.place = place).await.unwrap();
+                buckets_fit(&store, &model);
+                sound(&store);
+            }
+        });
+    }
+}

@@ -1,19 +1,19 @@
 //! The one that writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use ha_cluster::disk::DirLock;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::backend::Mirror;
-use super::buckets::slot_key;
+use super::buckets::{RECENT_MAX, Slots, Touched, key_of, share, slot_key};
 use super::{
     GRAVES, ORDER, Place, RECORDS, SLOTS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of,
 };
-use crate::Key;
 use crate::record::{Kept, fingerprint};
+use crate::{Key, Version};
 
 /// Graves that are dug up in one batch at most.
 const PURGED_AT_ONCE_MAX: u64 = 10_000;
@@ -51,8 +51,8 @@ impl Writer {
         }
         if self.open.is_none() {
             let opened = self.store.open_file().await?;
-            self.store.guarded(|| self.store.publish(&opened.0))?;
-            self.store.guarded(|| self.store.load_sums(&opened.0))?;
+            let state = self.store.guarded(|| self.store.publish(&opened.0))?;
+            self.store.guarded(|| self.store.load_buckets(&opened.0, &state))?;
             self.open = Some(opened);
         }
         Ok(())
@@ -78,15 +78,28 @@ impl Writer {
         self.open().await?;
         let Some((database, mirror)) = &self.open else { return Err(StoreError::Closed) };
         let store = &self.store;
-        let touched = store.guarded(|| commit(store, database, &batch, change))?;
+        let Committed { touched, recent, purged, indexed } =
+            store.guarded(|| commit(store, database, &batch, change))?;
         if let Some(mirror) = mirror {
             mirror.drain().await.map_err(|error| store.fault(redb::Error::Io(error)))?;
         }
-        if batch.anew {
-            store.clear_sums();
+        {
+            let mut known = store.buckets.lock();
+            if batch.anew {
+                known.clear();
+            }
+            known.add(&touched);
+            known.recent.extend(recent);
+            if !purged.is_empty() {
+                known.recent.retain(|slot, _| !purged.contains(slot));
+            }
         }
-        store.add_sums(&touched);
-        store.guarded(|| store.publish(database))
+        let state = store.guarded(|| store.publish(database))?;
+        if indexed {
+            // Only now: readers find them in the file.
+            store.buckets.lock().recent.clear();
+        }
+        Ok(state)
     }
 
     /// Closes the file in order.
@@ -102,12 +115,24 @@ impl Writer {
     }
 }
 
+/// What a batch did to the buckets.
+struct Committed {
+    /// To the sums of all records.
+    touched: Touched,
+    /// Slots of the changes in it.
+    recent: Slots,
+    /// Slots of what is gone.
+    purged: BTreeSet<Box<[u8]>>,
+    /// All slots are in the file now.
+    indexed: bool,
+}
+
 fn commit(
     store: &Store,
     database: &Database,
     batch: &Batch<'_>,
     change: impl FnOnce(&mut State),
-) -> Result<Touched, StoreError> {
+) -> Result<Committed, StoreError> {
     let mut transaction = database.begin_write().map_err(|error| store.fault(error))?;
     // A second sync for each batch, and no reading of the whole file after a crash.
     transaction.set_quick_repair(true);
@@ -122,7 +147,7 @@ fn commit(
         state.floor = (0, 0);
     }
     change(&mut state);
-    let touched = {
+    let committed = {
         let mut writing = Writing {
             store,
             records: transaction.open_table(RECORDS).map_err(|error| store.fault(error))?,
@@ -131,6 +156,9 @@ fn commit(
             slots: transaction.open_table(SLOTS).map_err(|error| store.fault(error))?,
             totals: state.totals,
             touched: Touched::new(),
+            filed: Touched::new(),
+            recent: Slots::new(),
+            purged: BTreeSet::new(),
             encoded: BytesMut::new(),
         };
         for (key, kept) in batch.changes {
@@ -147,16 +175,19 @@ fn commit(
             writing.purge_below(batch.horizon)?;
         }
         state.totals = writing.totals;
-        writing.touched
-    };
-    {
+        let indexed = writing.file_slots(batch.anew)?;
+        if indexed {
+            state.slotted = state.place;
+        }
         let mut sums = transaction.open_table(SUMS).map_err(|error| store.fault(error))?;
-        for (bucket, change) in &touched {
+        for (bucket, change) in &writing.filed {
             let fault = |error| store.fault(redb::Error::from(error));
             let before = sums.get(bucket).map_err(fault)?.map_or(0, |sum| sum.value());
             sums.insert(bucket, before.wrapping_add(*change)).map_err(fault)?;
         }
-    }
+        let Writing { touched, recent, purged, .. } = writing;
+        Committed { touched, recent, purged, indexed }
+    };
     let encoded = state.encode()?;
     transaction
         .open_table(STATE)
@@ -164,11 +195,8 @@ fn commit(
         .insert(STATE_KEY, &encoded[..])
         .map_err(|error| store.fault(error))?;
     transaction.commit().map_err(|error| store.fault(error))?;
-    Ok(touched)
+    Ok(committed)
 }
-
-/// What is added to the sum of each bucket.
-pub(super) type Touched = BTreeMap<u16, u64>;
 
 fn read_state(store: &Store, transaction: &WriteTransaction) -> Result<State, StoreError> {
     let table = transaction.open_table(STATE).map_err(|error| store.fault(error))?;
@@ -185,6 +213,10 @@ struct Writing<'a, 't> {
     slots: Table<'t, &'static [u8], (u64, u64)>,
     totals: Totals,
     touched: Touched,
+    /// What is added to the sums in the file.
+    filed: Touched,
+    recent: Slots,
+    purged: BTreeSet<Box<[u8]>>,
     encoded: BytesMut,
 }
 
@@ -207,9 +239,8 @@ impl Writing<'_, '_> {
         let fault = |error| self.store.fault(redb::Error::from(error));
         self.order.insert(kept.order(), &key.bytes()[..]).map_err(fault)?;
         if kept.version.is_stamp() {
-            let version = (kept.version.time, kept.version.tie);
-            self.slots.insert(&slot_key(key)[..], version).map_err(fault)?;
-            self.touch(key, kept, u64::wrapping_add);
+            self.recent.insert(slot_key(key), kept.version);
+            add(&mut self.touched, key, share(key, kept.version));
         }
         if kept.data.is_none() {
             self.graves.insert(kept.order(), ()).map_err(fault)?;
@@ -227,10 +258,8 @@ impl Writing<'_, '_> {
         let fault = |error| self.store.fault(redb::Error::from(error));
         self.order.remove(old.order()).map_err(fault)?;
         if old.version.is_stamp() {
-            self.slots.remove(&slot_key(key)[..]).map_err(fault)?;
-            self.touch(key, old, u64::wrapping_sub);
+            add(&mut self.touched, key, share(key, old.version).wrapping_neg());
         }
-        let fault = |error| self.store.fault(redb::Error::from(error));
         if old.data.is_none() {
             self.graves.remove(old.order()).map_err(fault)?;
             self.totals.graves = self.totals.graves.saturating_sub(1);
@@ -242,9 +271,41 @@ impl Writing<'_, '_> {
         Ok(())
     }
 
-    fn touch(&mut self, key: &Key, kept: &Kept, change: fn(u64, u64) -> u64) {
-        let sum = self.touched.entry(bucket_of(key)).or_default();
-        *sum = change(*sum, fingerprint(key, &Kept { data: None, past: Bytes::new(), ..kept.clone() }));
+    /// Writes the slots that wait, when there are many; true when none waits any more.
+    fn file_slots(&mut self, anew: bool) -> Result<bool, StoreError> {
+        let mut waiting = {
+            let known = self.store.buckets.lock();
+            let few = known.recent.len() + self.recent.len() < RECENT_MAX;
+            match (anew, few) {
+                (true, _) => Slots::new(),
+                (false, true) => return Ok(false),
+                (false, false) => known.recent.clone(),
+            }
+        };
+        waiting.retain(|slot, _| !self.purged.contains(slot));
+        waiting.append(&mut std::mem::take(&mut self.recent));
+        for (slot, version) in waiting {
+            self.file_slot(&slot, Some(version))?;
+        }
+        Ok(true)
+    }
+
+    /// Writes one slot, or removes it.
+    fn file_slot(&mut self, slot: &[u8], version: Option<Version>) -> Result<(), StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        let key = key_of(slot)?;
+        let before = match version {
+            Some(version) => self.slots.insert(slot, (version.time, version.tie)),
+            None => self.slots.remove(slot),
+        };
+        if let Some(before) = before.map_err(fault)? {
+            let (time, tie) = before.value();
+            add(&mut self.filed, &key, share(&key, Version { time, tie }).wrapping_neg());
+        }
+        if let Some(version) = version {
+            add(&mut self.filed, &key, share(&key, version));
+        }
+        Ok(())
     }
 
     /// Digs up graves with a stamp below the horizon: nobody who matters could bring back what lay there.
@@ -262,6 +323,10 @@ impl Writing<'_, '_> {
         for (key, grave) in old {
             self.forget(&key, &grave)?;
             self.records.remove(&key.bytes()[..]).map_err(|error| self.store.fault(redb::Error::from(error)))?;
+            let slot = slot_key(&key);
+            self.recent.remove(&slot);
+            self.file_slot(&slot, None)?;
+            self.purged.insert(slot);
         }
         Ok(())
     }
@@ -279,4 +344,9 @@ impl Writing<'_, '_> {
         self.totals.graves = self.totals.graves.saturating_sub(1);
         Ok(Some(place))
     }
+}
+
+fn add(sums: &mut Touched, key: &Key, change: u64) {
+    let sum = sums.entry(bucket_of(key)).or_default();
+    *sum = sum.wrapping_add(change);
 }
