@@ -77,6 +77,8 @@ struct Inner {
     applied: watch::Sender<u64>,
     /// The last place that the store holds, where this copy orders changes by itself.
     stored: watch::Sender<u64>,
+    /// Held by the first of those who wait for room.
+    turn: tokio::sync::Mutex<()>,
     /// Somebody waits for the disk.
     is_wanted: AtomicBool,
     trouble: watch::Sender<Option<StoreError>>,
@@ -97,6 +99,7 @@ impl Copy {
             durable: watch::Sender::new(state.position.index),
             applied: watch::Sender::new(state.position.epoch),
             stored: watch::Sender::new(state.place),
+            turn: tokio::sync::Mutex::default(),
             is_wanted: AtomicBool::new(false),
             trouble: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
@@ -175,8 +178,15 @@ impl Copy {
         self.memory().bytes() >= MEMORY_BYTES_MAX / 2
     }
 
-    /// Waits until so little waits that more can be taken.
+    /// Whether whoever comes now waits in [`Self::until_room`].
+    pub(crate) fn must_wait(&self) -> bool {
+        self.is_crowded() || self.inner.turn.try_lock().is_err()
+    }
+
+    /// Waits until so little waits that more can be taken; in turn, so that whoever comes again at once leaves some
+    /// room to those who came before. Cancel-safe.
     pub(crate) async fn until_room(&self) {
+        let _turn = self.inner.turn.lock().await;
         let mut stored = self.inner.stored.subscribe();
         while self.is_crowded() {
             if stored.changed().await.is_err() {

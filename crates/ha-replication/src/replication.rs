@@ -131,11 +131,15 @@ impl Replication {
     }
 
     async fn write(&self, change: Change) -> Result<Written, ReplicateError> {
-        if self.inner.loose.is_some() && self.inner.copy.is_crowded() {
-            // Whoever writes faster than the disk takes it waits for the disk, for a while.
-            let _ = tokio::time::timeout(ROOM_PATIENCE, self.inner.copy.until_room()).await;
+        // Without a leader, whoever writes faster than the disk takes it waits for the disk, for a while.
+        if self.inner.loose.is_some() && self.inner.copy.must_wait() {
+            let waited = tokio::time::timeout(ROOM_PATIENCE, self.inner.copy.until_room()).await;
+            waited.map_err(|_| crowded())?;
+            // Whoever had its turn goes on, also when others have filled the room since.
+            self.is_sound()?;
+        } else {
+            self.takes_writes()?;
         }
-        self.takes_writes()?;
         let Some(loose) = &self.inner.loose else {
             if self.level == Consistency::Eventual {
                 return Err(refused("this cluster orders what is written: ask for strong or quorum"));
@@ -315,15 +319,17 @@ impl Replication {
 
     /// Refuses what this node's disk could not keep.
     pub(crate) fn takes_writes(&self) -> Result<(), ReplicateError> {
+        self.is_sound()?;
+        if self.inner.copy.is_crowded() { Err(crowded()) } else { Ok(()) }
+    }
+
+    /// Refuses what this node's disk does not take at all.
+    fn is_sound(&self) -> Result<(), ReplicateError> {
         if let Some(trouble) = self.inner.copy.trouble().borrow().clone() {
             return Err(trouble.into());
         }
         if self.inner.copy.is_full() {
             return Err(StoreError::Full { directory: self.inner.config.directory.clone() }.into());
-        }
-        if self.inner.copy.is_crowded() {
-            let reason = "this node's disk does not keep up with what is written: ask again later".to_owned();
-            return Err(ReplicateError::NotReplicated { reason });
         }
         Ok(())
     }
@@ -475,4 +481,9 @@ fn refused(reason: &str) -> ReplicateError {
 
 pub(crate) fn record(key: Key, kept: Kept) -> Option<Record> {
     crate::quorum::kept_record(key, kept)
+}
+
+fn crowded() -> ReplicateError {
+    let reason = "this node's disk does not keep up with what is written: ask again later".to_owned();
+    ReplicateError::NotReplicated { reason }
 }
