@@ -15,6 +15,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use commands::Command;
+use mimalloc::MiMalloc;
+
+/// Much of what one thread takes here, another one gives back: see the decision about it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// High availability for services.
 #[derive(Debug, Parser)]

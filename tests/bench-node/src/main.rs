@@ -19,12 +19,17 @@ use ha_config::Config;
 use ha_replication::Replication;
 use ha_runtime::ha_state::{self, State, Store};
 use ha_runtime::{ClusterHandle, Ha, ReplicationHandle, Rooms};
+use mimalloc::MiMalloc;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 
 use crate::acknowledged::Acknowledged;
 use crate::ledger::Ledger;
 use crate::talk::Talk;
 use crate::writers::Bench;
+
+/// As `ha` has.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// As `ha run` has.
 const WORKER_THREADS: usize = 1;
