@@ -202,9 +202,9 @@ impl Memory {
         found
     }
 
-    /// The newest changes above `after`, in their order, `limit` of them at most.
-    pub(crate) fn changes(&self, after: Place, limit: usize) -> Vec<(Key, Kept)> {
-        let mut found = Vec::new();
+    /// The newest changes above `after`, in their order, until there are `limit` of them or they have `bytes_max` bytes.
+    pub(crate) fn changes(&self, after: Place, limit: usize, bytes_max: usize) -> Vec<(Key, Kept)> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
         let mut seen = BTreeSet::new();
         // Oldest first, so that the first ones found are the next ones.
         let oldest_first = self.frozen.iter().map(|layer| &**layer).chain(std::iter::once(&self.active));
@@ -216,8 +216,9 @@ impl Memory {
                 if newest.order() != *place || !seen.insert(key.clone()) {
                     continue;
                 }
+                bytes += newest.bytes(key);
                 found.push((key.clone(), newest));
-                if found.len() >= limit {
+                if found.len() >= limit || bytes >= bytes_max {
                     return found;
                 }
             }
