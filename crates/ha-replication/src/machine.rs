@@ -122,8 +122,8 @@ impl Machine for Records {
             if manifest.position.epoch <= memory.position().epoch {
                 return;
             }
-            if self.copy.is_loose() {
-                // What is missing is found by comparing copies.
+            // Without a leader, what is missing is found by comparing copies.
+            if self.copy.is_loose() || manifest.position.items == memory.position().items {
                 memory.adopt(manifest.position, manifest.agreed);
             } else {
                 memory.jump(manifest.position, manifest.agreed);
