@@ -19,7 +19,7 @@ pub struct Records {
 }
 
 /// Foreign databases that are remembered; a further one is not taken over from.
-const SOURCES_MAX: usize = 64;
+pub(crate) const SOURCES_MAX: usize = 64;
 
 /// What a snapshot of the log says of the records: how far they are, and nothing of what they are. A copy that it takes
 /// past changes fetches those from the others, piece by piece, while the log goes on.
