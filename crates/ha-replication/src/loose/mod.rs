@@ -99,7 +99,7 @@ impl LooseCopy {
         let life = if config.is_leaderless_quorum() { life } else { 0 };
         let inner = Inner {
             clock: Mutex::new(Clock::new(&node, life, last)),
-            wall: Mutex::new(wall::Reckoning::new(config.wall.clone(), Instant::now())),
+            wall: Mutex::new(wall::Reckoning::new(config.wall.clone(), config.clock.clone())),
             copy,
             node,
             async_writes: config.async_writes,
@@ -133,7 +133,7 @@ impl LooseCopy {
     }
 
     fn now_ms(&self) -> u64 {
-        self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).milliseconds(Instant::now())
+        self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).milliseconds()
     }
 
     fn counts(&self) -> MutexGuard<'_, Report> {
