@@ -11,9 +11,12 @@ mod rewind;
 mod runs;
 mod seat;
 mod tail;
+#[cfg(test)]
+pub(crate) mod tests;
 mod wall;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +51,8 @@ pub(crate) struct LooseCopy {
 struct Inner {
     copy: Copy,
     node: NodeId,
+    /// Where the records are kept.
+    directory: PathBuf,
     async_writes: bool,
     /// Values that did not see each other are all kept.
     keeps_siblings: bool,
@@ -102,6 +107,7 @@ impl LooseCopy {
             wall: Mutex::new(wall::Reckoning::new(config.wall.clone(), config.clock.clone())),
             copy,
             node,
+            directory: config.directory.clone(),
             async_writes: config.async_writes,
             keeps_siblings: config.is_leaderless_quorum(),
             has_master: config.has_loose_master(),
@@ -138,6 +144,14 @@ impl LooseCopy {
 
     fn counts(&self) -> MutexGuard<'_, Report> {
         self.inner.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses what the disk could not keep.
+    pub(crate) fn has_room_on_disk(&self) -> Result<(), String> {
+        let copy = &self.inner.copy;
+        let trouble = copy.trouble().borrow().clone();
+        let full = || copy.is_full().then(|| StoreError::Full { directory: self.inner.directory.clone() });
+        trouble.or_else(full).map_or(Ok(()), |error| Err(error.to_string()))
     }
 
     /// What was done so far to changes that met here.
