@@ -301,6 +301,11 @@ impl Replication {
         self.inner.loose.as_ref().map(LooseCopy::report)
     }
 
+    /// Whether a leader orders what is written, so that a version is a place in one order of all changes.
+    pub fn has_order(&self) -> bool {
+        self.inner.loose.is_none()
+    }
+
     /// Who may be written to.
     pub fn mode(&self) -> Mode {
         self.inner.config.mode
@@ -404,7 +409,8 @@ impl Replication {
         held.map_err(|not_held| ReadError::NoQuorum { reason: not_held.reason })
     }
 
-    /// Follows the changes of this node's copy from a version on: from the default version, all records there are.
+    /// Follows the changes of this node's copy from a version on: from the default version, all records there are. Where
+    /// no leader orders changes, no other version is a place to begin from.
     pub fn subscribe(&self, after: Version) -> Subscription {
         Subscription::new(self.inner.copy.clone(), after)
     }

@@ -60,6 +60,11 @@ impl<R: Repository> Bridge<R> {
             let reason = format!("the name of a source has 1 to {SOURCE_BYTES_MAX} bytes");
             return Err(BridgeError::Outbox { reason });
         }
+        if replication.inner.loose.is_some() {
+            let reason = "no leader orders changes here, so nobody could say how far taking over is: set \
+                          REPLICATION_CONSISTENCY=quorum or strong, and REPLICATION_MODE=master_slave";
+            return Err(BridgeError::Outbox { reason: reason.to_owned() });
+        }
         Ok(Self { replication, repository, source: source.to_owned() })
     }
 
@@ -83,6 +88,7 @@ impl<R: Repository> Bridge<R> {
     pub async fn take_over_once(&self) -> Result<usize, BridgeError> {
         // What the cluster knows counts, not what this process remembers.
         let after = self.replication.imported(&self.source).await?;
+        // The only word of what is replicated: one that took over the same at the same time may have changed nothing.
         self.repository.shipped(after).await?;
         if !self.replication.remembers(&self.source) {
             let reason = format!("the cluster takes over from {SOURCES_MAX} databases, and this would be one more");
