@@ -149,7 +149,7 @@ impl Replication {
             };
         }
         if self.level != Consistency::Eventual {
-            return Err(refused("this cluster replicates without a leader: nothing stronger than eventual can be had"));
+            return Err(refused(ONLY_EVENTUAL));
         }
         let (version, acknowledged_by) = match self.inner.config.mode {
             Mode::MultiMaster => loose.write(change).await?,
@@ -394,6 +394,9 @@ impl Replication {
         if self.level == Consistency::Eventual {
             return Ok(());
         }
+        if self.inner.loose.is_some() {
+            return Err(ReadError::NoQuorum { reason: ONLY_EVENTUAL.to_owned() });
+        }
         let confirmed = tokio::time::timeout(ASK_TIMEOUT, self.inner.cluster.confirm()).await;
         let late =
             |_| ReadError::NoQuorum { reason: self.explained_reason(format!("no answer within {ASK_TIMEOUT:?}")) };
@@ -474,6 +477,9 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 /// What is said to who asks for more or less than a majority, where no leader orders what is written.
 const ONE_LEVEL: &str = "several masters write here without a leader, at the level quorum and no other: for an order that \
                          all agree on, set REPLICATION_CONSISTENCY=strong or REPLICATION_MODE=master_slave";
+
+/// What is said to who asks for more than this node has itself, where nobody else is asked.
+const ONLY_EVENTUAL: &str = "this cluster replicates without a leader: nothing stronger than eventual can be had";
 
 fn refused(reason: &str) -> ReplicateError {
     ReplicateError::NotReplicated { reason: reason.to_owned() }
