@@ -391,6 +391,7 @@ impl Copy {
             behind: None,
             is_rewound: true,
             pending: Vec::new(),
+            began_at: state.began_at,
         }
     }
 
