@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ha_cluster::clock::Clock;
 use ha_replication::{Config, Consistency, Mode, ReadError, ReplicateError, Replication, SyncLoss, Wall};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -47,6 +48,7 @@ impl Keeping {
     pub fn config(self, wall: &SimWall) -> Config {
         let mut config = Config::default();
         config.wall = Arc::new(wall.clone());
+        config.clock = Arc::new(wall.clone());
         config.async_writes = false;
         config.sync_interval = Duration::from_millis(400);
         config.mode = self.mode;
@@ -102,6 +104,13 @@ impl Wall for SimWall {
     fn milliseconds(&self) -> u64 {
         let now = u64::try_from(self.simulated.now().as_millis()).unwrap_or(u64::MAX);
         (Self::EPOCH + now).saturating_add_signed(self.ahead.load(Ordering::Relaxed))
+    }
+}
+
+impl Clock for SimWall {
+    /// How much time has passed in truth, however the time of day was set.
+    fn now(&self) -> Duration {
+        self.simulated.now()
     }
 }
 

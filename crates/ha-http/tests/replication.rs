@@ -50,6 +50,11 @@ async fn a_record_is_put_read_listed_and_deleted() {
         assert_eq!(caller.get(&format!("{path}?consistency={level}")).await.status, 200, "{level}");
     }
 
+    let named = caller.call("PUT", path, &["Idempotency-Key: r"], "1").await;
+    assert_eq!((named.status, named.code().as_str()), (400, "bad_request_key"), "{named:?}");
+    assert_eq!(caller.get(&format!("{path}?consistency=any")).await.code(), "bad_query");
+    let promoted = caller.call("POST", "/v1/replication-promote", &["Content-Type: application/json"], "{").await;
+    assert_eq!(promoted.code(), "bad_json");
     for n in 0..3 {
         caller.call("PUT", &format!("/v1/replication/other/{n}"), &[], &n.to_string()).await;
     }

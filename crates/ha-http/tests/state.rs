@@ -114,6 +114,14 @@ async fn a_repeated_request_is_answered_as_the_first() {
     assert_eq!(revision(&put(r#"{"value": 1, "ttl_seconds": 30}"#).await), first);
     assert_eq!(node.caller.get("/v1/state/k").await.json()["value"], 2);
     assert_eq!(put(r#"{"value": 3, "ttl_seconds": 30}"#).await.code(), "bad_request_key");
+    let others = "k".repeat(1025);
+    for key in ["other", &others] {
+        let path = format!("/v1/state/{key}");
+        let refused =
+            node.caller.call("PUT", &path, &[JSON, "Idempotency-Key: r"], r#"{"value": 1, "ttl_seconds": 30}"#);
+        assert!(["bad_request_key", "bad_key"].contains(&refused.await.code().as_str()));
+    }
+    assert_eq!(node.caller.get("/v1/state/k").await.status, 200, "its lease is not another call's to end");
     let lock = async || node.caller.call("POST", "/v1/locks/l", &["Idempotency-Key: r"], "").await.json();
     assert_eq!(lock().await, lock().await);
 }

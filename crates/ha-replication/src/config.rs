@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ha_cluster::clock::{BootClock, Clock};
+
 use crate::{Consistency, SystemWall, Wall};
 
 /// Who may be written to.
@@ -61,6 +63,8 @@ pub struct Config {
     pub lag_items_max: u64,
     /// Tells the time of day, for stamps.
     pub wall: Arc<dyn Wall>,
+    /// Tells how much time has passed since it was read.
+    pub clock: Arc<dyn Clock>,
     /// How long changes may wait in memory before they go to the store. The log has them on disk meanwhile.
     pub store_interval: Duration,
     /// How often the leader looks at the copies.
@@ -94,6 +98,7 @@ impl Default for Config {
             grave_time: Duration::from_secs(3 * 24 * 60 * 60),
             lag_items_max: 1000,
             wall: Arc::new(SystemWall),
+            clock: Arc::new(BootClock),
             store_interval: Duration::from_millis(500),
             look_interval: Duration::from_millis(200),
             sync_timeout: Duration::from_secs(5),

@@ -401,6 +401,7 @@ impl Copy {
             behind: None,
             is_rewound: true,
             pending: Vec::new(),
+            began_at: state.began_at,
         }
     }
 
@@ -454,17 +455,23 @@ impl Copy {
 
     /// The changes above a place, in their order, graves included, or `Err(floor)` when some are not known any more.
     pub(crate) fn changes(&self, after: Place, limit: usize, bytes_max: usize) -> Result<Changes, StoreError> {
-        let waiting = self.memory().changes(after, limit);
+        let waiting = self.memory().changes(after, limit, bytes_max);
         let state = self.state()?;
         if after < state.floor {
             return Ok(Changes::Compacted(state.floor));
         }
         let mut found = self.inner.store.changes(after, (u64::MAX, u64::MAX), limit, bytes_max)?;
-        let full = found.len() >= limit || found.iter().map(|(key, kept)| kept.bytes(key)).sum::<usize>() >= bytes_max;
+        let mut bytes: usize = found.iter().map(|(key, kept)| kept.bytes(key)).sum();
+        let full = found.len() >= limit || bytes >= bytes_max;
         let last = found.last().map_or(after, |(_, kept)| kept.order());
         if !full {
             let room = limit - found.len();
-            found.extend(waiting.into_iter().filter(|(_, kept)| kept.order() > last).take(room));
+            let next = waiting.into_iter().filter(|(_, kept)| kept.order() > last).take(room);
+            found.extend(next.take_while(|(key, kept)| {
+                let fits = bytes < bytes_max;
+                bytes += kept.bytes(key);
+                fits
+            }));
         }
         Ok(Changes::Found(found))
     }

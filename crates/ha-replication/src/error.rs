@@ -34,8 +34,8 @@ pub enum ReplicateError {
         /// Why.
         reason: String,
     },
-    /// It is on the log and stays, and readers see it; but fewer disks hold it than its level asks for, so that a
-    /// further failure may lose it.
+    /// It is written and stays, and readers see it; but fewer disks hold it than its level asks for, so that a further
+    /// failure may lose it.
     #[error("not acknowledged at its level: {reason}")]
     Unconfirmed {
         /// Its version.
@@ -89,6 +89,11 @@ pub enum SubscribeError {
         /// From which version on changes are known.
         floor: Version,
     },
+    /// Where no leader orders changes, each copy takes them in an order of its own, and no version is a place in it.
+    #[error(
+        "no leader orders changes here, so no version says where to go on: follow all records from the default version"
+    )]
+    NoOrder,
     /// This copy lacks changes that it is fetching: ask again later, or elsewhere.
     #[error("this copy is not complete yet")]
     Incomplete,

@@ -27,7 +27,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The position after it: where a new subscription goes on without a gap.
+    /// Of the change. Where a leader orders changes, a new subscription goes on from there without a gap.
     pub fn version(&self) -> Version {
         match self {
             Self::Changed(record) => record.version,
@@ -50,12 +50,15 @@ pub struct Subscription {
     applied: watch::Receiver<u64>,
     after: (u64, u64),
     ready: VecDeque<Event>,
+    /// Its beginning says nothing to this copy.
+    is_lost: bool,
 }
 
 impl Subscription {
     pub(crate) fn new(copy: Copy, after: Version) -> Self {
         let applied = copy.applied();
-        Self { copy, applied, after: (after.time, after.tie), ready: VecDeque::new() }
+        let is_lost = copy.is_loose() && after != Version::default();
+        Self { copy, applied, after: (after.time, after.tie), ready: VecDeque::new(), is_lost }
     }
 
     /// A change that need not be waited for, if there is one.
@@ -65,6 +68,9 @@ impl Subscription {
 
     /// The next change; waits until there is one. Cancel-safe.
     pub async fn next(&mut self) -> Result<Event, SubscribeError> {
+        if self.is_lost {
+            return Err(SubscribeError::NoOrder);
+        }
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);

@@ -40,7 +40,7 @@ impl Keeper {
 
     async fn write(&mut self, layer: &Layer) -> Result<(), StoreError> {
         let may_be_old = self.copy.hole().is_some();
-        let (graves_max, horizon) = graves(layer.agreed.horizon, layer.place > 0);
+        let (graves_max, horizon) = graves(layer.agreed.horizon, self.copy.is_loose());
         let batch = Batch { changes: &layer.changes, may_be_old, anew: false, graves_max, horizon };
         self.writer
             .write(batch, |state| {
@@ -59,7 +59,7 @@ impl Keeper {
 
     async fn fill(&mut self, fill: Fill) {
         let Fill { changes, upto, last, hole_upto, anew, wipes, loaded, rewound, done } = fill;
-        let (graves_max, horizon) = (GRAVES_MAX, 0);
+        let (graves_max, horizon) = graves(0, self.copy.is_loose());
         let batch = Batch { changes: &changes, may_be_old: true, anew: anew || wipes.is_some(), graves_max, horizon };
         let written = self.writer.write(batch, |state| {
             if let Some(horizon) = wipes {
@@ -94,5 +94,17 @@ fn jump(state: &mut State, upto: u64) {
 
 /// How many graves are kept: on the ordered path, the newest; without a leader, those above the horizon.
 fn graves(horizon: u64, is_loose: bool) -> (u64, u64) {
-    if horizon > 0 || is_loose { (u64::MAX, horizon) } else { (GRAVES_MAX, 0) }
+    if is_loose { (u64::MAX, horizon) } else { (GRAVES_MAX, 0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_leader_a_grave_goes_by_its_stamp_alone() {
+        assert_eq!(graves(0, true), (u64::MAX, 0), "nobody has said yet what all have seen");
+        assert_eq!(graves(9, true), (u64::MAX, 9));
+        assert_eq!(graves(0, false), (GRAVES_MAX, 0));
+    }
 }

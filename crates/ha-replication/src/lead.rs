@@ -71,6 +71,7 @@ impl Leader {
         let copies = self.cluster.copies();
         let mut progress = Progress::new();
         let mut asked: Option<Instant> = None;
+        let mut led_since = Instant::now();
         loop {
             tokio::time::sleep(self.config.look_interval).await;
             let now = Instant::now();
@@ -84,6 +85,13 @@ impl Leader {
             let view = self.cluster.watch().borrow().clone();
             let nodes: BTreeSet<NodeId> =
                 held.members.iter().filter(|(_, held)| held.is_copy).map(|(node, _)| node.clone()).collect();
+            if asked.is_none() {
+                led_since = now;
+                if self.loose.is_some() {
+                    // Who leads meanwhile may have heard of a copy what this node has not.
+                    self.known.lock().copies.clear();
+                }
+            }
             if asked.is_none_or(|at| now - at >= ASK_INTERVAL) {
                 self.known.ask(&self.cluster, &view, nodes.iter().cloned()).await;
                 self.known.lock().copies.retain(|node, _| nodes.contains(node));
@@ -100,7 +108,7 @@ impl Leader {
                 if let Some(seat) = &self.seat {
                     seat.agree(&self, loose, &held, &view).await;
                 }
-                self.move_horizon(loose, &held, &view, &nodes).await;
+                self.move_horizon(loose, &held, &view, &nodes, led_since).await;
                 continue;
             }
             if self.hand_over(&view, &nodes).await {
@@ -167,33 +175,30 @@ impl Leader {
 
     /// Puts on the log below which stamp every copy has seen everything: graves below it can go. A copy that has been
     /// silent for longer than graves are kept is left out, and must begin anew when it comes back.
-    async fn move_horizon(&self, loose: &LooseCopy, held: &HeldBy, view: &View, nodes: &BTreeSet<NodeId>) {
-        let now = Instant::now();
-        let (mut horizon, mut resets) = (u64::MAX, BTreeSet::new());
-        {
-            let known = self.known.lock();
-            for node in nodes.iter().filter(|node| **node != view.node_id) {
-                match known.copies.get(node) {
-                    Some(heard) if !heard.answers && now - heard.at >= self.config.grave_time => {
-                        resets.insert(node.clone());
-                    }
-                    Some(heard) => horizon = horizon.min(heard.report.seen_below),
-                    None => horizon = 0,
-                }
-            }
-        }
-        let others = nodes.iter().filter(|node| **node != view.node_id && !resets.contains(*node));
-        horizon = horizon.min(loose.seen_below(others.cloned()));
-        let (agreed, known_resets) = {
+    async fn move_horizon(
+        &self,
+        loose: &LooseCopy,
+        held: &HeldBy,
+        view: &View,
+        nodes: &BTreeSet<NodeId>,
+        led_since: Instant,
+    ) {
+        let others: Vec<&NodeId> = nodes.iter().filter(|node| **node != view.node_id).collect();
+        let (agreed, told) = {
             let memory = self.copy.memory();
             (memory.agreed().horizon, memory.agreed().resets.clone())
         };
+        let Horizon { seen_below, away, resets } = {
+            let known = self.known.lock();
+            let heard = others.iter().map(|node| (*node, known.copies.get(*node)));
+            horizon(heard, &told, led_since, Instant::now(), self.config.grave_time)
+        };
+        let present = others.into_iter().filter(|node| !away.contains(*node)).cloned();
+        let horizon = seen_below.min(loose.seen_below(present));
         let moved = horizon.saturating_sub(agreed) >> 16 >= HORIZON_STEP_MS && horizon < u64::MAX;
         if !moved {
             return;
         }
-        // Named once for each absence: a copy that has begun anew is not told so again.
-        resets.retain(|node| !known_resets.contains_key(node));
         let command = Command::Horizon { horizon, resets };
         let proposed = self.log.write_as_leader(held.term, &command);
         if let Ok(Err(error)) = tokio::time::timeout(self.config.sync_timeout, proposed).await {
@@ -224,5 +229,74 @@ impl Leader {
                 false
             }
         }
+    }
+}
+
+/// What the other copies let the leader say of the horizon.
+#[derive(Debug, PartialEq, Eq)]
+struct Horizon {
+    /// Below this stamp, each that counts has seen everything.
+    seen_below: u64,
+    /// They do not count: they have been silent for longer than graves are kept.
+    away: BTreeSet<NodeId>,
+    /// Those of them that must be told so.
+    resets: BTreeSet<NodeId>,
+}
+
+/// `told` says at which horizon a copy was told last to begin anew. One that has done so and is away again is told
+/// again, and so is one that nobody has heard of: it may be that.
+fn horizon<'a>(
+    copies: impl Iterator<Item = (&'a NodeId, Option<&'a Heard>)>,
+    told: &BTreeMap<NodeId, u64>,
+    led_since: Instant,
+    now: Instant,
+    grave_time: Duration,
+) -> Horizon {
+    let (mut seen_below, mut away, mut resets) = (u64::MAX, BTreeSet::new(), BTreeSet::new());
+    for (node, heard) in copies {
+        let silent_since = heard.map_or(Some(led_since), |heard| (!heard.answers).then_some(heard.at));
+        if silent_since.is_some_and(|since| now.saturating_duration_since(since) >= grave_time) {
+            away.insert(node.clone());
+            let waits = told.get(node).is_some_and(|told| heard.is_some_and(|heard| heard.report.began_at < *told));
+            if !waits {
+                resets.insert(node.clone());
+            }
+        } else {
+            seen_below = seen_below.min(heard.map_or(0, |heard| heard.report.seen_below));
+        }
+    }
+    Horizon { seen_below, away, resets }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_is_told_to_begin_anew_once_for_each_long_absence() {
+        let (begun, grave_time) = (Instant::now(), Duration::from_secs(60));
+        let now = begun + grave_time;
+        let (node, here): (NodeId, NodeId) = ("away".parse().unwrap(), "here".parse().unwrap());
+        let heard = |at: Instant, answers, began_at| Heard {
+            report: Report { seen_below: 50, began_at, ..Report::default() },
+            at,
+            answers,
+        };
+        let here_heard = heard(now, true, 0);
+        let asked = |heard: Option<&Heard>, told: Option<u64>| {
+            let told = told.map(|told| (node.clone(), told)).into_iter().collect();
+            let copies = [(&here, Some(&here_heard)), (&node, heard)];
+            let found = horizon(copies.into_iter(), &told, begun, now, grave_time);
+            (found.seen_below, found.away.contains(&node), found.resets.contains(&node))
+        };
+        assert_eq!(asked(Some(&heard(begun, false, 0)), None), (50, true, true));
+        assert_eq!(asked(Some(&heard(begun, false, 0)), Some(9)), (50, true, false), "it knows when it comes back");
+        assert_eq!(asked(Some(&heard(begun, false, 9)), Some(9)), (50, true, true), "a second absence");
+        assert_eq!(asked(None, Some(9)), (50, true, true), "a leader that never heard it does not wait for ever");
+        assert_eq!(asked(Some(&heard(begun, true, 0)), None), (50, false, false));
+        let lately = heard(begun + Duration::from_secs(1), false, 0);
+        assert_eq!(asked(Some(&lately), None), (50, false, false));
+        let young = horizon([(&node, None)].into_iter(), &BTreeMap::new(), now, now, grave_time);
+        assert_eq!((young.seen_below, young.away.len()), (0, 0), "until it has been waited for");
     }
 }

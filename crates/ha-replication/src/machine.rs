@@ -19,7 +19,7 @@ pub struct Records {
 }
 
 /// Foreign databases that are remembered; a further one is not taken over from.
-const SOURCES_MAX: usize = 64;
+pub(crate) const SOURCES_MAX: usize = 64;
 
 /// What a snapshot of the log says of the records: how far they are, and nothing of what they are. A copy that it takes
 /// past changes fetches those from the others, piece by piece, while the log goes on.
@@ -122,8 +122,8 @@ impl Machine for Records {
             if manifest.position.epoch <= memory.position().epoch {
                 return;
             }
-            if self.copy.is_loose() {
-                // What is missing is found by comparing copies.
+            // Without a leader, what is missing is found by comparing copies.
+            if self.copy.is_loose() || manifest.position.items == memory.position().items {
                 memory.adopt(manifest.position, manifest.agreed);
             } else {
                 memory.jump(manifest.position, manifest.agreed);

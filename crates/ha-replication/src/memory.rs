@@ -30,6 +30,15 @@ pub(crate) struct Layer {
     pub(crate) agreed: Agreed,
     /// The copy was taken here by a snapshot: what came between is missing.
     pub(crate) jumped: bool,
+    /// Commands were applied, be it such that change no record: the store does not know of them yet.
+    moved: bool,
+}
+
+impl Layer {
+    /// Whether the store lacks anything of it.
+    fn has_something(&self) -> bool {
+        self.moved || self.jumped || !self.changes.is_empty()
+    }
 }
 
 /// What is not in the store yet.
@@ -71,7 +80,7 @@ impl Memory {
 
     /// Whether the store holds everything.
     pub(crate) fn is_empty(&self) -> bool {
-        self.frozen.is_empty() && self.active.changes.is_empty() && !self.active.jumped
+        self.frozen.is_empty() && !self.active.has_something()
     }
 
     /// Begins to give places after this one.
@@ -109,6 +118,7 @@ impl Memory {
 
     /// The log is here now. True when the changes should go to the store at once.
     pub(crate) fn advance(&mut self, position: Position) -> bool {
+        self.active.moved |= position.epoch != self.active.position.epoch;
         self.active.position = position;
         self.active.bytes >= LAYER_BYTES
     }
@@ -120,9 +130,9 @@ impl Memory {
         }
     }
 
-    /// A snapshot says what was agreed on, where no leader orders records.
+    /// A snapshot says what was agreed on, and no change of a record is missing here for that.
     pub(crate) fn adopt(&mut self, position: Position, agreed: Agreed) {
-        self.active.position = position;
+        self.advance(position);
         self.active.agreed = agreed;
     }
 
@@ -137,7 +147,7 @@ impl Memory {
 
     /// Sends what is here on its way to the store. True when there was something.
     pub(crate) fn freeze(&mut self) -> bool {
-        if self.active.changes.is_empty() && !self.active.jumped {
+        if !self.active.has_something() {
             return false;
         }
         let next = Layer { position: self.active.position, agreed: self.active.agreed.clone(), ..Layer::default() };
@@ -202,9 +212,9 @@ impl Memory {
         found
     }
 
-    /// The newest changes above `after`, in their order, `limit` of them at most.
-    pub(crate) fn changes(&self, after: Place, limit: usize) -> Vec<(Key, Kept)> {
-        let mut found = Vec::new();
+    /// The newest changes above `after`, in their order, until there are `limit` of them or they have `bytes_max` bytes.
+    pub(crate) fn changes(&self, after: Place, limit: usize, bytes_max: usize) -> Vec<(Key, Kept)> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
         let mut seen = BTreeSet::new();
         // Oldest first, so that the first ones found are the next ones.
         let oldest_first = self.frozen.iter().map(|layer| &**layer).chain(std::iter::once(&self.active));
@@ -216,12 +226,45 @@ impl Memory {
                 if newest.order() != *place || !seen.insert(key.clone()) {
                     continue;
                 }
+                bytes += newest.bytes(key);
                 found.push((key.clone(), newest));
-                if found.len() >= limit {
+                if found.len() >= limit || bytes >= bytes_max {
                     return found;
                 }
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_read_in_pieces_of_so_many_bytes() {
+        let mut memory = Memory::default();
+        for n in 0..9 {
+            let version = crate::Version { time: n, tie: crate::Version::STAMPED };
+            let kept = Kept { version, place: 0, data: Some(Bytes::from(vec![0; 1000])), past: Bytes::new() };
+            memory.put_next(Key::new("t", &n.to_string()).unwrap(), kept);
+        }
+        let places =
+            |after| -> Vec<u64> { memory.changes((after, 0), 100, 2500).iter().map(|(_, kept)| kept.place).collect() };
+        assert_eq!((places(0), places(3), places(7)), (vec![1, 2, 3], vec![4, 5, 6], vec![8, 9]));
+    }
+
+    #[test]
+    fn a_command_that_changes_no_record_goes_to_the_store_too_and_an_entry_of_others_does_not() {
+        let mut memory = Memory::at(Position::default(), Agreed::default());
+        memory.advance(Position { index: 7, ..Position::default() });
+        assert!(memory.is_empty() && !memory.freeze(), "an entry of another machine");
+        memory.agreed_mut().sync.generation = 3;
+        memory.advance(Position { index: 8, epoch: 3, ..Position::default() });
+        assert!(!memory.is_empty(), "the log must keep it until it is stored");
+        assert!(memory.freeze());
+        assert_eq!(memory.next().unwrap().agreed.sync.generation, 3);
+        memory.stored();
+        assert!(memory.is_empty());
     }
 }

@@ -160,7 +160,7 @@ pub(crate) struct NotHeld {
 }
 
 /// How a copy is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) position: Position,
     /// What is missing.
@@ -188,6 +188,8 @@ pub(crate) struct Report {
     pub(crate) is_rewound: bool,
     /// How many of its own changes each other copy lacks, and for how many milliseconds.
     pub(crate) pending: Vec<(NodeId, u64, u64)>,
+    /// Without a leader: the horizon at which it began anew last.
+    pub(crate) began_at: u64,
 }
 
 impl Report {

@@ -153,7 +153,7 @@ impl Replication {
             };
         }
         if self.level != Consistency::Eventual {
-            return Err(refused("this cluster replicates without a leader: nothing stronger than eventual can be had"));
+            return Err(refused(ONLY_EVENTUAL));
         }
         let (version, acknowledged_by) = match self.inner.config.mode {
             Mode::MultiMaster => loose.write(change).await?,
@@ -305,6 +305,11 @@ impl Replication {
         self.inner.loose.as_ref().map(LooseCopy::report)
     }
 
+    /// Whether a leader orders what is written, so that a version is a place in one order of all changes.
+    pub fn has_order(&self) -> bool {
+        self.inner.loose.is_none()
+    }
+
     /// Who may be written to.
     pub fn mode(&self) -> Mode {
         self.inner.config.mode
@@ -395,6 +400,9 @@ impl Replication {
         if self.level == Consistency::Eventual {
             return Ok(());
         }
+        if self.inner.loose.is_some() {
+            return Err(ReadError::NoQuorum { reason: ONLY_EVENTUAL.to_owned() });
+        }
         let confirmed = tokio::time::timeout(ASK_TIMEOUT, self.inner.cluster.confirm()).await;
         let late =
             |_| ReadError::NoQuorum { reason: self.explained_reason(format!("no answer within {ASK_TIMEOUT:?}")) };
@@ -410,7 +418,8 @@ impl Replication {
         held.map_err(|not_held| ReadError::NoQuorum { reason: not_held.reason })
     }
 
-    /// Follows the changes of this node's copy from a version on: from the default version, all records there are.
+    /// Follows the changes of this node's copy from a version on: from the default version, all records there are. Where
+    /// no leader orders changes, no other version is a place to begin from.
     pub fn subscribe(&self, after: Version) -> Subscription {
         Subscription::new(self.inner.copy.clone(), after)
     }
@@ -474,6 +483,9 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 /// What is said to who asks for more or less than a majority, where no leader orders what is written.
 const ONE_LEVEL: &str = "several masters write here without a leader, at the level quorum and no other: for an order that \
                          all agree on, set REPLICATION_CONSISTENCY=strong or REPLICATION_MODE=master_slave";
+
+/// What is said to who asks for more than this node has itself, where nobody else is asked.
+const ONLY_EVENTUAL: &str = "this cluster replicates without a leader: nothing stronger than eventual can be had";
 
 fn refused(reason: &str) -> ReplicateError {
     ReplicateError::NotReplicated { reason: reason.to_owned() }

@@ -58,8 +58,10 @@ async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
                 return Err("its disk does not keep up".to_owned());
             }
             loose.is_of(epoch)?;
+            let count = changes.len() as u64;
             let merged = loose.merge(changes);
-            loose.told_left(epoch, left);
+            // What was turned away is lacking too.
+            loose.told_left(epoch, if merged.is_ok() { left } else { left + count });
             Told::Done(merged)
         }
         Ask::Take { change } => {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use ha_replication::{Consistency, Mode, ReplicateError};
+use ha_replication::{Consistency, Mode, ReadError, ReplicateError, SubscribeError, Version};
 use support::{Node, Stage, until};
 
 async fn until_equal(nodes: &[Node], records: u64) {
@@ -37,6 +37,19 @@ async fn changes_on_every_node_reach_all_and_those_that_a_node_missed_are_found(
     assert!(shared.iter().all(|record| *record == shared[0]), "the same change wins everywhere");
     let refused = nodes[0].replication.with_consistency(Consistency::Strong).replicate("task", "x", &1).await;
     assert!(matches!(refused, Err(ReplicateError::NotReplicated { .. })), "{refused:?}");
+    for level in [Consistency::Quorum, Consistency::Strong] {
+        let asks = nodes[0].replication.with_consistency(level);
+        let read = asks.get("task", "shared").await;
+        assert!(matches!(read, Err(ReadError::NoQuorum { .. })), "what is here may be old: {read:?}");
+        assert!(matches!(asks.list("task", None, 10).await, Err(ReadError::NoQuorum { .. })));
+    }
+    let written = nodes[0].replication.replicate("followed", "last", &1).await.unwrap();
+    let mut changes = nodes[0].replication.subscribe(written.version);
+    let followed = changes.next().await;
+    assert!(matches!(followed, Err(SubscribeError::NoOrder)), "a stamp is no place to go on from: {followed:?}");
+    let mut all = nodes[0].replication.subscribe(Version::default());
+    assert!(all.next().await.is_ok());
+    nodes[0].replication.delete("followed", "last").await.unwrap();
 
     let away = nodes.pop().unwrap();
     away.stop().await;

@@ -170,3 +170,66 @@ async fn an_outbox_whose_numbers_do_not_count_up_is_for_somebody_to_look_at() {
     let told = tokio::time::timeout(PATIENCE, bridge.take_over()).await.unwrap();
     assert!(matches!(told, BridgeError::Outbox { .. }), "{told}");
 }
+
+/// A database whose outbox another bridge takes over from, in the moment before it is read.
+#[derive(Default)]
+struct Shared {
+    outbox: Mutex<BTreeMap<u64, Change>>,
+    beside: Mutex<Option<Bridge<Shared>>>,
+}
+
+impl Shared {
+    fn of(numbers: &[u64]) -> Self {
+        let outbox = numbers.iter().map(|number| (*number, change(&number.to_string(), Some("1")))).collect();
+        Self { outbox: Mutex::new(outbox), beside: Mutex::default() }
+    }
+}
+
+impl Repository for Shared {
+    fn outbox(&self, above: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Outgoing>, RepositoryError>> {
+        let beside = self.beside.lock().unwrap().take();
+        Box::pin(async move {
+            if let Some(bridge) = beside {
+                bridge.take_over_once().await.unwrap();
+            }
+            let outbox = self.outbox.lock().unwrap();
+            let above = outbox.range(above + 1..).take(limit);
+            Ok(above.map(|(number, change)| Outgoing { number: *number, change: change.clone() }).collect())
+        })
+    }
+
+    fn shipped(&self, upto: u64) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        self.outbox.lock().unwrap().retain(|number, _| *number > upto);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn applied(&self) -> BoxFuture<'_, Result<Version, RepositoryError>> {
+        Box::pin(std::future::ready(Ok(Version::default())))
+    }
+
+    fn apply(&self, _changes: Vec<Event>) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_leaves_an_outbox_that_the_cluster_did_not_take_over() {
+    let stage = Stage::new(1);
+    let node = stage.start_all().await.pop().unwrap();
+    let bridge =
+        |shared: Shared, source: &str| Bridge::new(node.replication.clone(), Arc::new(shared), source).unwrap();
+    let shared = Shared::of(&[1, 2, 3]);
+    *shared.beside.lock().unwrap() = Some(bridge(Shared::of(&[1]), "source-00"));
+    let both = bridge(shared, "source-00");
+    for _ in 0..3 {
+        both.take_over_once().await.unwrap();
+    }
+    assert_eq!(node.replication.list("order", None, 10).await.unwrap().len(), 3);
+
+    for n in 1..64 {
+        assert_eq!(bridge(Shared::of(&[1]), &format!("source-{n:02}")).take_over_once().await.unwrap(), 1);
+    }
+    let one_more = bridge(Shared::of(&[1]), "source-64").take_over_once().await;
+    assert!(matches!(one_more, Err(BridgeError::Outbox { .. })), "{one_more:?}");
+    assert!(both.take_over_once().await.is_ok(), "those that are known go on");
+}

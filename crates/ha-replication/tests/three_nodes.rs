@@ -3,7 +3,7 @@
 mod support;
 
 use ha_replication::{Consistency, CopyState, Event, KeyError, ReplicateError, Version};
-use support::{Stage, until};
+use support::{Other, Stage, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_are_written_read_and_followed_on_every_node_and_outlive_a_restart_of_all() {
@@ -115,4 +115,39 @@ async fn a_copy_that_missed_what_left_the_log_fetches_it_while_writes_go_on() {
     let written =
         nodes[2].replication.with_consistency(Consistency::Strong).replicate("task", "last", &1).await.unwrap();
     assert_eq!(written.acknowledged_by.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_agreed_while_no_record_changed_outlives_the_log_and_leaves_no_copy_incomplete() {
+    let mut stage = Stage::new(3);
+    stage.snapshot_entries = 50;
+    let mut nodes = stage.start_all().await;
+    nodes[0].replication.replicate("task", "kept", &1).await.unwrap();
+    let away = nodes.pop().unwrap();
+    assert!(away.replication.get("task", "kept").await.unwrap().is_some());
+    away.stop().await;
+    let node = &nodes[0];
+    until("it is agreed that a copy is away", async || {
+        let status = node.replication.status().await;
+        let away = status.nodes.iter().filter(|node| node.state != CopyState::InStep).count();
+        if away == 1 { Ok(()) } else { Err(status) }
+    })
+    .await;
+    let other = node.cluster.replicated::<Other>().unwrap();
+    for n in 0..200 {
+        other.write(&n).await.unwrap();
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+    // One copy begins with nothing, so that it needs another one as its source.
+    std::fs::remove_file(stage.directory(2).join("replication/records.redb")).unwrap();
+    let nodes = stage.start_all().await;
+    for node in &nodes {
+        until("a whole copy", async || match node.replication.get("task", "kept").await {
+            Ok(Some(_)) if node.replication.held_here().is_caught_up => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    }
 }

@@ -94,6 +94,7 @@ async fn keep(
     };
     let directory = told.directory.clone();
     let seam = disk.clone();
+    let has_order = records.as_ref().is_none_or(Replication::has_order);
     let work = async move {
         let mut lines = Lines { disk: &*seam, directory: &directory, file: None, waiting: Vec::new(), written: 0 };
         let keys = write_keys(&mut lines, &state, since).await?;
@@ -105,7 +106,9 @@ async fn keep(
         std::io::Result::Ok((keys, count, whole))
     };
     let (keys, count, whole) = perform(disk, "divergent", work).await??;
-    let found = format!("{count} records and {keys} keys that changed here after epoch {since}");
+    // Where records have no order, the others may have many of them too.
+    let which = if has_order { "" } else { "all " };
+    let found = format!("{which}{count} records and {keys} keys that changed here after epoch {since}");
     let missed = if whole { "" } else { "; this copy of the records was not complete, so there may be more" };
     if keys + count == 0 {
         return Ok(format!("nothing changed here alone: no record and no key after epoch {since}{missed}"));
@@ -132,7 +135,8 @@ async fn write_keys(lines: &mut Lines<'_>, state: &State, since: Epoch) -> std::
 
 /// Of records that no leader orders all are written: nobody can say which of them the others lack.
 async fn write_records(lines: &mut Lines<'_>, records: &Replication, since: Epoch) -> std::io::Result<(usize, bool)> {
-    let mut changes = records.subscribe(Version { time: since.0, tie: u64::MAX });
+    let after = if records.has_order() { Version { time: since.0, tie: u64::MAX } } else { Version::default() };
+    let mut changes = records.subscribe(after);
     let mut count = 0;
     loop {
         // What is there is told at once; what is waited for is still to come, and never will.

@@ -73,6 +73,18 @@ impl Hub {
         self.journal_grew.notify_one();
     }
 
+    /// What a person saved took the place of the store: a lock that is not in it is held no more.
+    pub(crate) fn replaced(&self, from: Revision, content: &Content) {
+        for (lease, (ticket, _)) in lock(&self.tickets).iter() {
+            if let Standing::Holder(token) = ticket.standing()
+                && content.holds(*lease) != Some(token)
+            {
+                ticket.set(Standing::Gone);
+            }
+        }
+        self.begin_anew(from, content);
+    }
+
     /// Registers a watch on all keys that begin so, to which something from a revision on matters. `None` when there are
     /// too many.
     pub(crate) fn watch(&self, prefix: &str, pending: Option<Revision>) -> Option<Arc<Wake>> {

@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, Path, Query, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::{
     CheckReport, Consistency, Ha, ReadError, Record, ReplicateError, Replication, ReplicationStatus, StoreError,
@@ -12,6 +13,7 @@ use ha_runtime::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::state::query;
 use crate::error::ApiError;
 
 /// Records of a page, unless asked otherwise.
@@ -92,10 +94,12 @@ impl<S: Send + Sync> FromRequest<S> for Document {
 pub(crate) async fn put(
     State(ha): State<Ha>,
     Path((data_type, data_id)): Path<(String, String)>,
-    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    asked: Result<Query<Asked>, QueryRejection>,
     Document(body): Document,
 ) -> Result<Response, ApiError> {
-    let replication = asked.level(running(&ha)?);
+    unnamed(&headers)?;
+    let replication = query(asked)?.level(running(&ha)?);
     written(&ha, replication.replicate_bytes(&data_type, &data_id, body).await)
 }
 
@@ -103,10 +107,22 @@ pub(crate) async fn put(
 pub(crate) async fn delete(
     State(ha): State<Ha>,
     Path((data_type, data_id)): Path<(String, String)>,
-    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let replication = asked.level(running(&ha)?);
+    unnamed(&headers)?;
+    let replication = query(asked)?.level(running(&ha)?);
     written(&ha, replication.delete(&data_type, &data_id).await)
+}
+
+/// Refuses the name of a request: nobody remembers it for records, and a caller that relied on it would be wrong.
+fn unnamed(headers: &HeaderMap) -> Result<(), ApiError> {
+    if !headers.contains_key("idempotency-key") {
+        return Ok(());
+    }
+    let message = "records take no Idempotency-Key: a write whose outcome is unknown is made again as it was, or read \
+                   first where another writer may have come between; keys of the shared state take one";
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_request_key", message))
 }
 
 fn written(ha: &Ha, written: Result<Written, ReplicateError>) -> Result<Response, ApiError> {
@@ -138,8 +154,9 @@ pub(crate) struct GetAsked {
 pub(crate) async fn get(
     State(ha): State<Ha>,
     Path((data_type, data_id)): Path<(String, String)>,
-    Query(asked): Query<GetAsked>,
+    asked: Result<Query<GetAsked>, QueryRejection>,
 ) -> Result<Response, ApiError> {
+    let asked = query(asked)?;
     let replication = Asked { consistency: asked.consistency }.level(running(&ha)?);
     let found = match asked.consistency {
         Level::Stale => replication.get_local(&data_type, &data_id),
@@ -225,8 +242,9 @@ fn is_none(count: &usize) -> bool {
 pub(crate) async fn list(
     State(ha): State<Ha>,
     Path(data_type): Path<String>,
-    Query(asked): Query<PageAsked>,
+    asked: Result<Query<PageAsked>, QueryRejection>,
 ) -> Result<Json<Page>, ApiError> {
+    let asked = query(asked)?;
     let replication = Asked { consistency: asked.consistency }.level(running(&ha)?);
     let (after, limit) = (asked.after.as_deref(), asked.limit.unwrap_or(PAGE_ITEMS));
     let records = match asked.consistency {

@@ -142,15 +142,26 @@ pub(crate) async fn set(ha: &Ha, key: &str, headers: &HeaderMap, body: Put) -> R
         (Some(ttl), None) => (true, Some(begin(ha, state, seconds("ttl_seconds", ttl)?, request.clone()).await?)),
         (None, lease) => (false, lease.as_deref().map(lease_id).transpose()?),
     };
+    let named = request.is_some();
     let options = PutOptions { if_revision: body.if_revision.map(Revision), lease, request };
     let put = state.put_with(key, value.into_boxed_bytes().into_vec(), options).await;
     if let (Err(error), Some(lease), true) = (&put, lease, begun)
-        && !matches!(error, ChangeError::Unknown { .. })
+        && leaves_lease_unused(error, named)
     {
         // Nothing hangs on it. If this fails, it ends by itself.
         let _ = state.revoke_lease(lease).await;
     }
     put.map(|revision| Json(Changed { revision: revision.0 })).map_err(|error| ApiError::from(error).at(ha))
+}
+
+/// Whether no key can hang on the lease that was begun for a put that failed. A named request gets the same lease each
+/// time, and an earlier put of that name may have used it, unless the log itself has refused this one.
+fn leaves_lease_unused(error: &ChangeError, named: bool) -> bool {
+    match error {
+        ChangeError::Unknown { .. } => false,
+        ChangeError::Condition { .. } | ChangeError::Full { .. } | ChangeError::TooManyLeaseKeys => true,
+        _ => !named,
+    }
 }
 
 /// The id of a lease, as it was told.

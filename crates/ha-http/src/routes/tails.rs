@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use ha_runtime::{Ha, Tail, TailApplied, TailError};
 use serde::{Deserialize, Serialize};
 
+use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::routes::replication::running;
 
@@ -26,7 +27,7 @@ pub(crate) struct Asked {
 pub(crate) async fn apply(
     State(ha): State<Ha>,
     Path(name): Path<String>,
-    Json(asked): Json<Asked>,
+    JsonBody(asked): JsonBody<Asked>,
 ) -> Result<Json<TailApplied>, ApiError> {
     Ok(Json(running(&ha)?.apply_tail(&name, asked.all).await?))
 }
@@ -42,15 +43,16 @@ pub(crate) async fn remove(State(ha): State<Ha>, Path(name): Path<String>) -> Re
     Ok(Json(Done { success: true }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Promote {
+    #[serde(default)]
     force: bool,
 }
 
 /// `POST /v1/replication-promote` `{"force": true}`: the node that is to take writes does so, though it may lack more
 /// than is allowed. Asked of the leader.
-pub(crate) async fn promote(State(ha): State<Ha>, Json(asked): Json<Promote>) -> Result<Json<Done>, ApiError> {
+pub(crate) async fn promote(State(ha): State<Ha>, JsonBody(asked): JsonBody<Promote>) -> Result<Json<Done>, ApiError> {
     if !asked.force {
         let message = "without force nothing is to be done: a node takes over by itself once it lacks little enough";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "not_forced", message));

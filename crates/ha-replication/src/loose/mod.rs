@@ -10,10 +10,14 @@ mod push;
 mod rewind;
 mod runs;
 mod seat;
+mod seen;
 mod tail;
+#[cfg(test)]
+pub(crate) mod tests;
 mod wall;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +52,8 @@ pub(crate) struct LooseCopy {
 struct Inner {
     copy: Copy,
     node: NodeId,
+    /// Where the records are kept.
+    directory: PathBuf,
     async_writes: bool,
     /// Values that did not see each other are all kept.
     keeps_siblings: bool,
@@ -63,19 +69,10 @@ struct Inner {
     clock: Mutex<Clock>,
     wall: Mutex<wall::Reckoning>,
     /// When this copy last held everything that another one had, by its own stamps.
-    seen: Mutex<BTreeMap<NodeId, Seen>>,
+    seen: Mutex<BTreeMap<NodeId, seen::Seen>>,
     report: Mutex<Report>,
     /// When a stamp was turned away last, and how many milliseconds it was ahead.
     turned_away: Mutex<Option<(Instant, u64)>>,
-}
-
-/// A moment at which this copy held everything that another one had.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    /// By this copy's stamps.
-    stamp: u64,
-    /// Which set of copies both knew then.
-    epoch: u64,
 }
 
 /// What was done to changes that met here.
@@ -99,9 +96,10 @@ impl LooseCopy {
         let life = if config.is_leaderless_quorum() { life } else { 0 };
         let inner = Inner {
             clock: Mutex::new(Clock::new(&node, life, last)),
-            wall: Mutex::new(wall::Reckoning::new(config.wall.clone(), Instant::now())),
+            wall: Mutex::new(wall::Reckoning::new(config.wall.clone(), config.clock.clone())),
             copy,
             node,
+            directory: config.directory.clone(),
             async_writes: config.async_writes,
             keeps_siblings: config.is_leaderless_quorum(),
             has_master: config.has_loose_master(),
@@ -133,11 +131,19 @@ impl LooseCopy {
     }
 
     fn now_ms(&self) -> u64 {
-        self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).milliseconds(Instant::now())
+        self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).milliseconds()
     }
 
     fn counts(&self) -> MutexGuard<'_, Report> {
         self.inner.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses what the disk could not keep.
+    pub(crate) fn has_room_on_disk(&self) -> Result<(), String> {
+        let copy = &self.inner.copy;
+        let trouble = copy.trouble().borrow().clone();
+        let full = || copy.is_full().then(|| StoreError::Full { directory: self.inner.directory.clone() });
+        trouble.or_else(full).map_or(Ok(()), |error| Err(error.to_string()))
     }
 
     /// What was done so far to changes that met here.
@@ -363,71 +369,6 @@ impl LooseCopy {
         }
         self.inner.copy.tell();
         refused.map_or(Ok(()), Err)
-    }
-
-    /// This copy holds everything that another one had when it was at this stamp.
-    fn saw(&self, node: &NodeId, stamp: u64, epoch: u64) {
-        let known = Seen { stamp, epoch };
-        self.seen().insert(node.clone(), known);
-    }
-
-    fn seen(&self) -> MutexGuard<'_, BTreeMap<NodeId, Seen>> {
-        self.inner.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The stamp below which this copy holds everything that any of these had.
-    pub(crate) fn seen_below(&self, others: impl Iterator<Item = NodeId>) -> u64 {
-        let seen = self.seen();
-        others.map(|node| seen.get(&node).map_or(0, |seen| seen.stamp)).min().unwrap_or(u64::MAX)
-    }
-
-    /// The set of copies that this one knows, if it holds everything that a majority of them had when they came to know
-    /// it: so everything that was acknowledged before.
-    pub(crate) fn settled(&self) -> Option<u64> {
-        let set = self.inner.copy.memory().agreed().sync.clone();
-        let is_loaded = self.inner.copy.state().is_ok_and(|state| state.loaded);
-        let met = set.members.iter().filter(|node| self.has_met(node, set.generation)).count();
-        let own = usize::from(is_loaded && set.members.contains(&self.inner.node));
-        (set.generation > 0 && met + own >= crate::quorum::majority(set.members.len())).then_some(set.generation)
-    }
-
-    /// Whether this copy held everything that another one had since both knew this set of copies.
-    fn has_met(&self, node: &NodeId, epoch: u64) -> bool {
-        self.seen().get(node).is_some_and(|seen| seen.epoch == epoch)
-    }
-
-    /// Whether this copy has been compared with so many others that it knows everything that was acknowledged, even if
-    /// it had lost what it acknowledged itself.
-    fn knows_all(&self) -> bool {
-        let set = self.inner.copy.memory().agreed().sync.clone();
-        if set.generation == 0 {
-            return false;
-        }
-        let others: Vec<&NodeId> = set.members.iter().filter(|node| **node != self.inner.node).collect();
-        let met = others.iter().filter(|node| self.has_met(node, set.generation)).count();
-        // Any that a majority without this copy must have, and one more where nobody else is.
-        let needed = (set.members.len() + 1 - crate::quorum::majority(set.members.len())).min(others.len());
-        met >= needed
-    }
-    /// This copy was compared with all the others that are alive.
-    pub(crate) async fn compared_with_all(&self) -> Result<(), StoreError> {
-        if self.inner.keeps_siblings && !self.knows_all() {
-            return Ok(());
-        }
-        if self.inner.copy.state()?.loaded { Ok(()) } else { self.inner.copy.loaded().await }
-    }
-
-    /// Begins anew when the horizon has passed this copy while it was away. True when it did.
-    pub(crate) async fn begin_anew_if_told(&self) -> Result<bool, StoreError> {
-        let told = self.inner.copy.memory().agreed().resets.get(&self.inner.node).copied().unwrap_or(0);
-        if told <= self.inner.copy.state()?.began_at {
-            return Ok(false);
-        }
-        tracing::warn!(
-            "this copy was away for longer than deletions are remembered: its records are removed and loaded anew"
-        );
-        self.inner.copy.wipe(told).await?;
-        Ok(true)
     }
 }
 

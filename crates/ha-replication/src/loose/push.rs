@@ -20,8 +20,10 @@ const BYTES_MAX: usize = 512 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a master that has nothing to push says so.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
-/// Pushes to one copy that may follow one another without a pause for others.
+/// Pause before a push that did not arrive is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Pause before one that was turned away is.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// The other copies, by id, those that do not answer too.
 pub(super) fn others(cluster: &Cluster) -> Vec<(NodeId, bool)> {
@@ -81,7 +83,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
                 changed = applied.changed() => if changed.is_err() { return },
                 // A copy that hears nothing does not know how far behind it is.
                 () = tokio::time::sleep(TELL_INTERVAL), if config.has_loose_master() => {
-                    send(&cluster, &node, Vec::new(), epoch, 0).await;
+                    push(&cluster, &node, Vec::new(), epoch, 0).await;
                 }
             }
             continue;
@@ -89,26 +91,108 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
         let own = found.into_iter().filter(|(_, kept)| kept.version.tie == own);
         let changes: Vec<_> = own.map(|(key, kept)| loose(key, kept)).collect();
         let left = copy.above(last.0);
-        if !changes.is_empty() && !send(&cluster, &node, changes, epoch, left).await {
-            tokio::time::sleep(PAUSE).await;
-            continue;
+        let pushed = if changes.is_empty() { Pushed::Taken } else { push(&cluster, &node, changes, epoch, left).await };
+        match pushed {
+            Pushed::Taken => {}
+            // What was made here later has a later stamp: it would be turned away too, so that nothing waits in vain.
+            Pushed::TurnedAway => {
+                tokio::time::sleep(REFUSED_PAUSE).await;
+                continue;
+            }
+            Pushed::Lost => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
         }
         after = last;
         copy.cursors().insert(node.clone(), after.0);
     }
 }
 
-/// Sends changes to a copy; false when they should be sent again. What that copy turns away for its stamp is left to a
-/// later comparison, so that nothing else waits behind it.
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pushed {
+    /// That copy has all of it, or has something later.
+    Taken,
+    /// It refused some of it, and has the rest.
+    TurnedAway,
+    /// Nobody knows.
+    Lost,
+}
+
+/// Sends changes to a copy; false when they did not arrive. What that copy turns away for its stamp is left to a later
+/// comparison, so that nothing else waits behind it.
 pub(super) async fn send(cluster: &Cluster, node: &NodeId, changes: Vec<Loose>, epoch: u64, left: u64) -> bool {
-    let Ok(ask) = encoding::encode(&Ask::Push { changes, epoch, left }) else { return true };
-    let answer = cluster.ask_room(node, LANE, ROOM, ask.into(), PATIENCE).await;
-    match answer.map(|answer| encoding::decode(&answer)) {
-        Ok(Ok(Told::Done(Ok(())))) => true,
-        Ok(Ok(Told::Done(Err(reason)))) => {
-            tracing::warn!(%node, "a change was turned away: {reason}");
-            true
+    push(cluster, node, changes, epoch, left).await != Pushed::Lost
+}
+
+async fn push(cluster: &Cluster, node: &NodeId, changes: Vec<Loose>, epoch: u64, left: u64) -> Pushed {
+    let mut pushed = Pushed::Taken;
+    for ask in asks(changes, epoch, left) {
+        let answer = cluster.ask_room(node, LANE, ROOM, ask.into(), PATIENCE).await;
+        match answer.map(|answer| encoding::decode(&answer)) {
+            Ok(Ok(Told::Done(Ok(())))) => {}
+            Ok(Ok(Told::Done(Err(reason)))) => {
+                tracing::warn!(%node, "a change was turned away: {reason}");
+                pushed = Pushed::TurnedAway;
+            }
+            _ => return Pushed::Lost,
         }
-        _ => false,
+    }
+    pushed
+}
+
+/// Changes as messages that are not too long.
+fn asks(changes: Vec<Loose>, epoch: u64, left: u64) -> Vec<Vec<u8>> {
+    let (mut asks, mut waiting) = (Vec::new(), vec![(changes, left)]);
+    while let Some((changes, left)) = waiting.pop() {
+        let ask = Ask::Push { changes, epoch, left };
+        let encoded = encoding::encode(&ask).ok().filter(|encoded| encoded.len() <= LANE.body_bytes_max());
+        match (encoded, ask) {
+            (Some(encoded), _) => asks.push(encoded),
+            (None, Ask::Push { mut changes, .. }) if changes.len() > 1 => {
+                let rest = changes.split_off(changes.len() / 2);
+                let left_then = left + rest.len() as u64;
+                waiting.push((rest, left));
+                waiting.push((changes, left_then));
+            }
+            (None, Ask::Push { changes, .. }) => {
+                for Loose { key, .. } in changes {
+                    tracing::error!(%key, "this record is too long to be sent to another copy");
+                }
+            }
+            (None, _) => {}
+        }
+    }
+    asks
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_for_one_message_goes_in_several_and_each_says_what_is_left() {
+        let data = Bytes::from(vec![7; crate::DATA_BYTES_MAX]);
+        let change = |n: u64| Loose {
+            key: crate::Key::new("t", &n.to_string()).unwrap(),
+            time: n,
+            tie: 1,
+            data: Some(data.clone()),
+            past: Bytes::new(),
+        };
+        let (mut next, mut lefts) = (0, Vec::new());
+        for ask in asks((0..20).map(change).collect(), 3, 5) {
+            assert!(ask.len() <= LANE.body_bytes_max());
+            let Ok(Ask::Push { changes, epoch: 3, left }) = encoding::decode(&ask) else { panic!("no push") };
+            assert!(changes.iter().map(|change| change.time).eq(next..next + changes.len() as u64), "in their order");
+            next += changes.len() as u64;
+            lefts.push(left);
+            assert_eq!(next + left, 25);
+        }
+        assert_eq!((next, lefts.last()), (20, Some(&5)));
+        assert_eq!(asks(Vec::new(), 3, 0).len(), 1, "to say that there is nothing");
     }
 }

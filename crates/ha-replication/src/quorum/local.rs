@@ -1,6 +1,7 @@
 //! What this node's own copy answers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,6 +15,9 @@ use crate::{Key, Version};
 /// Records that a page holds at most, and their bytes.
 const PAGE_ITEMS_MAX: usize = crate::PAGE_ITEMS_MAX;
 const PAGE_BYTES: usize = crate::PAGE_BYTES;
+
+/// How long a state to keep waits for the disk: less than whoever asks waits for an answer.
+const ROOM_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The version of the latest value of a record.
 pub(crate) fn latest(kept: &Kept) -> Version {
@@ -59,6 +63,11 @@ pub(super) fn peek(loose: &LooseCopy, epoch: u64, key: &Key, bare: bool) -> Resu
 /// Keeps what another node wrote, or read elsewhere. The disk has it when this returns.
 pub(super) async fn keep(loose: &LooseCopy, epoch: u64, change: Loose) -> Result<(), String> {
     loose.is_of(epoch)?;
+    // So that whoever writes is not faster than this disk.
+    if tokio::time::timeout(ROOM_PATIENCE, loose.copy().until_room()).await.is_err() {
+        return Err("its disk does not keep up".to_owned());
+    }
+    loose.has_room_on_disk()?;
     let key = change.key.clone();
     if loose.is_buried(&key, change.time)? {
         return Err("it is from before what all copies have seen: check the clocks".to_owned());
@@ -131,4 +140,32 @@ pub(crate) async fn served(loose: &LooseCopy, ask: Ask) -> Result<Told, String> 
         }
         _ => return Err("that is asked elsewhere".to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Consistency;
+    use crate::loose::tests::stuck;
+
+    fn change(loose: &LooseCopy, id: &str, bytes: usize) -> Loose {
+        let Version { time, tie } = loose.version();
+        Loose { key: Key::new("t", id).unwrap(), time, tie, data: Some(vec![0; bytes].into()), past: Bytes::new() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_disk_could_not_keep_is_refused() {
+        let loose = stuck(Consistency::Quorum).await;
+        loose.copy().set_full(true);
+        let refused = keep(&loose, 0, change(&loose, "1", 1)).await.unwrap_err();
+        assert!(refused.contains("is full") && refused.contains("ha-data/replication"), "{refused}");
+        loose.copy().set_full(false);
+        for n in 0..40 {
+            loose.merge(vec![change(&loose, &n.to_string(), 1024 * 1024)]).unwrap();
+        }
+        let asked = tokio::time::Instant::now();
+        let refused = keep(&loose, 0, change(&loose, "one more", 1)).await.unwrap_err();
+        assert!(refused.contains("does not keep up"), "{refused}");
+        assert!(asked.elapsed() < super::super::PATIENCE, "whoever asks hears of it");
+    }
 }

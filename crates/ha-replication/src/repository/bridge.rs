@@ -7,6 +7,7 @@ use ha_cluster::{ASK_TIMEOUT, WriteError};
 use tokio::time::Instant;
 
 use super::{Outgoing, Repository, RepositoryError};
+use crate::machine::SOURCES_MAX;
 use crate::message::{Ask, Command, Told};
 use crate::replication::Inner;
 use crate::{Change, DATA_BYTES_MAX, Event, Key, ReadError, ReplicateError, Replication, SubscribeError};
@@ -44,7 +45,7 @@ pub enum BridgeError {
     /// Changes cannot be followed.
     #[error(transparent)]
     Subscribe(#[from] SubscribeError),
-    /// Somebody has to look: the outbox is not what it must be.
+    /// Somebody has to look: the outbox is not what it must be, or the cluster cannot take over from it.
     #[error("the outbox cannot be taken over: {reason}")]
     Outbox {
         /// What is wrong with it.
@@ -58,6 +59,11 @@ impl<R: Repository> Bridge<R> {
         if source.is_empty() || source.len() > SOURCE_BYTES_MAX {
             let reason = format!("the name of a source has 1 to {SOURCE_BYTES_MAX} bytes");
             return Err(BridgeError::Outbox { reason });
+        }
+        if replication.inner.loose.is_some() {
+            let reason = "no leader orders changes here, so nobody could say how far taking over is: set \
+                          REPLICATION_CONSISTENCY=quorum or strong, and REPLICATION_MODE=master_slave";
+            return Err(BridgeError::Outbox { reason: reason.to_owned() });
         }
         Ok(Self { replication, repository, source: source.to_owned() })
     }
@@ -82,14 +88,18 @@ impl<R: Repository> Bridge<R> {
     pub async fn take_over_once(&self) -> Result<usize, BridgeError> {
         // What the cluster knows counts, not what this process remembers.
         let after = self.replication.imported(&self.source).await?;
+        // The only word of what is replicated: one that took over the same at the same time may have changed nothing.
         self.repository.shipped(after).await?;
+        if !self.replication.remembers(&self.source) {
+            let reason = format!("the cluster takes over from {SOURCES_MAX} databases, and this would be one more");
+            return Err(BridgeError::Outbox { reason });
+        }
         let limit = self.replication.inner.config.batch_items_max;
         let outgoing = self.repository.outbox(after, limit).await?;
         let Some((upto, changes)) = batch(after, outgoing)? else { return Ok(0) };
         self.replication.takes_writes()?;
         let count = changes.len();
         self.replication.import(&self.source, after, upto, changes).await?;
-        self.repository.shipped(upto).await?;
         Ok(count)
     }
 
@@ -182,6 +192,13 @@ impl Replication {
             .map_err(|_| no_quorum(format!("no answer within {ASK_TIMEOUT:?}")))?
             .map_err(|error| no_quorum(error.to_string()))?;
         Ok(self.inner.copy.memory().agreed().sources.get(source).copied().unwrap_or(0))
+    }
+
+    /// Whether the cluster knows this database, or would remember one more.
+    fn remembers(&self, source: &str) -> bool {
+        let memory = self.inner.copy.memory();
+        let sources = &memory.agreed().sources;
+        sources.contains_key(source) || sources.len() < SOURCES_MAX
     }
 
     async fn import(&self, source: &str, after: u64, upto: u64, changes: Vec<Change>) -> Result<(), ReplicateError> {

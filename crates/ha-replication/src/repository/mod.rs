@@ -31,7 +31,8 @@ pub trait Repository: Send + Sync + 'static {
     /// The changes in its outbox above a number, oldest first, `limit` of them at most.
     fn outbox(&self, above: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Outgoing>, RepositoryError>>;
 
-    /// The changes up to a number are replicated: they may leave the outbox. May be told again.
+    /// The changes up to a number are replicated: they may leave the outbox. May be told again, and is told of the last
+    /// ones when the outbox is looked at next.
     fn shipped(&self, upto: u64) -> BoxFuture<'_, Result<(), RepositoryError>>;
 
     /// The version up to which it has applied; the default version when nothing.

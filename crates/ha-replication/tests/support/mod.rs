@@ -6,11 +6,31 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ha_cluster::{Cluster, Machines, Seams, Seed};
-use ha_replication::{Config, Consistency, Mode, Replication};
+use ha_cluster::{Applied, Capture, Cluster, Machine, MachineId, Machines, Seams, Seed};
+use ha_replication::{Config, Consistency, Mode, Replication, SystemWall, Wall};
 
 /// What a node may take to get somewhere.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A room that writes to the log, and changes no record.
+pub(crate) struct Other;
+
+impl Machine for Other {
+    const ID: MachineId = MachineId(200);
+    const NAME: &'static str = "another room";
+    type Command = u64;
+    type Reply = ();
+
+    fn apply(&mut self, _at: Applied, _command: u64) {}
+
+    fn capture(&self) -> Capture {
+        Box::new(Vec::new)
+    }
+
+    fn restore(&mut self, _image: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
 
 /// A running node.
 pub(crate) struct Node {
@@ -75,7 +95,7 @@ impl Stage {
         records.free_bytes_min = 0;
         let seams = Seams::default();
         let (machine, copy) = ha_replication::open(records, seams.disk.clone()).await.unwrap();
-        let cluster = ha_cluster::start(config, seams, Machines::new().with(machine)).await.unwrap();
+        let cluster = ha_cluster::start(config, seams, Machines::new().with(machine).with(Other)).await.unwrap();
         Node { replication: copy.start(cluster.clone()).unwrap(), cluster }
     }
 

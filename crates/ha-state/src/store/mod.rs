@@ -147,12 +147,17 @@ impl Machine for Store {
     fn restore(&mut self, image: &[u8]) -> Result<(), String> {
         let before = self.content.revision;
         self.content = image::decode(image).map_err(|error| error.to_string())?;
-        if self.content.revision < before {
-            // An older state was brought back. No change led there, so no watch can go on from before.
-            self.content.revision = before;
-            self.content.history.compact(before);
-        }
         self.hub.begin_anew(before.next(), &self.content);
+        Ok(())
+    }
+
+    fn replace(&mut self, image: &[u8]) -> Result<(), String> {
+        let before = self.content.revision;
+        self.content = image::decode(image).map_err(|error| error.to_string())?;
+        // No change led here from what was here, whichever of both is the older: no watch can go on from before.
+        self.content.revision = self.content.revision.max(before.next());
+        self.content.history.compact(self.content.revision);
+        self.hub.replaced(self.content.revision, &self.content);
         Ok(())
     }
 }

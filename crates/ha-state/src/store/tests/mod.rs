@@ -4,6 +4,7 @@ mod keys;
 mod leases;
 mod locks;
 mod model;
+mod replaced;
 
 use super::*;
 use crate::changes::LeaseChange;
