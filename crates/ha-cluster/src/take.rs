@@ -18,6 +18,8 @@ pub struct Grants {
     pub term: Option<Term>,
     /// The nodes whose lease is not over.
     pub held: BTreeSet<NodeId>,
+    /// Those that did not renew it for half of its length although they could have: what gossip says of them is true.
+    pub silent: BTreeSet<NodeId>,
 }
 
 /// Why a node cannot act any more on what is taken from it.

@@ -49,7 +49,10 @@ pub(crate) enum Done {
         role: Option<RoleId>,
         done: bool,
     },
-    Settled(Subject),
+    Settled {
+        subject: Subject,
+        done: bool,
+    },
     Fenced {
         node: NodeId,
         incarnation: Incarnation,
@@ -157,7 +160,7 @@ impl Driver {
             }
             Done::Demoted { role, epoch, result } => self.tell(agent::Input::Demoted { role, epoch, result }),
             Done::Written { role, done } => self.tell(agent::Input::Written { role, done }),
-            Done::Settled(subject) => self.command(controller::Input::Settled(subject)),
+            Done::Settled { subject, done } => self.command(controller::Input::Settled { subject, done }),
             Done::Fenced { node, incarnation, result } => {
                 match &result {
                     Ok(()) => self.events.happened("fenced", format!("{node} is certainly stopped, says the fence")),
@@ -263,11 +266,13 @@ impl Driver {
             alive: member.state == MemberState::Alive || member.node_id == view.node_id,
             failed: matches!(member.state, MemberState::Failed | MemberState::Left),
             witness: member.role == MemberRole::Witness,
+            voter: member.voter,
             priority: member.priority,
             address: format!("{}:{}", member.address, member.port),
         };
         let members = view.members.iter().map(|member| (member.node_id.clone(), fact(member))).collect();
-        let facts = Facts { term, members, held: grants.held.clone(), roster: roster.clone() };
+        let (held, silent) = (grants.held.clone(), grants.silent.clone());
+        let facts = Facts { term, members, held, silent, roster: roster.clone() };
         self.command(controller::Input::Look(&facts));
     }
 
@@ -352,11 +357,12 @@ impl Driver {
                     let replicated = self.replicated.clone();
                     self.doing.push(Box::pin(async move {
                         let reply = replicated.write_as_leader(term, &command).await;
-                        if !matches!(reply, Ok(Reply::Done(_))) {
+                        let done = matches!(reply, Ok(Reply::Done(_)));
+                        if !done {
                             tracing::debug!(?reply, ?command, "not decided");
                             tokio::time::sleep(RETRY_PROPOSAL).await;
                         }
-                        Done::Settled(subject)
+                        Done::Settled { subject, done }
                     }));
                 }
                 controller::Output::Take { subject, term, from, proof, command } => {
@@ -367,11 +373,12 @@ impl Driver {
                             Proof::Fenced => Evidence::Certain,
                         };
                         let reply = cluster.take::<Roster>(term, from, evidence, &command).await;
-                        if !matches!(reply, Ok(Reply::Done(_))) {
+                        let done = matches!(reply, Ok(Reply::Done(_)));
+                        if !done {
                             tracing::debug!(?reply, ?command, "not taken");
                             tokio::time::sleep(RETRY_PROPOSAL).await;
                         }
-                        Done::Settled(subject)
+                        Done::Settled { subject, done }
                     }));
                 }
                 controller::Output::Fence { node, incarnation, address } => self.fence(node, incarnation, &address),

@@ -31,7 +31,8 @@ impl Default for Fitness {
 }
 
 impl Fitness {
-    /// What is worth telling: a sentence of bounded length, and a lag that changes rarely.
+    /// What is worth telling: a sentence of bounded length, and a lag that changes rarely. It equals what others read of
+    /// it, so that it is told once.
     fn rounded(&self) -> Self {
         let lag_items =
             if self.lag_items == 0 { 0 } else { self.lag_items.checked_next_power_of_two().unwrap_or(u64::MAX) };
@@ -39,7 +40,7 @@ impl Fitness {
             let end = reason.floor_char_boundary(REASON_BYTES_MAX);
             reason[..end].to_owned()
         });
-        Self { lag_items, reason, ..self.clone() }
+        Self { lag_items, reason, is_counted: false, ..self.clone() }
     }
 }
 
@@ -107,6 +108,16 @@ mod tests {
         let bad = Fitness { healthy: false, is_counted: true, ..Fitness::default() };
         assert!(!judgement.look(ms(0), &bad).healthy);
         assert!(judgement.look(ms(100), &Fitness::default()).healthy);
+    }
+
+    #[test]
+    fn what_is_told_equals_what_others_read_of_it() {
+        let mut judgement = Judgement::new(ms(100), 3);
+        let reason = Some("the database does not answer".to_owned());
+        let bad = Fitness { healthy: false, reason, is_counted: true, ..Fitness::default() };
+        let told = judgement.look(ms(0), &bad);
+        let read: Fitness = serde_json::from_slice(&serde_json::to_vec(told).unwrap()).unwrap();
+        assert_eq!(*told, read);
     }
 
     #[test]

@@ -35,7 +35,8 @@ impl Lonely {
         let (Some(one), Some(other), None) = (voters.next(), voters.next(), voters.next()) else { return None };
         let (me, peer) = if one.node_id == view.node_id { (one, other) } else { (other, one) };
         let are_a_pair = me.node_id == view.node_id && peer.role != MemberRole::Witness && me.priority > 0;
-        let gone = peer.state == MemberState::Failed && !view.leader_is_live;
+        // Whoever said goodbye keeps its vote, and is waited for like one that is silent.
+        let gone = matches!(peer.state, MemberState::Failed | MemberState::Left) && !view.leader_is_live;
         if !may || !are_a_pair || !gone || self.acting {
             return None;
         }
@@ -133,6 +134,17 @@ mod tests {
         let config = Config { fence_command: None, goes_on_alone: true, ..config() };
         for me in ["a", "b"] {
             let (mut lonely, view) = (Lonely::default(), pair(me));
+            let mut look = |at: u64| lonely.look(seconds(at), &config, &view, (false, seconds(at))).is_some();
+            assert!(!look(8) && look(9) && !look(10));
+        }
+    }
+
+    #[test]
+    fn who_said_goodbye_is_succeeded_like_one_that_is_silent() {
+        let anyway = Config { fence_command: None, goes_on_alone: true, ..config() };
+        for config in [config(), anyway] {
+            let (mut lonely, mut view) = (Lonely::default(), pair("a"));
+            view.members[1].state = MemberState::Left;
             let mut look = |at: u64| lonely.look(seconds(at), &config, &view, (false, seconds(at))).is_some();
             assert!(!look(8) && look(9) && !look(10));
         }

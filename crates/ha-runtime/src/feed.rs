@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_cluster::{Event, Events, NodeId};
-use ha_failover::{FailoverStatus, Fitness, GroupId};
+use ha_failover::{FailoverStatus, Fitness, GroupId, RoleId};
 use ha_health::{Health, OverallHealth, Status};
 use ha_replication::{CopyState, NodeStatus, Replication};
 use tokio::sync::broadcast::error::RecvError;
@@ -45,18 +45,24 @@ pub(crate) fn start(
     });
 }
 
-/// Tells the records who their master is: the primary of the one service there is. Where each group has a primary of
-/// its own, the leader stays the master.
+/// Tells the records who their master is: the primary of the one service there is. Where that is cut into shards, each
+/// with a primary of its own, the leader stays the master.
 async fn name_master(mut roles: watch::Receiver<Arc<FailoverStatus>>, replication: Replication) {
     loop {
         let status = roles.borrow_and_update().clone();
-        if status.roles.iter().any(|role| role.role.group == GroupId::default()) {
-            replication.name_master(status.primary_node.clone());
+        if let Some(master) = master(&status) {
+            replication.name_master(master);
         }
         if roles.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// Who is the master, if the roles say it: nobody, too, is an answer.
+fn master(status: &FailoverStatus) -> Option<Option<NodeId>> {
+    let service = RoleId::from(GroupId::default());
+    status.roles.iter().any(|role| role.role == service).then(|| status.primary_node.clone())
 }
 
 /// How this node's copy of the records is.
@@ -105,6 +111,9 @@ async fn pass_on(mut from: broadcast::Receiver<Event>, to: Events) {
 
 #[cfg(test)]
 mod tests {
+    use ha_cluster::Epoch;
+    use ha_failover::{RoleState, RoleStatus};
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -125,6 +134,27 @@ mod tests {
         }
         let reason = fitness(&health.overall(), &copy).reason.unwrap();
         assert_eq!(reason, "needed is unhealthy: it is gone");
+    }
+
+    #[test]
+    fn the_primary_of_the_one_service_is_the_master_and_that_of_a_shard_is_not() {
+        let status = |roles: &[&str]| {
+            let role = |role: &&str| RoleStatus {
+                role: role.parse().unwrap(),
+                state: RoleState::Active,
+                node: Some("node-2".parse().unwrap()),
+                epoch: Epoch(7),
+                waiting_for: None,
+            };
+            let off = FailoverHandle::off().status();
+            FailoverStatus { roles: roles.iter().map(role).collect(), primary_node: None, ..off }
+        };
+        assert_eq!(master(&status(&[])), None);
+        assert_eq!(master(&status(&["default", "orders"])), Some(None), "nobody is, for now");
+        assert_eq!(master(&status(&["default/0", "default/1"])), None, "the leader stays the master");
+        let primary_node = Some("node-2".parse().unwrap());
+        let named = FailoverStatus { primary_node: primary_node.clone(), ..status(&["default"]) };
+        assert_eq!(master(&named), Some(primary_node));
     }
 
     #[test]

@@ -166,6 +166,8 @@ struct Leadership {
     leases: BTreeMap<NodeId, Lease>,
     round: Option<Round>,
     next_round_at: Duration,
+    /// Since when a quorum has confirmed every round.
+    confirmed_since: Option<Duration>,
 }
 
 /// The leases of all nodes, as the leader sees them. It does nothing while this node does not lead.
@@ -230,6 +232,17 @@ impl Grantor {
         Some((leading.term, held))
     }
 
+    /// Who did not renew its lease for half of its length, while quorums confirmed this leader all the time: whoever
+    /// could be granted nothing is not silent.
+    pub(crate) fn silent(&self, now: Duration) -> BTreeSet<NodeId> {
+        let leading = self.leading.as_ref().filter(|leading| leading.first_entry.is_some());
+        let Some((leading, since)) = leading.and_then(|leading| Some((leading, leading.confirmed_since?))) else {
+            return BTreeSet::new();
+        };
+        let is_silent = |lease: &Lease| lease.counted_from.max(since) + self.terms.silence() <= now;
+        leading.leases.iter().filter(|(_, lease)| is_silent(lease)).map(|(node, _)| node.clone()).collect()
+    }
+
     /// When [`Input::Tick`] is due at the latest.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let leading = self.leading.as_ref().filter(|leading| leading.first_entry.is_some())?;
@@ -287,8 +300,15 @@ impl Grantor {
         #[cfg(test)]
         let counted_from = self.mutant.lead_counts_from(counted_from);
         let leases = self.nodes.iter().map(|node| (node.clone(), Lease::new(counted_from, 0))).collect();
-        self.leading =
-            Some(Leadership { term, began: counted_from, first_entry: None, leases, round: None, next_round_at: now });
+        self.leading = Some(Leadership {
+            term,
+            began: counted_from,
+            first_entry: None,
+            leases,
+            round: None,
+            next_round_at: now,
+            confirmed_since: None,
+        });
     }
 
     fn first_entry_applied(&mut self, index: u64) {
@@ -348,6 +368,7 @@ impl Grantor {
     fn confirmed(&mut self, now: Duration, number: u64, outputs: &mut Vec<Output>) {
         let Some(leading) = &mut self.leading else { return };
         let Some(round) = leading.round.take_if(|round| round.number == number) else { return };
+        leading.confirmed_since.get_or_insert(round.began);
         for (node, renewal, arrived) in round.renewals {
             match leading.leases.get_mut(&node) {
                 Some(lease) if lease.unsettled == 0 && !lease.leaving => {
@@ -378,6 +399,7 @@ impl Grantor {
         let Some(leading) = &mut self.leading else { return };
         let Some(round) = leading.round.take_if(|round| round.number == number) else { return };
         leading.next_round_at = now + self.pause;
+        leading.confirmed_since = None;
         for (node, renewal, _) in round.renewals {
             outputs.push(refuse(node, renewal, "no quorum confirmed this leader"));
         }

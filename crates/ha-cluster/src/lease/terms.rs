@@ -51,6 +51,11 @@ impl Terms {
         self.ttl / 3
     }
 
+    /// After how long without a renewal a node is called silent: at least one that was due is missing.
+    pub(crate) fn silence(&self) -> Duration {
+        self.ttl / 2
+    }
+
     /// How often to renew: three attempts fit into a lease, and never less often than the heartbeat.
     pub(crate) fn renew_every(&self, heartbeat: Duration) -> Duration {
         heartbeat.min(self.ttl / 3)

@@ -346,6 +346,31 @@ fn a_node_must_be_left_alone_for_as_long_as_any_leader_may_have_granted() {
 }
 
 #[test]
+fn who_is_silent_is_so_while_a_quorum_confirms_the_leader() {
+    let mut grantor = leader();
+    let silent = |grantor: &Grantor, at| -> Vec<String> {
+        grantor.silent(ms(at)).into_iter().map(|node| node.to_string()).collect()
+    };
+    let nobody = Vec::<String>::new();
+    assert_eq!(silent(&grantor, 900), nobody, "no quorum has confirmed this leader yet");
+    for (number, at) in (1..).zip([100, 400, 700]) {
+        run(&mut grantor, at - 1);
+        step(&mut grantor, at, ask("a", number));
+        step(&mut grantor, at + 1, grant::Input::Confirmed { round: number });
+    }
+    assert_eq!(silent(&grantor, 599), nobody);
+    assert_eq!(silent(&grantor, 600), ["b"], "it never asked");
+    // Without a quorum nobody could renew, nor can for a moment after it is back.
+    step(&mut grantor, 800, ask("a", 4));
+    step(&mut grantor, 801, grant::Input::Unconfirmed { round: 4 });
+    assert_eq!(silent(&grantor, 1300), nobody);
+    step(&mut grantor, 2000, ask("a", 5));
+    step(&mut grantor, 2001, grant::Input::Confirmed { round: 5 });
+    assert_eq!(silent(&grantor, 2499), nobody);
+    assert_eq!(silent(&grantor, 2500), ["a", "b"]);
+}
+
+#[test]
 fn an_older_life_is_refused_and_only_the_newest_request_waits() {
     let mut grantor = leader();
     step(&mut grantor, 20, ask("a", 1));

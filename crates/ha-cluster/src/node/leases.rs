@@ -178,7 +178,8 @@ impl Driver {
             }
         }
         let (term, held) = self.leases.grantor.held().unzip();
-        let grants = Grants { term, held: held.unwrap_or_default() };
+        let silent = self.leases.grantor.silent(self.cx.clock.now());
+        let grants = Grants { term, held: held.unwrap_or_default(), silent };
         self.leases.grants.send_if_modified(|seen| {
             let changed = **seen != grants;
             if changed {

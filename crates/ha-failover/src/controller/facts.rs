@@ -16,6 +16,8 @@ pub(crate) struct MemberFact {
     pub(crate) failed: bool,
     /// It keeps no application data.
     pub(crate) witness: bool,
+    /// It votes.
+    pub(crate) voter: bool,
     /// Higher is preferred; 0 never holds a role.
     pub(crate) priority: u16,
     /// Where it can be dialled.
@@ -31,6 +33,8 @@ pub(crate) struct Facts {
     pub(crate) members: BTreeMap<NodeId, MemberFact>,
     /// The nodes whose lease is not over.
     pub(crate) held: BTreeSet<NodeId>,
+    /// Those of them that did not renew it lately.
+    pub(crate) silent: BTreeSet<NodeId>,
     /// What the log says.
     pub(crate) roster: Arc<State>,
 }
@@ -44,6 +48,12 @@ impl Facts {
     /// The priority of a node.
     pub(crate) fn priority(&self, node: &NodeId) -> u16 {
         self.members.get(node).map_or(0, |member| member.priority)
+    }
+
+    /// Whether a node votes, and at most one other does: without it nothing can be agreed.
+    pub(crate) fn is_one_of_a_pair(&self, node: &NodeId) -> bool {
+        let voters = self.members.values().filter(|member| member.voter).count();
+        voters <= 2 && self.members.get(node).is_some_and(|member| member.voter)
     }
 
     /// Whether a node could run something now, as far as it concerns the node alone; else why not.

@@ -42,8 +42,8 @@ const DOUBLINGS_MAX: u32 = 6;
 pub(crate) enum Input<'a> {
     /// This node leads, and this is what it knows.
     Look(&'a Facts),
-    /// What was to be committed is, or is not.
-    Settled(Subject),
+    /// What was to be committed is, or is not, as far as known.
+    Settled { subject: Subject, done: bool },
     /// A fence command has ended.
     Fenced { node: NodeId, incarnation: Incarnation, result: Result<(), String> },
     /// This node does not lead.
@@ -57,6 +57,8 @@ pub(crate) enum Subject {
     Node(NodeId),
     Request(RequestId),
     Roles,
+    /// That a life of a node shall be switched off.
+    Fence(NodeId, Incarnation, Term),
 }
 
 /// Why a holder cannot act.
@@ -111,7 +113,12 @@ impl Controller {
     pub(crate) fn step(&mut self, now: Duration, input: Input<'_>, outputs: &mut Vec<Output>) {
         match input {
             Input::Look(facts) => self.look(now, facts, outputs),
-            Input::Settled(subject) => drop(self.in_flight.remove(&subject)),
+            Input::Settled { subject, done } => {
+                self.in_flight.remove(&subject);
+                if let Subject::Fence(node, incarnation, term) = subject {
+                    self.fencing.agreed(now, (node, incarnation), term, done);
+                }
+            }
             Input::Fenced { node, incarnation, result } => self.fencing.ended(now, node, incarnation, result),
             Input::StepDown => {
                 self.memory = Memory::default();
@@ -127,7 +134,9 @@ impl Controller {
         self.memory.look(now, facts);
         let mut wanted = Vec::new();
         self.keep_house(now, facts, &mut wanted);
-        self.fencing.look(now, facts, &self.config, outputs);
+        // Whoever is switched off loses its roles: an act like a move, which a person may want to leave to people.
+        let fences = (self.moves_by_itself(facts), self.config.lease);
+        self.fencing.look(now, facts, fences, (&mut wanted, outputs));
         self.requests(now, facts, &mut wanted);
         for (id, role) in &facts.roster.roles {
             self.take_away(facts, id, role, &mut wanted);

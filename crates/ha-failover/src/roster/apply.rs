@@ -45,6 +45,7 @@ impl State {
             Command::Forget { node } => self.forget(&node),
             Command::Note { role, note } => self.role(&role).map(|role| role.note = note),
             Command::Drop(group) => self.drop_group(&group),
+            Command::Fence { node, incarnation, sentence } => self.fence(at, &Holder { node, incarnation }, sentence),
         };
         match applied {
             Ok(()) => Reply::Done(at),
@@ -219,6 +220,16 @@ impl State {
         self.vacate(id, true);
         self.lost(&node);
         self.decided(at, Some(id), sentence);
+        Ok(())
+    }
+
+    fn fence(&mut self, at: Epoch, of: &Holder, sentence: String) -> Applied {
+        if self.paused {
+            return Err("failover is paused".to_owned());
+        }
+        let held = self.roles.iter().find(|(_, role)| role.phase.holder() == Some(of));
+        let Some(id) = held.map(|(id, _)| id.clone()) else { return Err(format!("{} holds nothing", of.node)) };
+        self.decided(at, Some(&id), sentence);
         Ok(())
     }
 

@@ -183,6 +183,15 @@ pub enum Command {
     },
     /// These groups exist no more; only those that nobody holds are dropped.
     Drop(GroupId),
+    /// The leader is about to have a node switched off that holds a role and is silent.
+    Fence {
+        /// Whom.
+        node: NodeId,
+        /// Which life of it.
+        incarnation: Incarnation,
+        /// For the history.
+        sentence: String,
+    },
 }
 
 /// What became of a command.

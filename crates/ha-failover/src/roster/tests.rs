@@ -113,6 +113,20 @@ fn only_a_vacant_role_is_given_and_only_its_holder_or_the_leader_vacates_it() {
 }
 
 #[test]
+fn only_a_holder_is_to_be_switched_off_and_nobody_while_paused() {
+    let mut log = Log::new();
+    let fence = |life| Command::Fence { node: node("a"), incarnation: Incarnation(life), sentence: "why".to_owned() };
+    log.report("a", 1);
+    log.stale(fence(1));
+    log.assign("a", 1);
+    log.stale(fence(2));
+    log.done(fence(1));
+    assert_eq!(log.state.decisions.back().map(|decision| decision.sentence.as_str()), Some("why"));
+    log.done(Command::Pause(true));
+    log.stale(fence(1));
+}
+
+#[test]
 fn a_later_life_inherits_nothing_and_an_earlier_one_is_not_heard() {
     let mut log = Log::new();
     log.report("a", 1);

@@ -209,6 +209,69 @@ fn a_fence_that_confirms_shortens_the_wait_and_one_that_does_not_proves_nothing(
     }
 }
 
+/// A leads, b is primary, and a fence command works.
+fn with_a_fence(config: &Config) -> World {
+    let mut world = three(18, &Config { fence_command: Some("fence".to_owned()), ..config.clone() });
+    world.ask(Command::Ask(Ask::Switchover { role: role(), to: Some(node("b")) }));
+    world.run(seconds(3));
+    assert_eq!((world.leads().as_str(), world.primary(&role()).as_deref()), ("a", Some("b")));
+    world.fence = Some(Ok(()));
+    world
+}
+
+#[test]
+fn a_leader_without_a_majority_switches_nobody_off() {
+    for away in 1..8 {
+        let mut world = with_a_fence(&config());
+        world.cut = [node("b"), node("c")].into();
+        world.run(seconds(away));
+        world.cut.clear();
+        world.run(seconds(20));
+        assert_eq!(world.fenced, 0, "after {away} s");
+        assert!(world.primary(&role()).is_some());
+    }
+}
+
+#[test]
+fn who_renews_its_lease_is_not_switched_off_on_hearsay() {
+    let mut world = with_a_fence(&config());
+    world.slandered.insert(node("b"));
+    world.run(seconds(60));
+    assert_eq!((world.fenced, world.primary(&role()).as_deref(), world.moves), (0, Some("b"), 1));
+    world.node("b").crash();
+    world.run(seconds(10));
+    assert_eq!((world.fenced, world.primary(&role()).as_deref()), (1, Some("a")));
+}
+
+#[test]
+fn of_two_voters_neither_is_switched_off_by_a_leader() {
+    let config = Config { fence_command: Some("fence".to_owned()), ..config() };
+    let mut world = World::new(19, &config, &[("a", 200), ("b", 100)], &[]);
+    world.run(seconds(10));
+    world.ask(Command::Ask(Ask::Switchover { role: role(), to: Some(node("b")) }));
+    world.run(seconds(3));
+    world.fence = Some(Ok(()));
+    world.node("b").crash();
+    world.run(seconds(30));
+    assert_eq!((world.fenced, world.roster().roles[&role()].phase.holder().is_some()), (0, true));
+}
+
+#[test]
+fn paused_or_manual_nobody_is_switched_off() {
+    for paused in [false, true] {
+        let mode = if paused { Mode::Automatic } else { Mode::Manual };
+        let mut world = with_a_fence(&Config { mode, ..config() });
+        world.ask(Command::Pause(paused));
+        world.node("b").crash();
+        world.run(seconds(60));
+        assert_eq!((world.fenced, world.primary(&role())), (0, None));
+        // What a person wants is done all the same, once its lease is over.
+        world.ask(Command::Ask(Ask::Switchover { role: role(), to: Some(node("c")) }));
+        world.run(seconds(3));
+        assert_eq!(world.primary(&role()).as_deref(), Some("c"));
+    }
+}
+
 #[test]
 fn an_unwell_primary_hands_over_in_order() {
     let mut world = three(12, &config());

@@ -53,10 +53,16 @@ pub(crate) struct World {
     pub(crate) witnesses: BTreeSet<NodeId>,
     /// Nodes whose messages reach nobody.
     pub(crate) cut: BTreeSet<NodeId>,
+    /// Nodes that gossip calls failed, whatever they do.
+    pub(crate) slandered: BTreeSet<NodeId>,
     /// The share of renewals and writes that are lost.
     pub(crate) loss: f64,
     /// What the fence command says.
     pub(crate) fence: Option<Result<(), String>>,
+    /// How often the fence command was run.
+    pub(crate) fenced: u32,
+    /// Since when the leader has a majority.
+    quorum_since: Option<Duration>,
     rng: StdRng,
     log: Vec<(Epoch, Command)>,
     flights: Vec<Flight>,
@@ -80,6 +86,9 @@ impl World {
             nodes: nodes.map(|node| (node.name.clone(), node)).collect(),
             witnesses: witnesses.iter().map(|name| name.parse().expect("a node id")).collect(),
             cut: BTreeSet::new(),
+            slandered: BTreeSet::new(),
+            fenced: 0,
+            quorum_since: None,
             loss: 0.0,
             fence: None,
             rng: StdRng::seed_from_u64(seed),
@@ -155,6 +164,7 @@ impl World {
         };
         self.last_term += 1;
         self.leader = Some((name.clone(), self.last_term));
+        self.quorum_since = None;
         self.leader_heard = self.now;
         self.apply_all(&name);
         let all = self.nodes.keys().cloned();
@@ -167,6 +177,7 @@ impl World {
     fn renew(&mut self) {
         let Some((leader, _)) = self.leader.clone() else { return };
         let can_grant = self.nodes.get(&leader).is_some_and(Node::runs) && self.has_majority(&leader);
+        self.quorum_since = can_grant.then(|| self.quorum_since.unwrap_or(self.now));
         let names: Vec<NodeId> = self.nodes.keys().cloned().collect();
         for name in names {
             let is_connected = self.connected(&leader, &name);
@@ -228,7 +239,7 @@ impl World {
             match flight.subject {
                 Some(subject) => {
                     let mut out = Vec::new();
-                    node.controller.step(now, controller::Input::Settled(subject), &mut out);
+                    node.controller.step(now, controller::Input::Settled { subject, done }, &mut out);
                 }
                 None => {
                     let written = agent::Input::Written { role: flight.role, done };
@@ -267,7 +278,8 @@ impl World {
         let names: Vec<NodeId> = self.nodes.keys().cloned().collect();
         for name in names {
             let leader = self.leader.clone();
-            let leads = leader.clone().filter(|(leader, _)| *leader == name && self.has_majority(leader));
+            // Also without a majority, until another one leads: it has not heard so yet.
+            let leads = leader.clone().filter(|(leader, _)| *leader == name);
             let hears = leader.as_ref().is_some_and(|(leader, _)| self.connected(leader, &name));
             let facts = leads.as_ref().map(|(_, term)| self.facts(*term));
             let mut tell = Tell::default();
@@ -296,20 +308,28 @@ impl World {
     }
 
     fn facts(&self, term: u64) -> Facts {
-        let alive = |node: &NodeId| self.heard.get(node).is_some_and(|heard| self.now < *heard + GOSSIP);
+        let is_heard = |node: &NodeId| self.heard.get(node).is_some_and(|heard| self.now < *heard + GOSSIP);
+        let alive = |node: &NodeId| is_heard(node) && !self.slandered.contains(node);
         let member = |node: &Node| MemberFact {
             alive: alive(&node.name),
             failed: !alive(&node.name),
             witness: false,
+            voter: true,
             priority: node.priority,
             address: String::new(),
         };
+        let witness =
+            MemberFact { alive: true, failed: false, witness: true, voter: true, priority: 0, address: String::new() };
+        let nodes = self.nodes.values().map(|node| (node.name.clone(), member(node)));
         let held = self.grants.iter().filter(|(_, grant)| self.now < grant.counted_from + OTHERS);
+        let is_silent = |since: Duration, grant: &Grant| grant.counted_from.max(since) + LEASE / 2 <= self.now;
+        let could_renew = self.quorum_since.map(|since| self.grants.iter().filter(move |(_, it)| is_silent(since, it)));
         let (leader, _) = self.leader.as_ref().expect("one that leads");
         Facts {
             term: Term(term),
-            members: self.nodes.values().map(|node| (node.name.clone(), member(node))).collect(),
+            members: nodes.chain(self.witnesses.iter().map(|node| (node.clone(), witness.clone()))).collect(),
             held: held.map(|(node, _)| node.clone()).collect(),
+            silent: could_renew.into_iter().flatten().map(|(node, _)| node.clone()).collect(),
             roster: self.nodes[leader].roster.clone(),
         }
     }
@@ -325,7 +345,7 @@ impl World {
             Wish::Decide(Output::Take { subject, from, proof, command, .. }) => {
                 let over = self.grants.get(&from).is_none_or(|grant| grant.counted_from + OTHERS <= self.now);
                 let Some(grant) = self.grants.get_mut(&from).filter(|_| over || proof == Proof::Fenced) else {
-                    let settled = controller::Input::Settled(subject);
+                    let settled = controller::Input::Settled { subject, done: false };
                     let node = self.nodes.get_mut(by).expect("a node of the world");
                     node.controller.step(self.now, settled, &mut Vec::new());
                     return;
@@ -334,6 +354,7 @@ impl World {
                 flight(command, Some(subject), Some(from), None);
             }
             Wish::Decide(Output::Fence { node, incarnation, .. }) => {
+                self.fenced += 1;
                 let Some(result) = self.fence.clone() else { return };
                 if result.is_ok()
                     && let Some(fenced) = self.nodes.get_mut(&node)
