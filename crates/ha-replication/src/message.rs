@@ -145,6 +145,8 @@ pub(crate) enum Told {
     Peeked(Result<(Option<Loose>, bool), String>),
     /// Such states; whether there may be more.
     PeekedPage(Result<(Vec<(Loose, bool)>, bool), String>),
+    /// The asker's time is so many milliseconds ahead of the time here: too far to take its stamps.
+    Ahead(u64),
 }
 
 /// Why too few disks hold a log entry.
