@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::packed::Packed;
 use crate::store::{Hole, Place, Position};
+use crate::taken::NotTaken;
 use crate::{Change, Key, StoreError, Version};
 
 /// A command of the machine. Never change the order of these: old logs hold them.
@@ -136,7 +137,7 @@ pub(crate) enum Told {
     /// As JSON.
     Status(Vec<u8>),
     Done(Result<(), String>),
-    Taken(Result<(Version, BTreeSet<NodeId>), String>),
+    Taken(Result<(Version, BTreeSet<NodeId>), NotTaken>),
     Sums(Vec<Vec<u64>>),
     Slots(Vec<Vec<Slot>>),
     Wanted(Vec<Loose>),

@@ -66,7 +66,7 @@ async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
         }
         Ask::Take { change } => {
             let taken = Replication::shared(inner).take(change).await;
-            Told::Taken(taken.map_err(|error| error.to_string()))
+            Told::Taken(taken.map_err(Into::into))
         }
         Ask::Groups { stamp, epoch } => crate::loose::groups(loose(&inner)?, stamp, epoch).await?,
         Ask::Peek { .. } | Ask::Keep { .. } | Ask::PeekPage { .. } => {

@@ -44,6 +44,9 @@ pub use wall::{SystemWall, Wall};
 /// How long a stamp that was turned away is told of.
 const ALARM_TIME: Duration = Duration::from_secs(60);
 
+/// How long a write waits for the disk: less than a node that passed it on waits for an answer.
+const STORE_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Changes of this copy that no leader orders. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct LooseCopy {
@@ -354,7 +357,12 @@ impl LooseCopy {
         if self.inner.async_writes {
             return Ok((version, BTreeSet::new()));
         }
-        self.inner.copy.until_stored(place).await;
+        if tokio::time::timeout(STORE_PATIENCE, self.inner.copy.until_stored(place)).await.is_err() {
+            let trouble = self.inner.copy.trouble().borrow().as_ref().map(ToString::to_string);
+            let reason =
+                trouble.unwrap_or_else(|| format!("the disk of this node did not take it within {STORE_PATIENCE:?}"));
+            return Err(ReplicateError::Unconfirmed { version, acknowledged_by: BTreeSet::new(), needed: 1, reason });
+        }
         Ok((version, BTreeSet::from([self.inner.node.clone()])))
     }
 
