@@ -140,7 +140,7 @@ pub fn replication(config: &ha_config::Config) -> Result<ha_replication::Config,
 pub(crate) enum Prepared {
     Off,
     Witness,
-    Copy(Opened),
+    Copy(Box<Opened>),
 }
 
 /// Opens this node's copy; the machine goes to the cluster.
@@ -155,7 +155,7 @@ pub(crate) async fn prepare(
         return Ok((Prepared::Witness, None));
     }
     let (records, opened) = ha_replication::open(replication(config)?, disk).await?;
-    Ok((Prepared::Copy(opened), Some(records)))
+    Ok((Prepared::Copy(Box::new(opened)), Some(records)))
 }
 
 impl Prepared {
