@@ -11,6 +11,16 @@ pub enum Alarm {
         /// How far, the last one.
         milliseconds: u64,
     },
+    /// Most copies that answered turn away what is written here, since the time of this machine is too far ahead of
+    /// theirs: until it is right, nothing is written here.
+    TimeAhead {
+        /// How far at least.
+        milliseconds: u64,
+        /// How many copies turn it away.
+        turned_away_by: usize,
+        /// Of how many that answered.
+        answered: usize,
+    },
     /// The time of day of this machine jumped while the node ran; stamps go on as if it had not.
     TimeJumped,
     /// No node takes writes.
@@ -32,6 +42,11 @@ impl fmt::Display for Alarm {
                 f,
                 "a change was turned away, since its stamp is {milliseconds} ms ahead of the time here: set the clocks of \
                  all machines right, then restart the nodes whose clock was wrong"
+            ),
+            Self::TimeAhead { milliseconds, turned_away_by, answered } => write!(
+                f,
+                "the time of this machine is {milliseconds} ms ahead of that of {turned_away_by} of {answered} copies: \
+                 nothing is written here until it is set right and this node is restarted"
             ),
             Self::NoMaster { reason } => write!(f, "no node takes writes: {reason}"),
             Self::SetAside { records } => write!(

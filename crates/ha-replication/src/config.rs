@@ -48,6 +48,8 @@ pub struct Config {
     pub consistency: Consistency,
     /// What happens when copies are lost.
     pub on_sync_loss: SyncLoss,
+    /// Where a leader orders writes, how many copies hold one of the level quorum at least; a majority in any case.
+    pub quorum_size: usize,
     /// Where the records are kept.
     pub directory: PathBuf,
     /// Most changes that go onto the log, or to another copy, at once.
@@ -91,6 +93,7 @@ impl Default for Config {
             mode: Mode::MasterSlave,
             consistency: Consistency::Quorum,
             on_sync_loss: SyncLoss::Block,
+            quorum_size: 1,
             directory: PathBuf::from("./ha-data/replication"),
             batch_items_max: 100,
             sync_interval: Duration::from_secs(5),

@@ -8,10 +8,10 @@ use std::time::Duration;
 use ha_cluster::{Cluster, Copies, Lane, NodeId, Room, encoding};
 use tokio::time::Instant;
 
+use crate::Consistency;
 use crate::copy::Copy;
-use crate::held::judge;
+use crate::held::{Rules, judge};
 use crate::message::{Ask, NotHeld, Told};
-use crate::{Consistency, SyncLoss};
 
 /// Where copies talk to one another.
 pub(crate) const ROOM: Room = Room(2);
@@ -28,15 +28,15 @@ pub(crate) struct Gate {
     cluster: Cluster,
     copies: Copies,
     copy: Copy,
-    on_sync_loss: SyncLoss,
+    rules: Rules,
     /// The highest entry that is known to be held at the strong level.
     strong: Arc<AtomicU64>,
 }
 
 impl Gate {
-    pub(crate) fn new(cluster: Cluster, copy: Copy, on_sync_loss: SyncLoss) -> Self {
+    pub(crate) fn new(cluster: Cluster, copy: Copy, rules: Rules) -> Self {
         let copies = cluster.copies();
-        Self { cluster, copies, copy, on_sync_loss, strong: Arc::default() }
+        Self { cluster, copies, copy, rules, strong: Arc::default() }
     }
 
     /// The copies whose disks hold a log entry, once they are enough; or how far it is at the deadline.
@@ -99,7 +99,7 @@ impl Gate {
                 applied.borrow_and_update();
                 let Some(held) = copies.now() else { return Err(nobody("this node does not lead")) };
                 let sync = self.copy.memory().agreed().sync.clone();
-                match judge(&held, &sync, self.on_sync_loss, level, index) {
+                match judge(&held, &sync, self.rules, level, index) {
                     Ok(by) => return Ok(by),
                     Err(not_held) => last = not_held,
                 }

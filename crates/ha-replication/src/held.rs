@@ -18,11 +18,19 @@ pub(crate) fn sync_min(copies: usize) -> usize {
     majority(copies).max(2).min(copies)
 }
 
+/// How many copies are enough.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) on_sync_loss: SyncLoss,
+    /// At the level of a quorum, so many at least, and a majority in any case.
+    pub(crate) quorum_size: usize,
+}
+
 /// The copies whose disks hold a log entry, when they are enough.
 pub(crate) fn judge(
     held: &HeldBy,
     sync: &SyncSet,
-    on_sync_loss: SyncLoss,
+    rules: Rules,
     level: Consistency,
     index: u64,
 ) -> Result<BTreeSet<NodeId>, NotHeld> {
@@ -33,8 +41,8 @@ pub(crate) fn judge(
     match level {
         Consistency::Eventual => Ok(by),
         Consistency::Quorum => {
-            let mut needed = majority(total);
-            if on_sync_loss == SyncLoss::Degrade && !sync.members.is_empty() {
+            let mut needed = majority(total).max(rules.quorum_size.min(total));
+            if rules.on_sync_loss == SyncLoss::Degrade && !sync.members.is_empty() {
                 needed = needed.min(sync.members.len());
             }
             if by.len() >= needed {
@@ -44,7 +52,7 @@ pub(crate) fn judge(
         }
         Consistency::Strong => {
             let least = sync_min(total);
-            if sync.members.len() < least && on_sync_loss == SyncLoss::Block {
+            if sync.members.len() < least && rules.on_sync_loss == SyncLoss::Block {
                 let reason = format!("{} copies are in step, {least} are needed", sync.members.len());
                 return wait(least, reason);
             }
@@ -82,10 +90,24 @@ mod tests {
         SyncSet { generation: 1, members: members.iter().map(|name| id(name)).collect() }
     }
 
+    const BLOCK: Rules = Rules { on_sync_loss: SyncLoss::Block, quorum_size: 1 };
+    const DEGRADE: Rules = Rules { on_sync_loss: SyncLoss::Degrade, quorum_size: 1 };
+
+    #[test]
+    fn a_quorum_is_a_majority_or_what_was_asked_for_as_far_as_there_are_copies() {
+        let held = held(&[("a", 9, true), ("b", 9, true), ("c", 8, true), ("w", 9, false)]);
+        let needed = |quorum_size| {
+            let quorum = |index| judge(&held, &sync(&[]), Rules { quorum_size, ..BLOCK }, Consistency::Quorum, index);
+            (quorum(9).map(|by| by.len()).map_err(|told| told.needed), quorum(8).is_ok())
+        };
+        assert_eq!((needed(1), needed(2)), ((Ok(2), true), (Ok(2), true)));
+        assert_eq!((needed(3), needed(4)), ((Err(3), true), (Err(3), true)));
+    }
+
     #[test]
     fn a_witness_is_no_copy() {
         let held = held(&[("a", 9, true), ("b", 3, true), ("w", 9, false)]);
-        let quorum = |index| judge(&held, &sync(&["a", "b"]), SyncLoss::Block, Consistency::Quorum, index);
+        let quorum = |index| judge(&held, &sync(&["a", "b"]), BLOCK, Consistency::Quorum, index);
         assert_eq!(quorum(3).unwrap(), BTreeSet::from([id("a"), id("b")]));
         let refused = quorum(4).unwrap_err();
         assert_eq!((refused.by, refused.needed), (BTreeSet::from([id("a")]), 2));
@@ -95,13 +117,13 @@ mod tests {
     fn strong_waits_for_every_copy_in_step_and_quorum_for_a_majority() {
         let held = held(&[("a", 9, true), ("b", 9, true), ("c", 8, true)]);
         let all = sync(&["a", "b", "c"]);
-        assert!(judge(&held, &all, SyncLoss::Block, Consistency::Strong, 9).is_err());
-        assert_eq!(judge(&held, &all, SyncLoss::Block, Consistency::Quorum, 9).unwrap().len(), 2);
-        assert_eq!(judge(&held, &sync(&["a", "b"]), SyncLoss::Block, Consistency::Strong, 9).unwrap().len(), 2);
+        assert!(judge(&held, &all, BLOCK, Consistency::Strong, 9).is_err());
+        assert_eq!(judge(&held, &all, BLOCK, Consistency::Quorum, 9).unwrap().len(), 2);
+        assert_eq!(judge(&held, &sync(&["a", "b"]), BLOCK, Consistency::Strong, 9).unwrap().len(), 2);
         let alone = sync(&["a"]);
-        assert!(judge(&held, &alone, SyncLoss::Block, Consistency::Strong, 9).is_err(), "too few are in step");
-        assert!(judge(&held, &alone, SyncLoss::Degrade, Consistency::Strong, 9).is_ok());
-        assert!(judge(&held, &sync(&[]), SyncLoss::Degrade, Consistency::Strong, 9).is_err());
+        assert!(judge(&held, &alone, BLOCK, Consistency::Strong, 9).is_err(), "too few are in step");
+        assert!(judge(&held, &alone, DEGRADE, Consistency::Strong, 9).is_ok());
+        assert!(judge(&held, &sync(&[]), DEGRADE, Consistency::Strong, 9).is_err());
     }
 
     proptest! {
@@ -115,7 +137,7 @@ mod tests {
             let members: Vec<_> = names.iter().zip(&indexes).map(|(name, index)| (*name, *index, true)).collect();
             let held = held(&members);
             let none = sync(&[]);
-            if let Ok(by) = judge(&held, &none, SyncLoss::Block, Consistency::Quorum, index) {
+            if let Ok(by) = judge(&held, &none, BLOCK, Consistency::Quorum, index) {
                 prop_assert!(by.len() >= majority(members.len()));
                 for node in by {
                     prop_assert!(held.members[&node].index >= index);

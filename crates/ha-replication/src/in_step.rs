@@ -38,7 +38,9 @@ pub(crate) fn decide(
     let wanted: BTreeSet<NodeId> = kept.union(&joined).cloned().collect();
     // Members of the cluster only: a node that was removed holds nothing that counts.
     let members: BTreeSet<NodeId> = present.iter().filter(|node| copies.contains_key(*node)).cloned().collect();
-    let enough = wanted.len() >= sync_min(copies.len()) || on_sync_loss == SyncLoss::Degrade;
+    // One that lacks changes cannot stand for those that leave.
+    let holds_all = wanted.iter().any(|node| copies.get(node).is_some_and(|seen| seen.is_complete));
+    let enough = holds_all && (wanted.len() >= sync_min(copies.len()) || on_sync_loss == SyncLoss::Degrade);
     let wanted = if enough { wanted } else { members.union(&joined).cloned().collect() };
     if wanted == *present || wanted.is_empty() {
         return None;
@@ -85,6 +87,16 @@ mod tests {
         assert_eq!(next(&two_dead, &["a", "b", "c"], SyncLoss::Block), None);
         assert_eq!(next(&two_dead, &["a", "b", "c"], SyncLoss::Degrade), Some(set(&["a"])));
         assert_eq!(next(&[("a", dead)], &["a"], SyncLoss::Degrade), None, "never nobody");
+    }
+
+    #[test]
+    fn the_last_one_that_holds_everything_does_not_leave() {
+        let (dead, lacks) = (Seen { is_alive: false, ..WELL }, Seen { is_complete: false, ..WELL });
+        for policy in [SyncLoss::Block, SyncLoss::Degrade] {
+            assert_eq!(next(&[("a", dead), ("b", lacks), ("c", lacks)], &["a", "b", "c"], policy), None);
+        }
+        assert_eq!(next(&[("a", dead), ("b", lacks)], &["a", "b"], SyncLoss::Degrade), None);
+        assert_eq!(next(&[("a", dead), ("b", WELL)], &["a", "b"], SyncLoss::Degrade), Some(set(&["b"])));
     }
 
     #[test]

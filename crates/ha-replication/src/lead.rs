@@ -106,6 +106,10 @@ impl Leader {
                     self.agree_on_replicas(loose, &held, &view, &nodes).await;
                 }
                 if let Some(seat) = &self.seat {
+                    // Where nobody else was named, whoever leads takes writes.
+                    if seat.named().is_none() && self.hand_over(&view, &nodes).await {
+                        continue;
+                    }
                     seat.agree(&self, loose, &held, &view).await;
                 }
                 self.move_horizon(loose, &held, &view, &nodes, led_since).await;

@@ -66,6 +66,7 @@ mod serve;
 mod ship;
 mod status;
 mod store;
+mod taken;
 
 pub use alarm::Alarm;
 pub use config::{BATCH_ITEMS_MAX, Config, ConfigError, Mode, SyncLoss};

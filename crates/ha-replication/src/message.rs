@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::packed::Packed;
 use crate::store::{Hole, Place, Position};
+use crate::taken::NotTaken;
 use crate::{Change, Key, StoreError, Version};
 
 /// A command of the machine. Never change the order of these: old logs hold them.
@@ -136,7 +137,7 @@ pub(crate) enum Told {
     /// As JSON.
     Status(Vec<u8>),
     Done(Result<(), String>),
-    Taken(Result<(Version, BTreeSet<NodeId>), String>),
+    Taken(Result<(Version, BTreeSet<NodeId>), NotTaken>),
     Sums(Vec<Vec<u64>>),
     Slots(Vec<Vec<Slot>>),
     Wanted(Vec<Loose>),
@@ -145,6 +146,8 @@ pub(crate) enum Told {
     Peeked(Result<(Option<Loose>, bool), String>),
     /// Such states; whether there may be more.
     PeekedPage(Result<(Vec<(Loose, bool)>, bool), String>),
+    /// The asker's time is so many milliseconds ahead of the time here: too far to take its stamps.
+    Ahead(u64),
 }
 
 /// Why too few disks hold a log entry.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::copy::Copy;
 use crate::gate::{Gate, ROOM};
+use crate::held::Rules;
 use crate::keeper::Keeper;
 use crate::lead::{Known, Leader};
 use crate::loose::{LooseCopy, Seat};
@@ -65,7 +66,8 @@ impl Opened {
     pub fn start(self, cluster: Cluster) -> Result<Replication, OpenError> {
         let Self { config, disk, copy } = self;
         let log = cluster.replicated::<Records>().ok_or(OpenError::NotOnLog)?;
-        let gate = Gate::new(cluster.clone(), copy.clone(), config.on_sync_loss);
+        let rules = Rules { on_sync_loss: config.on_sync_loss, quorum_size: config.quorum_size };
+        let gate = Gate::new(cluster.clone(), copy.clone(), rules);
         let shipper = Shipper::start(log.clone(), gate.clone(), config.batch_items_max);
         let (known, stopped) = (Known::default(), CancellationToken::new());
         let (me, life) = {

@@ -194,8 +194,7 @@ impl Replication {
         match master {
             Some(master) if master == me => self.take_as_master(loose, change).await,
             Some(master) => match self.inner.remote.ask(&master, &Ask::Take { change }).await {
-                Ok(Told::Taken(Ok(taken))) => Ok(taken),
-                Ok(Told::Taken(Err(reason))) => Err(ReplicateError::NotReplicated { reason }),
+                Ok(Told::Taken(taken)) => taken.map_err(Into::into),
                 Ok(_) => Err(ReplicateError::Unknown { reason: "the master's answer cannot be read".to_owned() }),
                 Err(reason) => Err(ReplicateError::Unknown { reason }),
             },

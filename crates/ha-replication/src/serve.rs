@@ -66,9 +66,9 @@ async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
         }
         Ask::Take { change } => {
             let taken = Replication::shared(inner).take(change).await;
-            Told::Taken(taken.map_err(|error| error.to_string()))
+            Told::Taken(taken.map_err(Into::into))
         }
-        Ask::Groups { stamp, epoch } => Told::Sums(crate::loose::groups(loose(&inner)?, stamp, epoch).await?),
+        Ask::Groups { stamp, epoch } => crate::loose::groups(loose(&inner)?, stamp, epoch).await?,
         Ask::Peek { .. } | Ask::Keep { .. } | Ask::PeekPage { .. } => {
             crate::quorum::served(loose(&inner)?, ask).await?
         }

@@ -2,7 +2,9 @@
 
 mod support;
 
-use ha_replication::{Consistency, Mode, ReadError, ReplicateError, SubscribeError, Version};
+use std::time::Duration;
+
+use ha_replication::{Alarm, Consistency, Mode, ReadError, ReplicateError, SubscribeError, Version};
 use support::{Node, Stage, until};
 
 async fn until_equal(nodes: &[Node], records: u64) {
@@ -80,4 +82,35 @@ async fn one_master_takes_what_is_written_anywhere() {
     }
 
     until_equal(&nodes, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_time_the_others_do_not_believe_says_so_and_counts_what_they_lack() {
+    let mut stage = Stage::new(3);
+    stage.consistency = Consistency::Eventual;
+    stage.mode = Mode::MultiMaster;
+    for node in stage.start_all().await {
+        node.stop().await;
+    }
+    stage.ahead[2] = Duration::from_secs(3600);
+    let wrong = stage.start(2).await;
+    wrong.replication.replicate("task", "alone", &1).await.unwrap();
+    let others = [stage.start(0).await, stage.start(1).await];
+    until("writes there are refused", async || match wrong.replication.replicate("task", "more", &1).await {
+        Err(ReplicateError::NotReplicated { reason }) if reason.contains("of 2 of 2 copies") => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    let is_ahead = |alarm: &Alarm| matches!(alarm, Alarm::TimeAhead { milliseconds: 3_590_000.., .. });
+    assert!(wrong.replication.alarms().iter().any(is_ahead), "{:?}", wrong.replication.alarms());
+    assert!(others[0].replication.replicate("task", "fine", &1).await.is_ok());
+
+    until("a push was turned away", async || {
+        let counts: Vec<_> = others.iter().map(|node| node.replication.merged().unwrap().quarantined).collect();
+        if counts.iter().all(|count| *count > 4) { Ok(()) } else { Err(counts) }
+    })
+    .await;
+    let status = others[0].replication.status().await;
+    let lags = |name: &str| status.nodes.iter().find(|node| node.node_id.as_str() == name).unwrap().lag_items;
+    assert!(lags("node-0") >= Some(1) && lags("node-1") >= Some(1), "{status:?}");
 }

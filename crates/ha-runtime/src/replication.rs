@@ -124,6 +124,7 @@ pub fn replication(config: &ha_config::Config) -> Result<ha_replication::Config,
         Some(ha_config::Preset::SimpleFailover) => SyncLoss::Degrade,
         _ => SyncLoss::Block,
     };
+    replication.quorum_size = config.ha.quorum_size;
     replication.directory = config.ha.data_dir.join(ha_cluster::identity::REPLICATION_DIRECTORY);
     replication.batch_items_max = *batch_size;
     replication.sync_interval = *sync_interval;
@@ -139,7 +140,7 @@ pub fn replication(config: &ha_config::Config) -> Result<ha_replication::Config,
 pub(crate) enum Prepared {
     Off,
     Witness,
-    Copy(Opened),
+    Copy(Box<Opened>),
 }
 
 /// Opens this node's copy; the machine goes to the cluster.
@@ -154,7 +155,7 @@ pub(crate) async fn prepare(
         return Ok((Prepared::Witness, None));
     }
     let (records, opened) = ha_replication::open(replication(config)?, disk).await?;
-    Ok((Prepared::Copy(opened), Some(records)))
+    Ok((Prepared::Copy(Box::new(opened)), Some(records)))
 }
 
 impl Prepared {
@@ -187,6 +188,7 @@ mod tests {
         let replication = replication(&config.build().unwrap()).unwrap();
         assert_eq!((replication.mode, replication.consistency), (Mode::MultiMaster, Consistency::Strong));
         assert_eq!((replication.batch_items_max, replication.on_sync_loss), (7, SyncLoss::Block));
+        assert_eq!(replication.quorum_size, 2, "as HA_QUORUM_SIZE says");
         assert_eq!(replication.directory, std::path::PathBuf::from("/data/replication"));
         assert_eq!(replication.look_interval, Duration::from_millis(200));
         assert_eq!(replication.sync_timeout, Duration::from_secs(3));

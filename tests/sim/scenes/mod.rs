@@ -67,8 +67,16 @@ pub const ALL: &[Scene] = &[
     scene("chaos-3", "every kind of fault at random, three nodes", chaos::three),
     scene("chaos-5", "every kind of fault at random, five nodes", chaos::five),
     scene("chaos-w", "every kind of fault at random, two nodes and a witness", chaos::witnessed),
-    scene("records-strong", "records on every copy, every kind of fault, three nodes", records::strong),
-    scene("records-quorum", "records on a majority, every kind of fault, five nodes", records::quorum),
+    scene(
+        "records-strong",
+        "records on every copy, every kind of fault, clocks an hour off, three nodes",
+        records::strong,
+    ),
+    scene(
+        "records-quorum",
+        "records on a majority, every kind of fault, clocks an hour off, five nodes",
+        records::quorum,
+    ),
     scene("records-w", "records on two nodes and a witness, every kind of fault", records::witnessed),
     scene("records-power", "power is lost under records", records::power_lost),
     scene("records-full", "disks fill up under records", records::full),

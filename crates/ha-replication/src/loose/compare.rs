@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ha_cluster::{Cluster, Lane, NodeId, encoding};
 
+use super::clock::TooFarAhead;
 use super::push::{others, send};
 use super::{LooseCopy, Seat, is_in, loose};
 use crate::gate::ROOM;
@@ -35,14 +36,15 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
     loop {
         // A copy that cannot answer for anything yet is in a hurry.
         let is_loaded = copy.copy().state().is_ok_and(|state| state.loaded);
-        let hurries = (config.is_leaderless_quorum() && !is_loaded) || copy.lost().is_some();
+        let hurries = (config.is_leaderless_quorum() && !is_loaded) || copy.lost().is_some() || !copy.knows_its_time();
         let interval = if hurries { config.sync_interval.min(HURRY) } else { config.sync_interval };
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = called(seat.as_ref()) => {}
         }
-        let alive: Vec<NodeId> =
-            others(&cluster).into_iter().filter_map(|(node, alive)| alive.then_some(node)).collect();
+        let others = others(&cluster);
+        copy.retain_told(others.iter().map(|(node, _)| node.clone()).collect());
+        let alive: Vec<NodeId> = others.into_iter().filter_map(|(node, alive)| alive.then_some(node)).collect();
         // Before it begins anew, which would remove that too.
         if let (Some(seat), Some(_)) = (&seat, copy.lost()) {
             let master = copy.copy().memory().agreed().master.as_ref().map(|master| master.node.clone());
@@ -126,8 +128,13 @@ pub(super) async fn differing(
     copy.copy().settle().await;
     let theirs = match ask(cluster, node, &Ask::Groups { stamp, epoch }).await? {
         Told::Sums(sums) => sums.into_iter().next().unwrap_or_default(),
+        Told::Ahead(milliseconds) => {
+            copy.told_ahead(node, milliseconds);
+            return Err(format!("the time here is {milliseconds} ms ahead of its own"));
+        }
         _ => return Err("its sums cannot be read".to_owned()),
     };
+    copy.told_ahead(node, 0);
     let ours = copy.copy().store().group_sums();
     if theirs.len() != ours.len() {
         return Err("it has other groups".to_owned());
@@ -204,11 +211,13 @@ pub(super) async fn ask(cluster: &Cluster, node: &NodeId, ask: &Ask) -> Result<T
 }
 
 /// Answers [`Ask::Groups`]: everything that was taken here before is in the sums.
-pub(crate) async fn groups(copy: &LooseCopy, stamp: u64, epoch: u64) -> Result<Vec<Vec<u64>>, String> {
+pub(crate) async fn groups(copy: &LooseCopy, stamp: u64, epoch: u64) -> Result<Told, String> {
     copy.is_of(epoch)?;
-    copy.see(stamp)?;
+    if let Err(TooFarAhead { milliseconds }) = copy.notes(stamp) {
+        return Ok(Told::Ahead(milliseconds));
+    }
     copy.copy().settle().await;
-    Ok(vec![copy.copy().store().group_sums()])
+    Ok(Told::Sums(vec![copy.copy().store().group_sums()]))
 }
 
 /// Answers [`Ask::Buckets`].

@@ -3,6 +3,7 @@
 //! The change with the later stamp wins, on every copy. Changes are pushed as soon as they are made; whatever a push
 //! missed is found by comparing copies, now and then.
 
+mod ahead;
 mod clock;
 mod compare;
 mod master;
@@ -43,6 +44,9 @@ pub use wall::{SystemWall, Wall};
 /// How long a stamp that was turned away is told of.
 const ALARM_TIME: Duration = Duration::from_secs(60);
 
+/// How long a write waits for the disk: less than a node that passed it on waits for an answer.
+const STORE_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Changes of this copy that no leader orders. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct LooseCopy {
@@ -71,6 +75,8 @@ struct Inner {
     /// When this copy last held everything that another one had, by its own stamps.
     seen: Mutex<BTreeMap<NodeId, seen::Seen>>,
     report: Mutex<Report>,
+    /// Whether the others take what is stamped here.
+    ahead: Mutex<ahead::Ahead>,
     /// When a stamp was turned away last, and how many milliseconds it was ahead.
     turned_away: Mutex<Option<(Instant, u64)>>,
 }
@@ -108,6 +114,7 @@ impl LooseCopy {
             behind: Mutex::default(),
             seen: Mutex::default(),
             report: Mutex::default(),
+            ahead: Mutex::default(),
             turned_away: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -164,6 +171,13 @@ impl LooseCopy {
         if let Some((_, milliseconds)) = last.filter(|(at, _)| at.elapsed() < ALARM_TIME) {
             alarms.push(Alarm::Quarantined { milliseconds });
         }
+        if let Some(ahead) = self.ahead().of_most() {
+            alarms.push(Alarm::TimeAhead {
+                milliseconds: ahead.milliseconds,
+                turned_away_by: ahead.turned_away_by,
+                answered: ahead.answered,
+            });
+        }
         // Whether it has jumped is seen when it is looked at.
         self.now_ms();
         if self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).has_jumped() {
@@ -193,12 +207,33 @@ impl LooseCopy {
 
     /// Takes note of a stamp of another node, or says that it cannot be.
     pub(crate) fn see(&self, time: u64) -> Result<(), String> {
-        let now = self.now_ms();
-        let seen = self.clock().see(time, now);
-        seen.map_err(|ahead @ TooFarAhead { milliseconds }| {
-            self.turn_away(ahead);
+        self.notes(time).map_err(|TooFarAhead { milliseconds }| {
             format!("a stamp is {milliseconds} ms ahead of the time here: check the clocks")
         })
+    }
+
+    fn notes(&self, time: u64) -> Result<(), TooFarAhead> {
+        let now = self.now_ms();
+        let seen = self.clock().see(time, now);
+        seen.inspect_err(|ahead| self.turn_away(*ahead))
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, ahead::Ahead> {
+        self.inner.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another copy says how far too far ahead of its time this node's is, or 0.
+    fn told_ahead(&self, node: &NodeId, milliseconds: u64) {
+        self.ahead().tell(node, milliseconds);
+    }
+
+    fn retain_told(&self, others: Vec<NodeId>) {
+        self.ahead().retain(&others);
+    }
+
+    /// Whether another copy has said what it makes of this node's time.
+    fn knows_its_time(&self) -> bool {
+        !self.ahead().is_unknown()
     }
 
     /// The set of copies that this one knows.
@@ -301,6 +336,9 @@ impl LooseCopy {
 
     /// Makes a change here; returns its version, and the nodes whose disk has it.
     pub(crate) async fn write(&self, change: Change) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
+        if let Some(ahead) = self.ahead().of_most() {
+            return Err(ReplicateError::NotReplicated { reason: ahead.to_string() });
+        }
         let (now, horizon) = (self.now_ms(), self.inner.copy.memory().agreed().horizon);
         let (version, place) = {
             let mut clock = self.clock();
@@ -319,7 +357,12 @@ impl LooseCopy {
         if self.inner.async_writes {
             return Ok((version, BTreeSet::new()));
         }
-        self.inner.copy.until_stored(place).await;
+        if tokio::time::timeout(STORE_PATIENCE, self.inner.copy.until_stored(place)).await.is_err() {
+            let trouble = self.inner.copy.trouble().borrow().as_ref().map(ToString::to_string);
+            let reason =
+                trouble.unwrap_or_else(|| format!("the disk of this node did not take it within {STORE_PATIENCE:?}"));
+            return Err(ReplicateError::Unconfirmed { version, acknowledged_by: BTreeSet::new(), needed: 1, reason });
+        }
         Ok((version, BTreeSet::from([self.inner.node.clone()])))
     }
 

@@ -4,6 +4,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ha_cluster::{Applied, Capture, Cluster, Machine, MachineId, Machines, Seams, Seed};
@@ -52,6 +53,17 @@ pub(crate) struct Stage {
     pub(crate) snapshot_entries: u64,
     pub(crate) consistency: Consistency,
     pub(crate) mode: Mode,
+    /// How far ahead the time of day of a node is.
+    pub(crate) ahead: Vec<Duration>,
+}
+
+/// A time of day that is wrong.
+struct Ahead(Duration);
+
+impl Wall for Ahead {
+    fn milliseconds(&self) -> u64 {
+        SystemWall.milliseconds() + u64::try_from(self.0.as_millis()).unwrap()
+    }
 }
 
 impl Stage {
@@ -65,6 +77,7 @@ impl Stage {
             snapshot_entries: 50_000,
             consistency: Consistency::Quorum,
             mode: Mode::MasterSlave,
+            ahead: vec![Duration::ZERO; nodes],
         }
     }
 
@@ -89,6 +102,7 @@ impl Stage {
         records.directory = config.data_dir.join("replication");
         records.consistency = self.consistency;
         records.mode = self.mode;
+        records.wall = Arc::new(Ahead(self.ahead[index]));
         records.async_writes = false;
         records.sync_interval = Duration::from_millis(300);
         records.sync_timeout = Duration::from_secs(1);
