@@ -58,7 +58,8 @@ pub struct Config {
     /// How long a node that lost a role must stay well before it may have it back while others can; doubled with each
     /// further loss.
     pub recovery_wait: Duration,
-    /// Promotions of one role that may fail on a node before another is tried.
+    /// Promotions of one role that may fail on a node before it is left out, for [`Self::recovery_wait`]; another node is
+    /// tried after each of them.
     pub attempts_max: u32,
     /// Records that a new primary may lack.
     pub lag_items_max: u64,
