@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::role::GroupId;
+use crate::role::{GroupId, RoleId};
 
 /// How the roles of a cluster lie on its nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +112,14 @@ impl Config {
         lease / 4
     }
 
+    /// What of a group one node at a time may hold: the whole, or each shard of it.
+    pub(crate) fn roles_of(&self, group: &GroupId) -> Vec<RoleId> {
+        match self.strategy {
+            Strategy::ActiveActive => RoleId::shards(group).collect(),
+            Strategy::ActivePassive | Strategy::Distributed => vec![group.clone().into()],
+        }
+    }
+
     /// Finds values that cannot work, alone or together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.stop_time >= self.lease / 2 {
@@ -145,6 +153,17 @@ pub enum ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_one_role_or_as_many_as_it_has_shards() {
+        let group: GroupId = "orders".parse().unwrap();
+        for (strategy, count) in
+            [(Strategy::ActivePassive, 1), (Strategy::Distributed, 1), (Strategy::ActiveActive, 16)]
+        {
+            let roles = Config { strategy, ..Config::default() }.roles_of(&group);
+            assert!(roles.len() == count && roles.iter().all(|role| role.group == group), "{roles:?}");
+        }
+    }
 
     #[test]
     fn what_cannot_work_is_refused() {

@@ -92,6 +92,13 @@ pub struct FailoverStatus {
     pub damping: Vec<Damped>,
 }
 
+impl FailoverStatus {
+    /// Whether a role runs here; of a whole group, also any shard of it.
+    pub(crate) fn runs(&self, role: &RoleId) -> bool {
+        self.here.iter().any(|here| here == role || (role.shard.is_none() && here.group == role.group))
+    }
+}
+
 /// Everything that a status is made of.
 pub(crate) struct Facts<'a> {
     pub(crate) config: &'a Config,
@@ -214,5 +221,31 @@ fn state(facts: &Facts, primary: Option<&NodeId>) -> FailoverState {
         FailoverState::Paused
     } else {
         FailoverState::Normal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_runs_a_shard_runs_a_part_of_its_group() {
+        let here = ["orders/3", "default"].map(|role| role.parse().unwrap()).to_vec();
+        let status = FailoverStatus {
+            state: FailoverState::Normal,
+            primary_node: None,
+            secondary_nodes: Vec::new(),
+            epoch: Epoch(0),
+            mode: Mode::Automatic,
+            paused: false,
+            waiting_for: None,
+            roles: Vec::new(),
+            here,
+            damping: Vec::new(),
+        };
+        for (role, runs) in [("orders", true), ("orders/3", true), ("orders/4", false), ("default", true), ("x", false)]
+        {
+            assert_eq!(status.runs(&role.parse().unwrap()), runs, "{role}");
+        }
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster/transfer", post(cluster::transfer))
         .route("/v1/failover/switchover", post(failover::switchover))
         .route("/v1/failover/failback", post(failover::failback))
+        .route("/v1/failover/groups", post(failover::add_group))
         .route("/v1/failover/promote", post(failover::promote))
         .route("/v1/failover/pause", post(failover::pause))
         .route("/v1/failover/resume", post(failover::resume))

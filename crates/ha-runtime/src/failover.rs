@@ -163,9 +163,14 @@ impl FailoverHandle {
         self.status.clone()
     }
 
-    /// Whether this node runs a group at this instant.
+    /// Whether this node runs a group, or any shard of it, at this instant.
     pub fn is_primary(&self, group: &GroupId) -> bool {
         self.running().is_some_and(|failover| failover.is_primary(group))
+    }
+
+    /// See [`Failover::runs`].
+    pub fn runs(&self, role: &RoleId) -> bool {
+        self.running().is_some_and(|failover| failover.runs(role))
     }
 
     /// The fencing token of a role that this node runs at this instant.
@@ -207,6 +212,11 @@ impl FailoverHandle {
     /// See [`Failover::attempt_failback`].
     pub async fn attempt_failback(&self) -> Result<Moved, MoveError> {
         self.running().ok_or_else(refused)?.attempt_failback().await
+    }
+
+    /// See [`Failover::attempt_failback_of`].
+    pub async fn attempt_failback_of(&self, role: &RoleId) -> Result<Moved, MoveError> {
+        self.running().ok_or_else(refused)?.attempt_failback_of(role).await
     }
 
     /// See [`Failover::promote_forced`].

@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::document::HealthStatus;
-use ha_runtime::{GroupId, Ha, MemberRole};
+use ha_runtime::{GroupId, Ha, MemberRole, RoleId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -50,16 +50,23 @@ pub(crate) async fn ready(State(ha): State<Ha>) -> Answer {
 /// Which role a balancer asks for.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Group {
-    /// The group; `default` when absent.
+    /// The group, or one shard of it as `group/shard`; `default` when absent.
     #[serde(default)]
-    group: GroupId,
+    group: Option<RoleId>,
 }
 
-/// `GET /health/primary`: 200 on the node that runs the group, while its lease holds; without failover on the leader,
-/// while it can commit.
+impl Group {
+    fn runs_on(&self, ha: &Ha) -> bool {
+        let group = self.group.clone().unwrap_or_else(|| GroupId::default().into());
+        ha.failover().runs(&group)
+    }
+}
+
+/// `GET /health/primary`: 200 on the node that runs the group, or any shard of it, while its lease holds; without
+/// failover on the leader, while it can commit.
 pub(crate) async fn primary(State(ha): State<Ha>, Query(asked): Query<Group>) -> Answer {
     if ha.failover().enabled() {
-        return if ha.failover().is_primary(&asked.group) { serves(&ha, "primary") } else { does_not(&ha, "primary") };
+        return if asked.runs_on(&ha) { serves(&ha, "primary") } else { does_not(&ha, "primary") };
     }
     in_role(&ha, "primary", |role| role == MemberRole::Leader)
 }
@@ -68,7 +75,7 @@ pub(crate) async fn primary(State(ha): State<Ha>, Query(asked): Query<Group>) ->
 /// failover on one that follows.
 pub(crate) async fn replica(State(ha): State<Ha>, Query(asked): Query<Group>) -> Answer {
     if ha.failover().enabled() {
-        let runs = ha.failover().is_primary(&asked.group);
+        let runs = asked.runs_on(&ha);
         return in_role(&ha, "replica", |role| !runs && role != MemberRole::Witness);
     }
     in_role(&ha, "replica", |role| matches!(role, MemberRole::Follower | MemberRole::Learner))
