@@ -26,7 +26,7 @@ fn samples() -> Vec<Command> {
 
 fn commands() -> Vec<Vec<u8>> {
     let sealed = samples().iter().filter_map(|command| encoding::encode(command).ok()).collect::<Vec<_>>();
-    let others = (0..17u8).map(|variant| [&[variant, 7], &b"default"[..], &[3, 2], &b"n1"[..], &[0; 16]].concat());
+    let others = (0..18u8).map(|variant| [&[variant, 7], &b"default"[..], &[3, 2], &b"n1"[..], &[0; 16]].concat());
     sealed.into_iter().chain(others).collect()
 }
 

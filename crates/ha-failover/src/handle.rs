@@ -114,7 +114,7 @@ impl Failover {
 
     /// As [`Self::switchover`], for any role.
     pub async fn switchover_role(&self, role: &RoleId, to: Option<NodeId>) -> Result<Moved, MoveError> {
-        self.request(Ask::Switchover { role: role.clone(), to }).await
+        self.request(Ask::Switchover { role: role.clone(), to }, None).await
     }
 
     /// Moves the first group back to the node of the highest priority; returns once it runs there. Any node may be
@@ -125,7 +125,7 @@ impl Failover {
 
     /// As [`Self::attempt_failback`], for any role.
     pub async fn attempt_failback_of(&self, role: &RoleId) -> Result<Moved, MoveError> {
-        self.request(Ask::Failback { role: role.clone() }).await
+        self.request(Ask::Failback { role: role.clone() }, None).await
     }
 
     /// From now on no role moves by itself, on any node. Any node may be asked.
@@ -181,8 +181,8 @@ impl Failover {
         }
     }
 
-    /// The group that requests are about which name none.
-    fn first_role(&self) -> Result<RoleId, MoveError> {
+    /// The role that requests are about which name none.
+    pub fn first_role(&self) -> Result<RoleId, MoveError> {
         let refused = |reason: String| MoveError::Refused { reason };
         let group = self.inner.config.groups.first().ok_or_else(|| refused("there is no group".to_owned()))?;
         match &self.inner.config.roles_of(group)[..] {
@@ -198,8 +198,14 @@ impl Failover {
         Ok(())
     }
 
-    async fn request(&self, ask: Ask) -> Result<Moved, MoveError> {
-        let request = match self.inner.replicated.write(&Command::Ask(ask)).await? {
+    /// What a person wants. Repeated under the same name, on any node, it is not done again: the answer is that of the
+    /// first time, for as long as the last [`crate::roster::REQUESTS_MAX`] outcomes are remembered.
+    pub async fn request(&self, ask: Ask, name: Option<String>) -> Result<Moved, MoveError> {
+        let command = match name {
+            Some(name) => Command::AskOnce { name, ask },
+            None => Command::Ask(ask),
+        };
+        let request = match self.inner.replicated.write(&command).await? {
             Reply::Done(epoch) => RequestId(epoch.0),
             Reply::Stale { why } => return Err(MoveError::Refused { reason: why }),
         };

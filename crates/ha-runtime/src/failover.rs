@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ha_cluster::{Cluster, Epoch, Event, NodeId};
 use ha_config::{Failback, FailoverMode, Role, Strategy};
-use ha_failover::roster::Decision;
+use ha_failover::roster::{Ask, Decision};
 use ha_failover::{
     Failover, FailoverState, FailoverStatus, FenceCommand, Fitness, GroupId, Mode, MoveError, Moved, PauseError,
     RoleId, Seams, Service,
@@ -217,6 +217,16 @@ impl FailoverHandle {
     /// See [`Failover::attempt_failback_of`].
     pub async fn attempt_failback_of(&self, role: &RoleId) -> Result<Moved, MoveError> {
         self.running().ok_or_else(refused)?.attempt_failback_of(role).await
+    }
+
+    /// See [`Failover::first_role`].
+    pub fn first_role(&self) -> Result<RoleId, MoveError> {
+        self.running().ok_or_else(refused)?.first_role()
+    }
+
+    /// See [`Failover::request`].
+    pub async fn request(&self, ask: Ask, name: Option<String>) -> Result<Moved, MoveError> {
+        self.running().ok_or_else(refused)?.request(ask, name).await
     }
 
     /// See [`Failover::promote_forced`].

@@ -4,7 +4,8 @@ use ha_cluster::{Epoch, Incarnation, NodeId};
 
 use super::command::{Ask, Cause, Command, End, Reply};
 use super::state::{
-    DECISIONS_MAX, Decision, Holder, Outcome, Phase, REQUESTS_MAX, ROLES_MAX, RequestId, Role, Standing, State,
+    DECISIONS_MAX, Decision, Holder, Outcome, Phase, REQUEST_NAME_BYTES_MAX, REQUESTS_MAX, ROLES_MAX, RequestId, Role,
+    Standing, State,
 };
 use crate::fitness::Fitness;
 use crate::role::{GroupId, RoleId};
@@ -20,6 +21,10 @@ impl State {
     /// Applies a command; one that does not fit changes nothing.
     pub(crate) fn apply(&mut self, at: Epoch, command: Command) -> Reply {
         let applied = match command {
+            Command::AskOnce { name, ask } => match self.ask_once(at, name, ask) {
+                Ok(request) => return Reply::Done(Epoch(request.0)),
+                Err(why) => Err(why),
+            },
             Command::Ensure(roles) => self.ensure(roles),
             Command::Report { node, incarnation, fitness, draining } => {
                 self.report(at, node, incarnation, fitness, draining)
@@ -291,6 +296,24 @@ impl State {
         }
         self.requests.insert(RequestId(at.0), ask);
         Ok(())
+    }
+
+    /// The request of that name: a new one, or the one that it was given to.
+    fn ask_once(&mut self, at: Epoch, name: String, ask: Ask) -> Result<RequestId, String> {
+        if name.len() > REQUEST_NAME_BYTES_MAX {
+            return Err(format!("the name of a request has at most {REQUEST_NAME_BYTES_MAX} bytes"));
+        }
+        match self.names.get(&name).filter(|(request, _)| self.remembers(*request)) {
+            Some((request, known)) if *known == ask => return Ok(*request),
+            Some(_) => return Err(format!("{name:?} is the name of another request: each needs one of its own")),
+            None => {}
+        }
+        self.ask(at, ask.clone())?;
+        let mut names = std::mem::take(&mut self.names);
+        names.retain(|_, (request, _)| self.remembers(*request));
+        names.insert(name, (RequestId(at.0), ask));
+        self.names = names;
+        Ok(RequestId(at.0))
     }
 
     fn pause(&mut self, at: Epoch, paused: bool) -> Applied {

@@ -192,6 +192,13 @@ pub enum Command {
         /// For the history.
         sentence: String,
     },
+    /// A person wants something, once: asked again under the same name, nothing more is begun.
+    AskOnce {
+        /// The caller's name for it.
+        name: String,
+        /// What is wanted.
+        ask: Ask,
+    },
 }
 
 /// What became of a command.

@@ -13,6 +13,8 @@ use crate::role::RoleId;
 pub const DECISIONS_MAX: usize = 100;
 /// Requests that wait, and outcomes that are remembered.
 pub const REQUESTS_MAX: usize = 64;
+/// Longest name of a request, in bytes.
+pub const REQUEST_NAME_BYTES_MAX: usize = 256;
 /// Roles of one cluster.
 pub const ROLES_MAX: usize = 1024;
 
@@ -136,6 +138,9 @@ pub struct State {
     pub requests: BTreeMap<RequestId, Ask>,
     /// How the last requests ended.
     pub outcomes: VecDeque<(RequestId, Outcome)>,
+    /// Those of both that have a name, by it.
+    #[serde(default)]
+    pub names: BTreeMap<String, (RequestId, Ask)>,
     /// The last decisions.
     pub decisions: VecDeque<Decision>,
 }
@@ -144,6 +149,11 @@ impl State {
     /// How a request ended, if it has.
     pub fn outcome(&self, request: RequestId) -> Option<&Outcome> {
         self.outcomes.iter().find(|(id, _)| *id == request).map(|(_, outcome)| outcome)
+    }
+
+    /// Whether a request waits, or its outcome is remembered.
+    pub(crate) fn remembers(&self, request: RequestId) -> bool {
+        self.requests.contains_key(&request) || self.outcome(request).is_some()
     }
 
     /// The roles that a node holds.

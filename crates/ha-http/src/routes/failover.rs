@@ -2,15 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use ha_runtime::{
-    Decision, FailoverStatus, GroupError, GroupId, Ha, MoveError, Moved, NodeId, PauseError, RoleId, WriteError,
+    Ask, Decision, FailoverStatus, GroupError, GroupId, Ha, MoveError, Moved, NodeId, PauseError, RoleId, WriteError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::body::JsonBody;
 use crate::error::ApiError;
+use crate::routes::state::request_key;
 
 /// `GET /v1/failover`.
 #[derive(Debug, Serialize)]
@@ -51,9 +52,10 @@ pub(crate) struct Failback {
 }
 
 /// The body of `POST /v1/failover/groups`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Added {
+    /// Its name; the group that is there from the start when there is no body.
     group: GroupId,
 }
 
@@ -79,21 +81,24 @@ pub(crate) async fn status(State(ha): State<Ha>) -> Json<Answer> {
 /// `POST /v1/failover/switchover`: answers once the role runs there.
 pub(crate) async fn switchover(
     State(ha): State<Ha>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<Switchover>,
 ) -> Result<Json<Done>, ApiError> {
-    let moved = match &body.role {
-        Some(role) => ha.failover().switchover_role(role, body.to).await,
-        None => ha.failover().switchover(body.to).await,
-    };
+    let (to, name) = (body.to, request_key(&headers)?);
+    let role = body.role.map_or_else(|| ha.failover().first_role(), Ok)?;
+    let moved = ha.failover().request(Ask::Switchover { role, to }, name).await;
     moved_to(&ha, moved)
 }
 
 /// `POST /v1/failover/failback`: answers once the role runs on the node of the highest priority.
-pub(crate) async fn failback(State(ha): State<Ha>, JsonBody(body): JsonBody<Failback>) -> Result<Json<Done>, ApiError> {
-    let moved = match &body.role {
-        Some(role) => ha.failover().attempt_failback_of(role).await,
-        None => ha.failover().attempt_failback().await,
-    };
+pub(crate) async fn failback(
+    State(ha): State<Ha>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<Failback>,
+) -> Result<Json<Done>, ApiError> {
+    let name = request_key(&headers)?;
+    let role = body.role.map_or_else(|| ha.failover().first_role(), Ok)?;
+    let moved = ha.failover().request(Ask::Failback { role }, name).await;
     moved_to(&ha, moved)
 }
 
