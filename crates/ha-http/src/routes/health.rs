@@ -1,5 +1,7 @@
 //! How this node is: for people, probes, balancers and monitoring.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -14,6 +16,9 @@ use crate::router::Shared;
 
 /// The content type of Prometheus text.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How long the leader is asked how far behind this node is: a probe does not wait for ever.
+const LAG_TIME_MAX: Duration = Duration::from_secs(1);
 
 type Answer = Result<Json<Value>, ApiError>;
 
@@ -32,8 +37,30 @@ pub(crate) async fn live() -> Json<Value> {
     Json(json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: 200 while this node takes part under a live leader.
-pub(crate) async fn ready(State(ha): State<Ha>) -> Answer {
+/// How far behind a node may be.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Lag {
+    /// Records that its copy may lack.
+    #[serde(default)]
+    max_lag: Option<u64>,
+}
+
+/// Refuses when this node's copy of the records lacks more than the caller accepts, or nobody can say.
+async fn check_lag(ha: &Ha, max_lag: Option<u64>) -> Result<(), ApiError> {
+    let Some(most) = max_lag.filter(|_| ha.replication().running().is_ok()) else { return Ok(()) };
+    let status = tokio::time::timeout(LAG_TIME_MAX, ha.replication().status()).await.ok().flatten();
+    let view = ha.cluster().view();
+    let node = status.and_then(|status| status.nodes.into_iter().find(|node| node.node_id == view.node_id));
+    match node.and_then(|node| node.lag_items) {
+        Some(lag) if lag <= most => Ok(()),
+        Some(lag) => Err(ApiError::unavailable("lags", format!("this copy lacks {lag} records; {most} are accepted"))),
+        None => Err(ApiError::unavailable("lags", "nobody can say now how far behind this copy is")),
+    }
+}
+
+/// `GET /health/ready`: 200 while this node takes part under a live leader, and its copy lacks no more than `max_lag`
+/// records.
+pub(crate) async fn ready(State(ha): State<Ha>, Query(asked): Query<Lag>) -> Answer {
     let document = ha.health_document();
     let view = ha.cluster().view();
     let joined = !ha.cluster().enabled() || (view.role.is_some() && view.leader.is_some() && view.leader_is_live);
@@ -44,6 +71,7 @@ pub(crate) async fn ready(State(ha): State<Ha>) -> Answer {
             reason.unwrap_or_else(|| "this node has no live leader".to_owned()),
         ));
     }
+    check_lag(&ha, asked.max_lag).await?;
     Ok(Json(json!({"status": "ready"})))
 }
 
@@ -53,6 +81,9 @@ pub(crate) struct Group {
     /// The group, or one shard of it as `group/shard`; `default` when absent.
     #[serde(default)]
     group: Option<RoleId>,
+    /// Records that a replica may lack.
+    #[serde(default)]
+    max_lag: Option<u64>,
 }
 
 impl Group {
@@ -72,8 +103,9 @@ pub(crate) async fn primary(State(ha): State<Ha>, Query(asked): Query<Group>) ->
 }
 
 /// `GET /health/replica`: 200 on a node that keeps data under a live leader, and does not run the group; without
-/// failover on one that follows.
+/// failover on one that follows. Its copy lacks no more than `max_lag` records.
 pub(crate) async fn replica(State(ha): State<Ha>, Query(asked): Query<Group>) -> Answer {
+    check_lag(&ha, asked.max_lag).await?;
     if ha.failover().enabled() {
         let runs = asked.runs_on(&ha);
         return in_role(&ha, "replica", |role| !runs && role != MemberRole::Witness);
