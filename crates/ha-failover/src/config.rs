@@ -120,6 +120,26 @@ impl Config {
         }
     }
 
+    /// What this node would decide by if it led, one `name=value` each: all nodes should agree on it.
+    pub(crate) fn rules(&self) -> Vec<String> {
+        let strategy = match self.strategy {
+            Strategy::ActivePassive => "active_passive",
+            Strategy::ActiveActive => "active_active",
+            Strategy::Distributed => "distributed",
+        };
+        let automatic = |is_automatic| if is_automatic { "automatic" } else { "manual" };
+        vec![
+            format!("strategy={strategy}"),
+            format!("mode={}", automatic(self.mode == Mode::Automatic)),
+            format!("failback={}", automatic(self.failback == Failback::Automatic)),
+            format!("timeout={}", self.timeout.as_secs_f64()),
+            format!("recovery_wait_time={}", self.recovery_wait.as_secs_f64()),
+            format!("max_attempts={}", self.attempts_max),
+            format!("fence_command={}", if self.fence_command.is_some() { "set" } else { "none" }),
+            format!("split_brain_prevention={}", !self.goes_on_alone),
+        ]
+    }
+
     /// Finds values that cannot work, alone or together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.stop_time >= self.lease / 2 {

@@ -19,7 +19,13 @@ fn samples() -> Vec<Command> {
     let fitness = Fitness::default();
     vec![
         Command::Ensure(vec![role.clone()]),
-        Command::Report { node: node.clone(), incarnation: Incarnation(2), fitness, draining: false },
+        Command::Report {
+            node: node.clone(),
+            incarnation: Incarnation(2),
+            fitness,
+            draining: false,
+            rules: vec!["mode=manual".to_owned()],
+        },
         Command::Started { role, epoch: Epoch(3), node },
     ]
 }

@@ -80,6 +80,7 @@ pub fn start(
             former_life: if has_past { config.lease + config.lease / 8 } else { std::time::Duration::ZERO },
             check_interval: config.check_interval,
             failure_threshold: config.failure_threshold,
+            rules: config.rules(),
         }
     };
     let (restart, _) = watch::channel(false);

@@ -79,6 +79,8 @@ pub enum Command {
         fitness: Fitness,
         /// It is about to stop.
         draining: bool,
+        /// What it would decide by if it led, one `name=value` each.
+        rules: Vec<String>,
     },
     /// The holder runs the service.
     Started {

@@ -15,6 +15,8 @@ pub const DECISIONS_MAX: usize = 100;
 pub const REQUESTS_MAX: usize = 64;
 /// Longest name of a request, in bytes.
 pub const REQUEST_NAME_BYTES_MAX: usize = 256;
+/// Rules that a node tells, and the longest, in bytes.
+pub const RULES_MAX: (usize, usize) = (16, 64);
 /// Roles of one cluster.
 pub const ROLES_MAX: usize = 1024;
 
@@ -83,6 +85,9 @@ pub struct Standing {
     pub fitness: Fitness,
     /// It is about to stop, and wants its roles taken over.
     pub draining: bool,
+    /// What it would decide by if it led, one `name=value` each.
+    #[serde(default)]
+    pub rules: Vec<String>,
     /// How often it lost a role against its will. Forgotten by and by.
     pub losses: u32,
 }

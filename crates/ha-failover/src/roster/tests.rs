@@ -63,7 +63,7 @@ impl Log {
 
 fn report(name: &str, life: u64) -> Command {
     let (node, incarnation) = (node(name), Incarnation(life));
-    Command::Report { node, incarnation, fitness: Fitness::default(), draining: false }
+    Command::Report { node, incarnation, fitness: Fitness::default(), draining: false, rules: Vec::new() }
 }
 
 fn assign(name: &str, life: u64, expect: Epoch) -> Command {
