@@ -156,6 +156,21 @@ async fn a_person_moves_the_primary_and_is_refused_what_cannot_be() -> Outcome {
     play.ends()
 }
 
+/// A planned stop takes its time, also when that is longer than a lease: the lease goes on meanwhile.
+#[tokio::test]
+async fn a_command_that_is_moved_may_take_longer_to_stop_than_a_lease() -> Outcome {
+    let (play, runs) = Play::begin(Settings::new(3)).await?;
+    let primary = play.number(&runs)?;
+    let to = play.cluster.node(primary % 3 + 1).spec.node_id.clone();
+    play.journal.set_slow(LEASE * 3)?;
+    let answer = play.cluster.http(primary).post("/v1/failover/switchover", &json!({"to": to})).await?;
+    assert_eq!(answer.status, 200, "{}", answer.error_message());
+    let ended = play.journal.entries().into_iter().find(|entry| entry.what == "slept");
+    assert_eq!(ended.map(|entry| entry.token), Some(runs.token), "it was killed before its time");
+    play.runs_after(runs.token).await?;
+    play.ends()
+}
+
 /// Paused: a dead primary stays dead until a person resumes.
 #[tokio::test]
 async fn a_pause_holds_everything_until_it_is_ended() -> Outcome {

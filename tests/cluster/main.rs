@@ -18,4 +18,5 @@ mod secrets;
 mod sharing;
 mod stopping;
 mod strangers;
+mod strategies;
 mod support;

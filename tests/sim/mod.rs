@@ -23,6 +23,7 @@ pub mod nemesis;
 pub mod network;
 pub mod node;
 pub mod records;
+pub mod recovery;
 pub mod roles;
 pub mod scenes;
 pub mod shared;

@@ -222,11 +222,26 @@ impl Body {
                     Some(order) => drop(tokio::spawn(order(handles.clone()))),
                     None => return Err("the world let go of it".to_owned()),
                 },
+                () = overtaken(&handles.cluster) => return Err("it is overtaken, and starts anew".to_owned()),
                 () = tokio::time::sleep(COUNT_INTERVAL) => {
                     self.lock().tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
                 }
             }
         }
+    }
+}
+
+/// Waits until the cluster has gone on by force without this node, and orders that what it has is set aside.
+async fn overtaken(cluster: &Cluster) {
+    let mut overtaken = cluster.overtaken();
+    loop {
+        if overtaken.wait_for(Option::is_some).await.is_err() {
+            return std::future::pending().await;
+        }
+        if cluster.set_aside().await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(COUNT_INTERVAL).await;
     }
 }
 

@@ -151,6 +151,8 @@ scenes! {
     t61_loose_master: "T61", 1..=3;
     records_that_a_majority_holds_without_a_leader: "joint-5", 1..=2;
     records_that_a_majority_holds_lost_by_one: "joint-lost", 1..=1;
+    t63_quorum_lost_of_three: "T63", 1..=2;
+    t63_quorum_lost_of_five: "T63-5", 1..=2;
     deaths: "deaths", 1..=4;
 }
 

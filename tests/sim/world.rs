@@ -251,8 +251,8 @@ impl World {
             let witness = host.config.role == Role::Witness;
             // What it belonged to is kept: the one cluster is the one of its data too.
             let (disk, cluster, voters) = (seen.disk, seen.cluster, seen.voters.clone());
-            let has_roles = self.cast.roles.is_some() && !witness;
-            *seen = Seen { life, disk, witness, cluster, voters, has_roles, ..Seen::default() };
+            let (has_roles, left_behind) = (self.cast.roles.is_some() && !witness, seen.left_behind);
+            *seen = Seen { life, disk, witness, cluster, voters, has_roles, left_behind, ..Seen::default() };
         }
     }
 
@@ -324,7 +324,7 @@ impl World {
         }
     }
 
-    fn judge(&mut self, judge: impl Fn(&mut dyn Invariant, &Moment<'_>) -> Result<(), String>) {
+    pub(super) fn judge(&mut self, judge: impl Fn(&mut dyn Invariant, &Moment<'_>) -> Result<(), String>) {
         let operations = self.history.lock();
         let moment = Moment {
             now: self.sim.elapsed(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::role::GroupId;
+use crate::role::{GroupId, RoleId};
 
 /// How the roles of a cluster lie on its nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,8 @@ pub struct Config {
     /// How long a node that lost a role must stay well before it may have it back while others can; doubled with each
     /// further loss.
     pub recovery_wait: Duration,
-    /// Promotions of one role that may fail on a node before another is tried.
+    /// Promotions of one role that may fail on a node before it is left out, for [`Self::recovery_wait`]; another node is
+    /// tried after each of them.
     pub attempts_max: u32,
     /// Records that a new primary may lack.
     pub lag_items_max: u64,
@@ -111,6 +112,34 @@ impl Config {
         lease / 4
     }
 
+    /// What of a group one node at a time may hold: the whole, or each shard of it.
+    pub(crate) fn roles_of(&self, group: &GroupId) -> Vec<RoleId> {
+        match self.strategy {
+            Strategy::ActiveActive => RoleId::shards(group).collect(),
+            Strategy::ActivePassive | Strategy::Distributed => vec![group.clone().into()],
+        }
+    }
+
+    /// What this node would decide by if it led, one `name=value` each: all nodes should agree on it.
+    pub(crate) fn rules(&self) -> Vec<String> {
+        let strategy = match self.strategy {
+            Strategy::ActivePassive => "active_passive",
+            Strategy::ActiveActive => "active_active",
+            Strategy::Distributed => "distributed",
+        };
+        let automatic = |is_automatic| if is_automatic { "automatic" } else { "manual" };
+        vec![
+            format!("strategy={strategy}"),
+            format!("mode={}", automatic(self.mode == Mode::Automatic)),
+            format!("failback={}", automatic(self.failback == Failback::Automatic)),
+            format!("timeout={}", self.timeout.as_secs_f64()),
+            format!("recovery_wait_time={}", self.recovery_wait.as_secs_f64()),
+            format!("max_attempts={}", self.attempts_max),
+            format!("fence_command={}", if self.fence_command.is_some() { "set" } else { "none" }),
+            format!("split_brain_prevention={}", !self.goes_on_alone),
+        ]
+    }
+
     /// Finds values that cannot work, alone or together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.stop_time >= self.lease / 2 {
@@ -144,6 +173,17 @@ pub enum ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_one_role_or_as_many_as_it_has_shards() {
+        let group: GroupId = "orders".parse().unwrap();
+        for (strategy, count) in
+            [(Strategy::ActivePassive, 1), (Strategy::Distributed, 1), (Strategy::ActiveActive, 16)]
+        {
+            let roles = Config { strategy, ..Config::default() }.roles_of(&group);
+            assert!(roles.len() == count && roles.iter().all(|role| role.group == group), "{roles:?}");
+        }
+    }
 
     #[test]
     fn what_cannot_work_is_refused() {

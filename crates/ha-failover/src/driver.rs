@@ -21,6 +21,7 @@ use crate::controller::{self, Controller, Facts, MemberFact, Proof, Subject};
 use crate::events::Events;
 use crate::fitness::Fitness;
 use crate::handle::{Order, Rest};
+use crate::hooks::Groups;
 use crate::lonely::Lonely;
 use crate::role::RoleId;
 use crate::roster::{Cause, Command, Reply, Roster, State};
@@ -94,6 +95,8 @@ pub(crate) struct Driver {
     pub(crate) fitness: watch::Receiver<Fitness>,
     pub(crate) service: Arc<dyn AnyService>,
     pub(crate) seams: Seams,
+    /// Those of promotions and demotions that run now.
+    pub(crate) commands: Groups,
     /// Starts on their way, which may be abandoned; once abandoned, until the next stop has seen them end.
     pub(crate) starts: BTreeMap<RoleId, JoinHandle<()>>,
     pub(crate) doing: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -292,6 +295,8 @@ impl Driver {
                 agent::Output::EndProcess(why) => {
                     tracing::error!("{why}: this process ends itself");
                     self.events.happened("process_ends", why.clone());
+                    // The end of a process drops nothing, and what hangs would go on without it.
+                    self.commands.kill();
                     (self.seams.end_process)(&why);
                 }
                 agent::Output::Say(sentence) => self.events.happened("service", sentence),

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use ha_cluster::NodeId;
 
-use crate::hooks::run;
+use crate::hooks::{Groups, run};
 use crate::seams::Fence;
 
 /// Runs a command with the id and the address of the node to switch off; only exit code 0 is a success.
@@ -28,7 +28,7 @@ impl Fence for FenceCommand {
         let (node, address) = (node.to_string(), address.to_owned());
         Box::pin(async move {
             let variables = [("HA_FENCE_NODE", node.clone()), ("HA_FENCE_ADDRESS", address.clone())];
-            run(&line, &["fence", &node, &address], &variables).await
+            run(&Groups::default(), &line, &["fence", &node, &address], &variables).await
         })
     }
 }

@@ -19,14 +19,20 @@ fn samples() -> Vec<Command> {
     let fitness = Fitness::default();
     vec![
         Command::Ensure(vec![role.clone()]),
-        Command::Report { node: node.clone(), incarnation: Incarnation(2), fitness, draining: false },
+        Command::Report {
+            node: node.clone(),
+            incarnation: Incarnation(2),
+            fitness,
+            draining: false,
+            rules: vec!["mode=manual".to_owned()],
+        },
         Command::Started { role, epoch: Epoch(3), node },
     ]
 }
 
 fn commands() -> Vec<Vec<u8>> {
     let sealed = samples().iter().filter_map(|command| encoding::encode(command).ok()).collect::<Vec<_>>();
-    let others = (0..17u8).map(|variant| [&[variant, 7], &b"default"[..], &[3, 2], &b"n1"[..], &[0; 16]].concat());
+    let others = (0..18u8).map(|variant| [&[variant, 7], &b"default"[..], &[3, 2], &b"n1"[..], &[0; 16]].concat());
     sealed.into_iter().chain(others).collect()
 }
 

@@ -77,9 +77,14 @@ impl Failover {
         self.inner.status.clone()
     }
 
-    /// Whether this node runs a group at this instant, and its lease holds.
+    /// Whether this node runs a group, or any shard of it, at this instant, and its lease holds.
     pub fn is_primary(&self, group: &GroupId) -> bool {
-        self.token(&group.clone().into()).is_some()
+        self.runs(&group.clone().into())
+    }
+
+    /// Whether this node runs a role at this instant, and its lease holds; of a whole group, also any shard of it.
+    pub fn runs(&self, role: &RoleId) -> bool {
+        self.inner.status.borrow().runs(role) && self.inner.lease.is_held()
     }
 
     /// The fencing token of a role that this node runs at this instant; `None` when it does not, or when its lease is
@@ -109,14 +114,18 @@ impl Failover {
 
     /// As [`Self::switchover`], for any role.
     pub async fn switchover_role(&self, role: &RoleId, to: Option<NodeId>) -> Result<Moved, MoveError> {
-        self.request(Ask::Switchover { role: role.clone(), to }).await
+        self.request(Ask::Switchover { role: role.clone(), to }, None).await
     }
 
     /// Moves the first group back to the node of the highest priority; returns once it runs there. Any node may be
     /// asked. Dropping the future gives up waiting; the role may still move.
     pub async fn attempt_failback(&self) -> Result<Moved, MoveError> {
-        let role = self.first_role()?;
-        self.request(Ask::Failback { role }).await
+        self.attempt_failback_of(&self.first_role()?).await
+    }
+
+    /// As [`Self::attempt_failback`], for any role.
+    pub async fn attempt_failback_of(&self, role: &RoleId) -> Result<Moved, MoveError> {
+        self.request(Ask::Failback { role: role.clone() }, None).await
     }
 
     /// From now on no role moves by itself, on any node. Any node may be asked.
@@ -144,9 +153,9 @@ impl Failover {
         self.inner.restart.subscribe()
     }
 
-    /// Adds a group, which some node then runs; does nothing when it exists. Any node may be asked.
+    /// Adds a group, which some node then runs, or each a part of it; does nothing when it exists. Any node may be asked.
     pub async fn add_group(&self, group: GroupId) -> Result<(), GroupError> {
-        match self.inner.replicated.write(&Command::Ensure(vec![group.into()])).await? {
+        match self.inner.replicated.write(&Command::Ensure(self.inner.config.roles_of(&group))).await? {
             Reply::Stale { why } if why.contains("at most") => Err(GroupError::Full { reason: why }),
             _ => Ok(()),
         }
@@ -172,10 +181,16 @@ impl Failover {
         }
     }
 
-    /// The group that requests are about which name none.
-    fn first_role(&self) -> Result<RoleId, MoveError> {
-        let group = self.inner.config.groups.first();
-        group.cloned().map(RoleId::from).ok_or(MoveError::Refused { reason: "there is no group".to_owned() })
+    /// The role that requests are about which name none.
+    pub fn first_role(&self) -> Result<RoleId, MoveError> {
+        let refused = |reason: String| MoveError::Refused { reason };
+        let group = self.inner.config.groups.first().ok_or_else(|| refused("there is no group".to_owned()))?;
+        match &self.inner.config.roles_of(group)[..] {
+            [role] => Ok(role.clone()),
+            _ => {
+                Err(refused(format!("{group} is cut into shards, each in a place of its own: name one, as {group}/0")))
+            }
+        }
     }
 
     async fn set_paused(&self, paused: bool) -> Result<(), PauseError> {
@@ -183,8 +198,14 @@ impl Failover {
         Ok(())
     }
 
-    async fn request(&self, ask: Ask) -> Result<Moved, MoveError> {
-        let request = match self.inner.replicated.write(&Command::Ask(ask)).await? {
+    /// What a person wants. Repeated under the same name, on any node, it is not done again: the answer is that of the
+    /// first time, for as long as the last [`crate::roster::REQUESTS_MAX`] outcomes are remembered.
+    pub async fn request(&self, ask: Ask, name: Option<String>) -> Result<Moved, MoveError> {
+        let command = match name {
+            Some(name) => Command::AskOnce { name, ask },
+            None => Command::Ask(ask),
+        };
+        let request = match self.inner.replicated.write(&command).await? {
             Reply::Done(epoch) => RequestId(epoch.0),
             Reply::Stale { why } => return Err(MoveError::Refused { reason: why }),
         };
@@ -251,8 +272,30 @@ pub struct ForceError(#[from] AloneError);
 
 /// Why nothing was paused or resumed, or why nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
-pub struct PauseError(#[from] WriteError);
+#[non_exhaustive]
+pub enum PauseError {
+    /// No leader took it.
+    #[error("no leader took it: {reason}")]
+    NoLeader {
+        /// Why.
+        reason: String,
+    },
+    /// It may still happen; to ask again does no harm.
+    #[error("outcome unknown: {reason}")]
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<WriteError> for PauseError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Unknown { reason } => Self::Unknown { reason },
+            other => Self::NoLeader { reason: other.to_string() },
+        }
+    }
+}
 
 /// Why a group was not added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

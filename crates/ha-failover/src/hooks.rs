@@ -1,7 +1,7 @@
 //! Commands that are run when a role comes and goes, beside a service or instead of one.
 
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ha_cluster::NodeId;
@@ -32,50 +32,82 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Hooked {
     me: NodeId,
     service: Arc<dyn AnyService>,
-    promote: Option<String>,
-    demote: Option<String>,
-    /// Whether nothing of a former life is left.
-    clean: watch::Receiver<bool>,
+    lines: Lines,
+    groups: Groups,
+    past: watch::Receiver<Past>,
+}
+
+/// The commands around a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines {
+    pub(crate) promote: Option<String>,
+    pub(crate) demote: Option<String>,
+    /// What takes longer at the start is killed, and tried again.
+    pub(crate) limit: Duration,
+}
+
+/// What is known of what a former life left.
+#[derive(Debug)]
+enum Past {
+    /// It is being stopped for the first time.
+    Stopping,
+    /// It could not be stopped yet.
+    Stuck(String),
+    /// Nothing of it is left.
+    Over,
 }
 
 impl Hooked {
     /// Must be called on a tokio runtime.
-    pub(crate) fn new(
-        me: NodeId,
-        service: Arc<dyn AnyService>,
-        promote: Option<String>,
-        demote: Option<String>,
-    ) -> Self {
-        let (cleaned, clean) = watch::channel(demote.is_none());
-        if let Some(line) = demote.clone() {
-            let me = me.to_string();
-            tokio::spawn(async move {
-                while !cleaned.is_closed() {
-                    let reason = "this node starts";
-                    let variables =
-                        [("HA_ROLE", "replica"), ("HA_NODE_ID", &me), ("HA_EPOCH", "0"), ("HA_REASON", reason)];
-                    match run(&line, &[], &variables.map(|(name, value)| (name, value.to_owned()))).await {
-                        Ok(()) => {
-                            cleaned.send_replace(true);
-                            return;
-                        }
-                        Err(error) => tracing::warn!("what a former life left cannot be stopped yet: {error}"),
-                    }
-                    tokio::time::sleep(RETRY).await;
-                }
-            });
+    pub(crate) fn new(me: NodeId, service: Arc<dyn AnyService>, lines: Lines, groups: Groups) -> Self {
+        let (tell, past) = watch::channel(if lines.demote.is_none() { Past::Over } else { Past::Stopping });
+        if let Some(line) = lines.demote.clone() {
+            tokio::spawn(end_past(me.to_string(), line, lines.limit, groups.clone(), tell));
         }
-        Self { me, service, promote, demote, clean }
+        Self { me, service, lines, groups, past }
+    }
+
+    /// Waits until nothing of a former life is left; not as long as a promotion may take, so that its error says why.
+    async fn await_past(&self) -> Result<(), ServiceError> {
+        let mut past = self.past.clone();
+        let over = tokio::time::timeout(self.lines.limit / 2, past.wait_for(|past| matches!(past, Past::Over))).await;
+        match over {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(_)) => {
+                return Err(ServiceError::new("nobody knows whether a former life has left something running"));
+            }
+            Err(_) => {}
+        }
+        Err(ServiceError::new(match &*self.past.borrow() {
+            Past::Stuck(why) => why.clone(),
+            _ => "the command of the demotion, which stops what a former life left, has not ended yet".to_owned(),
+        }))
+    }
+}
+
+/// Runs the command of the demotion until it succeeds, for what a former life left.
+async fn end_past(me: String, line: String, limit: Duration, groups: Groups, tell: watch::Sender<Past>) {
+    while !tell.is_closed() {
+        let variables =
+            [("HA_ROLE", "replica"), ("HA_NODE_ID", &me), ("HA_EPOCH", "0"), ("HA_REASON", "this node starts")];
+        let variables = variables.map(|(name, value)| (name, value.to_owned()));
+        let late = || Err(format!("it did not end within {} s, and was killed", limit.as_secs_f64()));
+        let ended = tokio::time::timeout(limit, run(&groups, &line, &[], &variables)).await;
+        let Err(error) = ended.unwrap_or_else(|_| late()) else {
+            tell.send_replace(Past::Over);
+            return;
+        };
+        let why = format!("the command of the demotion cannot stop what a former life left: {error}");
+        tracing::warn!("{why}; tries again");
+        tell.send_replace(Past::Stuck(why));
+        tokio::time::sleep(RETRY).await;
     }
 }
 
 impl Service for Hooked {
     async fn promote(&self, promotion: Promotion) -> Result<(), ServiceError> {
-        let mut clean = self.clean.clone();
-        if clean.wait_for(|clean| *clean).await.is_err() {
-            return Err(ServiceError::new("nobody knows whether a former life has left something running"));
-        }
-        if let Some(line) = &self.promote {
+        self.await_past().await?;
+        if let Some(line) = &self.lines.promote {
             let epoch = promotion.epoch.to_string();
             let variables = [
                 ("HA_ROLE", "primary".to_owned()),
@@ -85,7 +117,7 @@ impl Service for Hooked {
                 ("HA_EPOCH", epoch.clone()),
                 ("HA_FENCING_TOKEN", epoch),
             ];
-            let told = run(line, &[], &variables).await;
+            let told = run(&self.groups, line, &[], &variables).await;
             told.map_err(|error| ServiceError::new(format!("the command of the promotion failed: {error}")))?;
         }
         self.service.clone().promote(promotion).await
@@ -93,7 +125,7 @@ impl Service for Hooked {
 
     async fn demote(&self, demotion: Demotion) -> Result<(), ServiceError> {
         self.service.clone().demote(demotion.clone()).await?;
-        let Some(line) = &self.demote else { return Ok(()) };
+        let Some(line) = &self.lines.demote else { return Ok(()) };
         let epoch = demotion.epoch.to_string();
         let variables = [
             ("HA_ROLE", "replica".to_owned()),
@@ -104,14 +136,19 @@ impl Service for Hooked {
             ("HA_FENCING_TOKEN", epoch),
             ("HA_REASON", demotion.reason),
         ];
-        let told = run(line, &[], &variables).await;
+        let told = run(&self.groups, line, &[], &variables).await;
         told.map_err(|error| ServiceError::new(format!("the command of the demotion failed: {error}")))
     }
 }
 
 /// Gives a line to `sh`, with these arguments after its name, and waits for its end. Dropped before that, it is killed
 /// with everything in its process group.
-pub(crate) async fn run(line: &str, arguments: &[&str], variables: &[(&str, String)]) -> Result<(), String> {
+pub(crate) async fn run(
+    groups: &Groups,
+    line: &str,
+    arguments: &[&str],
+    variables: &[(&str, String)],
+) -> Result<(), String> {
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", line])
@@ -123,7 +160,7 @@ pub(crate) async fn run(line: &str, arguments: &[&str], variables: &[(&str, Stri
         .process_group(0)
         .kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| format!("it could not be run: {error}"))?;
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let group = groups.add(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
     let mut stderr = child.stderr.take();
     let mut words = Vec::new();
     let status = {
@@ -140,7 +177,7 @@ pub(crate) async fn run(line: &str, arguments: &[&str], variables: &[(&str, Stri
             }
         };
         // What it started may live on: that is what it was for.
-        group.0 = None;
+        group.release();
         if status.success() {
             return Ok(());
         }
@@ -156,14 +193,50 @@ pub(crate) async fn run(line: &str, arguments: &[&str], variables: &[(&str, Stri
     Err(format!("{status}: {words}"))
 }
 
+/// The commands that run now, each the leader of a process group. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Groups(Arc<Mutex<Vec<Pid>>>);
+
+impl Groups {
+    fn lock(&self) -> MutexGuard<'_, Vec<Pid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, leader: Option<Pid>) -> Group {
+        self.lock().extend(leader);
+        Group { leader, groups: self.clone() }
+    }
+
+    /// Kills all of them with everything in their groups: for a process that ends at once, and drops nothing.
+    pub(crate) fn kill(&self) {
+        self.lock().drain(..).for_each(kill);
+    }
+}
+
+fn kill(leader: Pid) {
+    // An error says that nobody is left.
+    let _ = kill_process_group(leader, Signal::KILL);
+}
+
 /// A command that still runs, with everything in its process group; killed when dropped.
-struct Group(Option<Pid>);
+struct Group {
+    leader: Option<Pid>,
+    groups: Groups,
+}
+
+impl Group {
+    /// It has ended by itself.
+    fn release(&self) {
+        self.groups.lock().retain(|leader| Some(*leader) != self.leader);
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            // An error says that nobody is left.
-            let _ = kill_process_group(leader, Signal::KILL);
+        // Who is not on the list has ended, or was killed.
+        let mut leaders = self.groups.lock();
+        if let Some(at) = leaders.iter().position(|leader| Some(*leader) == self.leader) {
+            kill(leaders.swap_remove(at));
         }
     }
 }
@@ -171,6 +244,11 @@ impl Drop for Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::NoService;
+
+    async fn run(line: &str, arguments: &[&str], variables: &[(&str, String)]) -> Result<(), String> {
+        super::run(&Groups::default(), line, arguments, variables).await
+    }
 
     #[tokio::test]
     async fn only_exit_code_0_is_a_success_and_last_words_are_told() {
@@ -189,6 +267,38 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(100), run(&line, &[], &[])).await.is_err());
         tokio::time::sleep(Duration::from_millis(600)).await;
         assert!(!late.exists());
+    }
+
+    /// A process that ends itself drops nothing.
+    #[tokio::test]
+    async fn all_that_run_are_killed_at_once_when_the_process_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let late = folder.path().join("late");
+        let line = format!("(sleep 0.3; touch {0}) & wait; touch {0}", late.display());
+        let groups = Groups::default();
+        let hung = tokio::spawn({
+            let groups = groups.clone();
+            async move { super::run(&groups, &line, &[], &[]).await }
+        });
+        while groups.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        groups.kill();
+        assert!(hung.await.unwrap().is_err(), "it was killed");
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert!(!late.exists() && groups.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_hangs_at_the_start_is_killed_and_named_by_whoever_waits_for_it() {
+        let (demote, limit) = (Some("sleep 30".to_owned()), Duration::from_millis(50));
+        let lines = Lines { promote: None, demote, limit };
+        let hooked = Hooked::new("node-1".parse().unwrap(), Arc::new(NoService), lines, Groups::default());
+        let waited = hooked.await_past().await.unwrap_err().reason;
+        assert!(waited.contains("has not ended yet"), "{waited}");
+        let _ = hooked.past.clone().wait_for(|past| matches!(past, Past::Stuck(_))).await.unwrap();
+        let why = hooked.await_past().await.unwrap_err().reason;
+        assert!(why.contains("did not end within 0.05 s") && why.contains("former life"), "{why}");
     }
 
     /// The descriptor of its last words stays open in what it leaves behind, which must not be waited for.

@@ -69,7 +69,7 @@ impl Lonely {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use ha_cluster::{Epoch, Incarnation, Node, Term, Votes};
 
     use super::*;
@@ -105,6 +105,12 @@ mod tests {
     fn pair(me: &str) -> View {
         let state = |node: &str| if node == me { MemberState::Alive } else { MemberState::Failed };
         view(me, ["a", "b"].map(|node| member(node, state(node), MemberRole::Follower)).to_vec())
+    }
+
+    /// Two nodes under a leader.
+    pub(crate) fn led_by(leader: &str) -> View {
+        let node = Node { node_id: leader.parse().unwrap(), address: "10.0.0.1".to_owned(), port: 1 };
+        View { leader: Some(node), leader_is_live: true, ..pair("a") }
     }
 
     fn config() -> Config {

@@ -12,7 +12,7 @@ use crate::driver::Driver;
 use crate::events::{EVENTS_MAX, Events};
 use crate::fitness::Fitness;
 use crate::handle::{Failover, Inner, ORDERS_MAX, Rest};
-use crate::hooks::Hooked;
+use crate::hooks::{Groups, Hooked, Lines};
 use crate::lonely::Lonely;
 use crate::roster::Roster;
 use crate::seams::Seams;
@@ -32,12 +32,12 @@ pub enum StartError {
 }
 
 /// The service, with the commands of a person's choice around it.
-fn hooked(me: NodeId, service: Arc<dyn AnyService>, config: &Config) -> Arc<dyn AnyService> {
-    let (promote, demote) = (config.promote_command.clone(), config.demote_command.clone());
+fn hooked(me: NodeId, service: Arc<dyn AnyService>, config: &Config, groups: &Groups) -> Arc<dyn AnyService> {
+    let (promote, demote, limit) = (config.promote_command.clone(), config.demote_command.clone(), config.timeout);
     if promote.is_none() && demote.is_none() {
         return service;
     }
-    Arc::new(Hooked::new(me, service, promote, demote))
+    Arc::new(Hooked::new(me, service, Lines { promote, demote, limit }, groups.clone()))
 }
 
 /// Starts to take part in the roles of a cluster. The cluster must have been started with [`Roster`] among its
@@ -80,11 +80,12 @@ pub fn start(
             former_life: if has_past { config.lease + config.lease / 8 } else { std::time::Duration::ZERO },
             check_interval: config.check_interval,
             failure_threshold: config.failure_threshold,
+            rules: config.rules(),
         }
     };
     let (restart, _) = watch::channel(false);
     let own = cluster.clone();
-    let me = settings.me.clone();
+    let (me, commands) = (settings.me.clone(), Groups::default());
     let driver = Driver {
         began: tokio::time::Instant::now(),
         agent: Agent::new(std::time::Duration::ZERO, settings),
@@ -104,7 +105,8 @@ pub fn start(
         roster: roster.clone(),
         view,
         fitness,
-        service: hooked(me, Arc::new(service), &config),
+        service: hooked(me, Arc::new(service), &config, &commands),
+        commands,
         seams,
         starts: std::collections::BTreeMap::new(),
         doing: futures::stream::FuturesUnordered::new(),

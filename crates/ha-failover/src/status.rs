@@ -11,6 +11,9 @@ use crate::config::{Config, Mode, Strategy};
 use crate::role::RoleId;
 use crate::roster::{Cause, Phase, Role, State};
 
+/// Differences that are told.
+const DIFFERENCES_MAX: usize = 16;
+
 /// How the roles of a cluster are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -90,6 +93,16 @@ pub struct FailoverStatus {
     pub here: Vec<RoleId>,
     /// Who is held back.
     pub damping: Vec<Damped>,
+    /// Where nodes do not agree how roles move, one sentence each: the leader decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<String>,
+}
+
+impl FailoverStatus {
+    /// Whether a role runs here; of a whole group, also any shard of it.
+    pub(crate) fn runs(&self, role: &RoleId) -> bool {
+        self.here.iter().any(|here| here == role || (role.shard.is_none() && here.group == role.group))
+    }
 }
 
 /// Everything that a status is made of.
@@ -151,8 +164,28 @@ pub(crate) fn status(facts: &Facts) -> FailoverStatus {
             .filter(|(_, standing)| standing.losses > 0)
             .map(|(node, standing)| Damped { node_id: node.clone(), losses: standing.losses })
             .collect(),
+        differences: differences(view, roster),
         roles,
     }
+}
+
+/// Where nodes would decide otherwise than the leader, or the leader decides nothing at all.
+fn differences(view: &View, roster: &State) -> Vec<String> {
+    let Some(leader) = view.leader.as_ref().filter(|_| view.leader_is_live).map(|leader| &leader.node_id) else {
+        return Vec::new();
+    };
+    let Some(decides) = roster.nodes.get(leader) else {
+        let why = "has not said that it takes part in failover: nothing moves while it leads";
+        return vec![format!("{leader} leads, and {why}")];
+    };
+    let name = |rule: &str| rule.split('=').next().map(str::to_owned);
+    let others = roster.nodes.iter().filter(|(node, _)| *node != leader);
+    let others = others.flat_map(|(node, standing)| standing.rules.iter().map(move |rule| (node, rule)));
+    let differs = |(node, rule): (&NodeId, &String)| {
+        let other = decides.rules.iter().find(|other| name(other) == name(rule)).filter(|other| *other != rule)?;
+        Some(format!("{node} has {rule}, and {leader}, which decides, has {other}"))
+    };
+    others.filter_map(differs).take(DIFFERENCES_MAX).collect()
 }
 
 fn role_status(id: &RoleId, role: &Role) -> RoleStatus {
@@ -214,5 +247,57 @@ fn state(facts: &Facts, primary: Option<&NodeId>) -> FailoverState {
         FailoverState::Paused
     } else {
         FailoverState::Normal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ha_cluster::Incarnation;
+
+    use super::*;
+    use crate::fitness::Fitness;
+    use crate::roster::Standing;
+
+    #[test]
+    fn who_runs_a_shard_runs_a_part_of_its_group() {
+        let here = ["orders/3", "default"].map(|role| role.parse().unwrap()).to_vec();
+        let status = FailoverStatus {
+            state: FailoverState::Normal,
+            primary_node: None,
+            secondary_nodes: Vec::new(),
+            epoch: Epoch(0),
+            mode: Mode::Automatic,
+            paused: false,
+            waiting_for: None,
+            roles: Vec::new(),
+            here,
+            damping: Vec::new(),
+            differences: Vec::new(),
+        };
+        for (role, runs) in [("orders", true), ("orders/3", true), ("orders/4", false), ("default", true), ("x", false)]
+        {
+            assert_eq!(status.runs(&role.parse().unwrap()), runs, "{role}");
+        }
+    }
+
+    #[test]
+    fn who_would_decide_otherwise_than_the_leader_is_named_and_so_is_a_leader_that_decides_nothing() {
+        let manual = Config { mode: Mode::Manual, ..Config::default() };
+        let standing = |config: &Config| Standing {
+            incarnation: Incarnation(1),
+            fitness: Fitness::default(),
+            draining: false,
+            rules: config.rules(),
+            losses: 0,
+        };
+        let view = crate::lonely::tests::led_by("a");
+        let mut roster = State::default();
+        roster.nodes.insert("b".parse().unwrap(), standing(&manual));
+        assert!(differences(&view, &roster)[0].starts_with("a leads, and has not said"));
+        roster.nodes.insert("a".parse().unwrap(), standing(&Config::default()));
+        let told = "b has mode=manual, and a, which decides, has mode=automatic";
+        assert_eq!(differences(&view, &roster), [told]);
+        roster.nodes.insert("b".parse().unwrap(), standing(&Config::default()));
+        assert_eq!(differences(&view, &roster), Vec::<String>::new());
     }
 }

@@ -56,14 +56,19 @@ impl Streams {
 }
 
 pub(crate) fn router(shared: Shared) -> Router {
-    let changes = Router::new()
+    // A repetition of these cannot be told from a new call.
+    let unnamed = Router::new()
         .route("/v1/cluster/transfer", post(cluster::transfer))
+        .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
+        .route("/v1/failover/promote", post(failover::promote))
+        .route("/v1/replication/{data_type}/{data_id}", put(replication::put).delete(replication::delete))
+        .route_layer(middleware::from_fn(refuse_request_key));
+    let changes = unnamed
         .route("/v1/failover/switchover", post(failover::switchover))
         .route("/v1/failover/failback", post(failover::failback))
-        .route("/v1/failover/promote", post(failover::promote))
+        .route("/v1/failover/groups", post(failover::add_group))
         .route("/v1/failover/pause", post(failover::pause))
         .route("/v1/failover/resume", post(failover::resume))
-        .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
         .route("/v1/cluster/priority", post(running::priority))
         .route("/v1/config/log-level", post(running::log_level))
         .route("/v1/health/{component}/heartbeat", post(components::heartbeat))
@@ -80,7 +85,6 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))
-        .route("/v1/replication/{data_type}/{data_id}", put(replication::put).delete(replication::delete))
         .route("/v1/replication-tails/{name}/apply", post(tails::apply))
         .route("/v1/replication-tails/{name}", delete(tails::remove))
         .route("/v1/replication-promote", post(tails::promote))
@@ -123,6 +127,16 @@ pub(crate) fn router(shared: Shared) -> Router {
         .layer(middleware::from_fn_with_state(shared.clone(), count))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(shared)
+}
+
+/// Stands before calls that do not remember who asked for them: a caller who relies on that must hear so.
+async fn refuse_request_key(headers: HeaderMap, request: Request, next: Next) -> Result<Response, ApiError> {
+    if headers.contains_key("idempotency-key") {
+        let message = "this call does not know a repetition by its Idempotency-Key: leave the header out, and look \
+                       whether the first call took effect before you ask again";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "no_request_key", message));
+    }
+    Ok(next.run(request).await)
 }
 
 /// Stands before every call that changes something.

@@ -72,6 +72,28 @@ async fn leadership_is_handed_to_the_node_named_or_to_the_best() {
     assert_eq!(*stage.puppet.transfers.lock().unwrap(), [Some(id("node-2")), None, None, None]);
 }
 
+/// Who relies on a key must hear that it means nothing here, before anything happens.
+#[tokio::test]
+async fn calls_that_know_no_repetition_refuse_an_idempotency_key() {
+    let stage = stage(healthy()).await;
+    let headers = ["Content-Type: application/json", "Idempotency-Key: k"];
+    for (method, path) in [
+        ("POST", "/v1/cluster/transfer"),
+        ("DELETE", "/v1/cluster/members/node-2"),
+        ("POST", "/v1/failover/promote"),
+        ("PUT", "/v1/replication/t/1"),
+        ("DELETE", "/v1/replication/t/1"),
+    ] {
+        let answer = stage.caller.call(method, path, &headers, "{}").await;
+        assert_eq!(
+            (answer.status, &answer.json()["error"]["code"]),
+            (400, &json!("no_request_key")),
+            "{method} {path}"
+        );
+    }
+    assert!(stage.puppet.transfers.lock().unwrap().is_empty() && stage.puppet.removals.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_transfer_that_fails_says_why_and_who_leads() {
     let stage = stage(healthy()).await;

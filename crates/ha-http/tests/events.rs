@@ -55,6 +55,21 @@ async fn who_comes_back_is_told_what_was_missed() {
 }
 
 #[tokio::test]
+async fn the_last_events_come_first_where_they_are_wanted_and_none_comes_twice() {
+    let stage = stage(healthy()).await;
+    for number in 1..=3 {
+        stage.puppet.stream.happened("role", format!("decision {number}"));
+    }
+    let mut stream = stage.caller.open("GET", "/v1/events?past=2", &["Last-Event-ID: 1"], "").await;
+    let text = read_until(&mut stream, "id: 3").await;
+    assert!(text.contains("id: 2\n") && !text.contains("id: 1\n") && !text.contains("lagged"), "{text}");
+    stage.puppet.happen(3, "role", "decision 3");
+    stage.puppet.happen(4, "role", "decision 4");
+    let text = read_until(&mut stream, "id: 4").await;
+    assert!(!text.contains("id: 3\n"), "{text}");
+}
+
+#[tokio::test]
 async fn stopping_ends_streams_and_idle_connections_and_frees_the_port() {
     let stage = stage(healthy()).await;
     let mut stream = stage.caller.open("GET", "/v1/events", &[], "").await;

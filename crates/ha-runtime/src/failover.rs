@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ha_cluster::{Cluster, Epoch, Event, NodeId};
 use ha_config::{Failback, FailoverMode, Role, Strategy};
-use ha_failover::roster::Decision;
+use ha_failover::roster::{Ask, Decision};
 use ha_failover::{
     Failover, FailoverState, FailoverStatus, FenceCommand, Fitness, GroupId, Mode, MoveError, Moved, PauseError,
     RoleId, Seams, Service,
@@ -139,6 +139,7 @@ impl FailoverHandle {
             roles: Vec::new(),
             here: Vec::new(),
             damping: Vec::new(),
+            differences: Vec::new(),
         };
         // Nothing will ever change: a follower sees the end of the channel.
         Self { running: None, status: watch::channel(Arc::new(status)).1 }
@@ -163,9 +164,14 @@ impl FailoverHandle {
         self.status.clone()
     }
 
-    /// Whether this node runs a group at this instant.
+    /// Whether this node runs a group, or any shard of it, at this instant.
     pub fn is_primary(&self, group: &GroupId) -> bool {
         self.running().is_some_and(|failover| failover.is_primary(group))
+    }
+
+    /// See [`Failover::runs`].
+    pub fn runs(&self, role: &RoleId) -> bool {
+        self.running().is_some_and(|failover| failover.runs(role))
     }
 
     /// The fencing token of a role that this node runs at this instant.
@@ -207,6 +213,21 @@ impl FailoverHandle {
     /// See [`Failover::attempt_failback`].
     pub async fn attempt_failback(&self) -> Result<Moved, MoveError> {
         self.running().ok_or_else(refused)?.attempt_failback().await
+    }
+
+    /// See [`Failover::attempt_failback_of`].
+    pub async fn attempt_failback_of(&self, role: &RoleId) -> Result<Moved, MoveError> {
+        self.running().ok_or_else(refused)?.attempt_failback_of(role).await
+    }
+
+    /// See [`Failover::first_role`].
+    pub fn first_role(&self) -> Result<RoleId, MoveError> {
+        self.running().ok_or_else(refused)?.first_role()
+    }
+
+    /// See [`Failover::request`].
+    pub async fn request(&self, ask: Ask, name: Option<String>) -> Result<Moved, MoveError> {
+        self.running().ok_or_else(refused)?.request(ask, name).await
     }
 
     /// See [`Failover::promote_forced`].

@@ -75,12 +75,12 @@ pub use start::{StartError, start, start_on};
 pub use ha_cluster::{ARCHIVE_BYTES_MAX, Archive, ArchiveError, RestoreError, SaveError};
 pub use ha_cluster::{
     Address, ClusterId, ClusterInfo, ClusterState, Epoch, Event, Events, Incarnation, LeaveError, Member, MemberRole,
-    MemberState, Node, NodeId, NodeLease, Overtaken, PriorityError, Term, TransferError, View, Votes,
+    MemberState, Node, NodeId, NodeLease, Overtaken, PriorityError, Term, TransferError, View, Votes, WriteError,
 };
-pub use ha_failover::roster::{Cause, Decision};
+pub use ha_failover::roster::{Ask, Cause, Decision};
 pub use ha_failover::{
-    Demotion, EXIT_CODE_NOT_STOPPED, FailoverState, FailoverStatus, Fitness, GroupId, MoveError, Moved, PauseError,
-    Promotion, RoleId, RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
+    Demotion, EXIT_CODE_NOT_STOPPED, FailoverState, FailoverStatus, Fitness, GroupError, GroupId, MoveError, Moved,
+    PauseError, Promotion, RoleId, RoleState, RoleStatus, Seams as FailoverSeams, Service, ServiceError,
 };
 pub use ha_health;
 pub use ha_net::Traffic;

@@ -133,6 +133,7 @@ impl Ha {
     pub fn health_document(&self) -> HealthDocument {
         let failover = self.failover().enabled().then(|| self.failover().status());
         let document = document::build(self.inner.rooms, &self.inner.cluster.view(), failover, self.is_stopping());
+        let document = document.with_decisions(self.failover().history());
         let document = match self.certificate() {
             Some(certificate) => document.with_certificate(certificate.time_left()),
             None => document,

@@ -98,13 +98,21 @@ impl Invariant for Agreement {
 
     fn check(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         self.judge_answers(moment.operations)?;
-        for (name, seen) in moment.nodes.iter().filter(|(_, seen)| seen.up && !seen.witness) {
+        let counts = |seen: &super::Seen| seen.up && !seen.witness && !seen.left_behind;
+        for (name, seen) in moment.nodes.iter().filter(|(_, seen)| counts(seen)) {
             let compared = self.compared.get(&(*name, seen.life)).copied().unwrap_or(0);
             if seen.entries.len() != compared {
                 self.compare(*name, seen.life, &seen.entries, moment.operations)?;
             }
         }
         Ok(())
+    }
+
+    fn forked(&mut self, moment: &Moment<'_>, survivor: Name) {
+        self.entries = moment.nodes.get(&survivor).map(|seen| seen.entries.clone()).unwrap_or_default();
+        self.known = self.entries.iter().copied().collect();
+        self.awaited.clear();
+        self.judged = moment.operations.answered_count();
     }
 
     fn check_end(&mut self, moment: &Moment<'_>) -> Result<(), String> {
@@ -201,6 +209,23 @@ mod tests {
         story.pass(0.1, &mut judge).unwrap();
         story.node(1).entries.push(number);
         assert!(story.pass(0.1, &mut judge).unwrap_err().contains("never will be"));
+    }
+
+    #[test]
+    fn what_a_survivor_by_force_lacks_is_lost_and_those_left_behind_do_not_count() {
+        let (mut story, mut judge) = told();
+        story.pass(0.1, &mut judge).unwrap();
+        story.node(1).entries = vec![0, 1];
+        story.node(2).left_behind = true;
+        story.node(3).entries.clear();
+        judge.forked(&story.moment(), Name(1));
+        let number = story.operations.ask(Name(1), Request::Write, seconds(1.0));
+        story.operations.answer(number, Answer::Written { position: 2, epoch: 1 << 40 }, seconds(1.1));
+        story.node(1).entries.push(number);
+        story.pass(0.1, &mut judge).unwrap();
+        story.node(2).left_behind = false;
+        story.node(2).life = 2;
+        assert!(story.pass(0.1, &mut judge).is_err(), "it kept what the survivor lacks");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::{Invariant, Moment};
+use crate::sim::Name;
 use crate::sim::history::{Answer, Operation};
 
 /// The furthest that anybody had been told, by the time they were told.
@@ -68,13 +69,16 @@ impl Invariant for Linearizable {
         self.judged = moment.operations.answered_count();
         Ok(())
     }
+
+    fn forked(&mut self, moment: &Moment<'_>, _survivor: Name) {
+        *self = Self { judged: moment.operations.answered_count(), ..Self::default() };
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Story, seconds};
     use super::*;
-    use crate::sim::Name;
     use crate::sim::history::Request;
 
     fn judge(operations: &[(Request, f64, f64, Answer)]) -> Result<(), String> {

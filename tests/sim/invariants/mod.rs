@@ -42,6 +42,9 @@ pub trait Invariant {
     /// Judges one moment; the error says what broke it.
     fn check(&mut self, moment: &Moment<'_>) -> Result<(), String>;
 
+    /// A node goes on alone, by force: all that it does not hold is lost, whoever was told otherwise.
+    fn forked(&mut self, _moment: &Moment<'_>, _survivor: Name) {}
+
     /// Judges the end of a run, when everything has healed and nothing is asked any more.
     fn check_end(&mut self, _moment: &Moment<'_>) -> Result<(), String> {
         Ok(())
@@ -118,6 +121,8 @@ pub struct Seen {
     pub voters: BTreeSet<Name>,
     /// It has stopped taking part.
     pub stopped: bool,
+    /// The cluster went on by force without it, and it has not joined anew yet.
+    pub left_behind: bool,
     /// It keeps no application data.
     pub witness: bool,
     /// It believes that it holds its node lease.
@@ -137,9 +142,9 @@ pub struct Seen {
 }
 
 impl Moment<'_> {
-    /// The newest voters that anybody knows: those of the node that has applied most.
+    /// The newest voters that anybody knows: those of the node that has applied most, of those that were not left behind.
     pub fn voters(&self) -> BTreeSet<Name> {
-        let known = self.nodes.values().filter(|seen| !seen.voters.is_empty());
+        let known = self.nodes.values().filter(|seen| !seen.voters.is_empty() && !seen.left_behind);
         known.max_by_key(|seen| (seen.term, seen.epoch, seen.up)).map(|seen| seen.voters.clone()).unwrap_or_default()
     }
 

@@ -17,7 +17,7 @@ impl Invariant for OneLeader {
     }
 
     fn check(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        for (name, seen) in moment.nodes.iter().filter(|(_, seen)| seen.up) {
+        for (name, seen) in moment.nodes.iter().filter(|(_, seen)| seen.up && !seen.left_behind) {
             let Some(leader) = seen.leader else { continue };
             let first = *self.leaders.entry(seen.term).or_insert(leader);
             if first != leader {
@@ -25,6 +25,10 @@ impl Invariant for OneLeader {
             }
         }
         Ok(())
+    }
+
+    fn forked(&mut self, _moment: &Moment<'_>, _survivor: Name) {
+        self.leaders.clear();
     }
 }
 

@@ -107,5 +107,11 @@ pub const ALL: &[Scene] = &[
         records::joint,
     ),
     scene("joint-lost", "a copy of records that a majority holds loses them", records::joint_lost),
+    scene(
+        "T63",
+        "a majority of three is lost for a while, then for good, and one goes on by force",
+        roles::quorum_lost_of_three,
+    ),
+    scene("T63-5", "the same with five nodes", roles::quorum_lost_of_five),
     scene("deaths", "processes die and machines lose power, one after another", chaos::deaths),
 ];

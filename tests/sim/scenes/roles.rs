@@ -6,12 +6,14 @@ use ha_failover::Failback;
 
 use crate::sim::nemesis::Chaos;
 use crate::sim::roles::Moving;
-use crate::sim::{Leader, Name, World, everyone_but, ms, nodes, secs};
+use crate::sim::{Everyone, Leader, Name, Who as _, World, everyone_but, ms, nodes, secs};
 
 /// How long chaos reigns in one run.
 const CHAOS_TIME: Duration = secs(30);
 /// How soon another primary serves after one fell silent: a lease, an election that took long, a start.
 const SUCCEEDED: Duration = ms(5000);
+/// By when a primary that lost its majority has stopped.
+const LEASE_OVER: Duration = secs(1);
 const MOVING: Moving = Moving { failback: Failback::Manual, recovery_wait: secs(5) };
 
 pub(super) fn three(world: &mut World) {
@@ -166,4 +168,52 @@ pub(super) fn leader_moves(world: &mut World) {
     if leader != primary {
         assert_eq!((world.primary(), world.starts()), (Some(primary), began), "a dead leader moved the primary");
     }
+}
+
+/// T63: a majority is away for ten minutes and comes back; then it is lost, one node goes on by force, and the others come
+/// back after all.
+fn quorum_lost(world: &mut World, members: u8) {
+    world.start(nodes(members).with_roles(MOVING));
+    world.load(ms(200));
+    let primary = world.expect_primary_within(secs(10));
+    world.run_up_to(secs(3));
+    let majority = usize::from(members / 2 + 1);
+    let others = everyone_but(primary).among(world).into_iter().take(majority - 1);
+    let away: Vec<Name> = others.chain([primary]).collect();
+    world.kill(away.clone());
+    world.run(LEASE_OVER);
+    world.expect_throughout("nobody is primary without a majority", secs(600), |world| world.primary().is_none());
+    world.restart(away);
+    world.expect_primary_within(secs(15));
+    world.run(secs(2));
+
+    // Whoever is left may lack what was just acknowledged: that is what force costs.
+    let lone = world.names()[world.rng_below(usize::from(members))];
+    let lost = everyone_but(lone).among(world);
+    let before = world.names().into_iter().map(|name| world.token_of(name)).max().unwrap_or_default();
+    world.kill(lost.clone());
+    world.run(LEASE_OVER);
+    world.expect_throughout("nobody is primary without a majority", secs(10), |world| world.primary().is_none());
+    world.go_on_alone(lone);
+    assert_eq!(world.expect_primary_within(secs(15)), lone);
+    let token = world.token_of(lone);
+    assert!(token > before && token >> 40 == 1, "token {token} after {before}");
+    world.expect_writes_within(secs(10));
+
+    // The old majority is back, all at once: it gives way before anybody of it serves.
+    world.restart(lost.clone());
+    let starts = world.starts();
+    for name in lost {
+        world.expect_anew(name, secs(10));
+    }
+    world.expect_voters(Everyone);
+    assert_eq!((world.primary(), world.starts()), (Some(lone), starts), "the old majority moved the primary");
+}
+
+pub(super) fn quorum_lost_of_three(world: &mut World) {
+    quorum_lost(world, 3);
+}
+
+pub(super) fn quorum_lost_of_five(world: &mut World) {
+    quorum_lost(world, 5);
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// A command with a child of its own, which writes down every few milliseconds that it runs, and with which token. It
-/// ends on SIGTERM, and does not start where a file `unwilling` lies beside the journal that names its node.
+/// ends on SIGTERM, after as many seconds as a file `slow` beside the journal says, and does not start where a file
+/// `unwilling` names its node.
 const SCRIPT: &str = r#"
 cd ..
 say() { echo "$1 $HA_NODE_ID $HA_FENCING_TOKEN $(date +%s%N)" >> journal; }
 if grep -qsx "$HA_NODE_ID" unwilling; then say refuse; exit 3; fi
 say start
-trap 'say term; exit 0' TERM
+trap 'say term; if test -e slow; then sleep "$(cat slow)"; say slept; fi; exit 0' TERM
 ( while :; do say tick; sleep 0.01; done ) &
 wait
 "#;
@@ -29,7 +30,7 @@ pub struct Journal {
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// `start`, `tick`, `term` or `refuse`.
+    /// `start`, `tick`, `term`, `slept` or `refuse`.
     pub what: String,
     /// On which node.
     pub node: String,
@@ -111,6 +112,13 @@ impl Journal {
             self.path.with_file_name("unwilling"),
             nodes.iter().map(|node| format!("{node}\n")).collect::<String>(),
         )
+    }
+}
+
+impl Journal {
+    /// Lets the command take so long to end when it is asked to.
+    pub fn set_slow(&self, time: Duration) -> std::io::Result<()> {
+        fs::write(self.path.with_file_name("slow"), time.as_secs_f64().to_string())
     }
 }
 

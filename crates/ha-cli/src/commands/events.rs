@@ -6,12 +6,14 @@ use crate::failure::Failure;
 use crate::output::print;
 use crate::table::{BAD, Cell, PLAIN, QUIET, table};
 
+/// Events of the past that are shown first.
+const PAST: usize = 100;
 /// Widest kind that is aligned with the others.
 const KIND_COLUMNS: usize = 20;
 
-/// Prints one line per event until the node ends the stream or the caller interrupts.
+/// Prints what has happened lately, and then one line per event until the node ends the stream or the caller interrupts.
 pub(crate) async fn run(args: ClientArgs) -> Result<(), Failure> {
-    let mut stream = Client::new(&args).follow("/v1/events").await?;
+    let mut stream = Client::new(&args).follow(&format!("/v1/events?past={PAST}")).await?;
     while let Some(data) = stream.next().await? {
         if args.json {
             print(&format!("{data}\n"))?;

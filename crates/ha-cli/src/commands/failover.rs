@@ -19,8 +19,10 @@ pub(crate) enum FailoverCommand {
     Status(ClientArgs),
     /// Move a role to another node.
     Switchover(Switchover),
-    /// Move the role back to the node of the highest priority.
-    Failback(ClientArgs),
+    /// Move a role back to the node of the highest priority.
+    Failback(Failback),
+    /// Add a group, which some node then runs.
+    AddGroup(AddGroup),
     /// Let the node that is asked go on without the nodes that are lost, and be primary.
     Promote(Promote),
     /// From now on let no role move by itself.
@@ -39,6 +41,28 @@ pub(crate) struct Switchover {
     /// Which role, as `group` or `group/shard`; the first group when absent.
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// What a failback takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Failback {
+    /// Which role, as `group` or `group/shard`; the first group when absent.
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// What a new group takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AddGroup {
+    /// Its name.
+    #[arg(value_name = "GROUP")]
+    group: String,
 
     #[command(flatten)]
     client: ClientArgs,
@@ -72,7 +96,16 @@ impl FailoverCommand {
                 let told = "it starts anew, alone; the lost nodes set their data aside when they come back, and join\n";
                 if args.client.json { print_json(&body) } else { print(told) }
             }
-            Self::Failback(args) => change(&args, "failback", json!({}), moved).await,
+            Self::Failback(args) => {
+                let body = args.role.map_or_else(|| json!({}), |role| json!({"role": role}));
+                change(&args.client, "failback", body, moved).await
+            }
+            Self::AddGroup(args) => {
+                let body = json!({"group": args.group});
+                let body = Client::new(&args.client).post("/v1/failover/groups", &body).await?.success::<Value>()?;
+                let told = format!("the group {} is there: `ha failover status` tells where it runs\n", args.group);
+                if args.client.json { print_json(&body) } else { print(&told) }
+            }
             Self::Pause(args) => {
                 change(&args, "pause", json!({}), |_| "paused: no role moves by itself\n".to_owned()).await
             }

@@ -147,24 +147,47 @@ impl Engine {
                     _ => Err(unknown("the log answered for another command".to_owned())),
                 },
             },
-            Err(error) => Err(unknown(error.to_string())),
+            Err(error) => Err(match refusal(&error) {
+                Miss { maybe: false, reason, .. } => not_applied(reason),
+                Miss { reason, .. } => unknown(reason),
+            }),
         }
     }
 }
 
 fn miss(error: &WriteFailure) -> Miss {
     match error {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => match forward.reason {
-            ForwardReason::LeaseExpired => {
-                Miss { maybe: false, again: true, reason: "no quorum answers the leader".to_owned() }
-            }
-            ForwardReason::LeadershipTransfer => {
-                Miss { maybe: false, again: true, reason: "leadership is being handed over".to_owned() }
-            }
-            // Also the answer to a batch that was in the log of a leader which lost its place.
-            ForwardReason::NotLeader => Miss { maybe: true, again: true, reason: "leadership changed".to_owned() },
-        },
-        RaftError::APIError(other) => Miss { maybe: false, again: false, reason: other.to_string() },
+        RaftError::APIError(error) => refusal(error),
         RaftError::Fatal(fatal) => Miss { maybe: true, again: false, reason: fatal.to_string() },
+    }
+}
+
+fn refusal(error: &ClientWriteError<Types>) -> Miss {
+    let again = |maybe, reason: &str| Miss { maybe, again: true, reason: reason.to_owned() };
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => match forward.reason {
+            ForwardReason::LeaseExpired => again(false, "no quorum answers the leader"),
+            ForwardReason::LeadershipTransfer => again(false, "leadership is being handed over"),
+            // Also the answer to a batch that was in the log of a leader which lost its place.
+            ForwardReason::NotLeader => again(true, "leadership changed"),
+        },
+        other => Miss { maybe: false, again: false, reason: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::errors::ForwardToLeader;
+
+    use super::*;
+
+    #[test]
+    fn what_was_refused_before_the_log_is_certain_and_what_was_in_it_is_not() {
+        let maybe = |reason| {
+            let forward = ForwardToLeader { leader_id: None, leader_node: None, reason };
+            refusal(&ClientWriteError::ForwardToLeader(forward)).maybe
+        };
+        assert!(!maybe(ForwardReason::LeaseExpired) && !maybe(ForwardReason::LeadershipTransfer));
+        assert!(maybe(ForwardReason::NotLeader));
     }
 }

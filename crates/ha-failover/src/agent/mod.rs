@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) former_life: Duration,
     pub(crate) check_interval: Duration,
     pub(crate) failure_threshold: u32,
+    /// What this node would decide by if it led.
+    pub(crate) rules: Vec<String>,
 }
 
 /// What happens to an agent.
@@ -225,12 +227,16 @@ impl Agent {
         let (node, incarnation) = (self.settings.me.clone(), self.settings.incarnation);
         let known = look.roster.nodes.get(&node);
         if known.is_some_and(|known| {
-            known.incarnation == incarnation && known.fitness == fitness && known.draining == self.draining
+            known.incarnation == incarnation
+                && known.fitness == fitness
+                && known.draining == self.draining
+                && known.rules == self.settings.rules
         }) {
             return;
         }
         self.reporting = true;
-        let command = Command::Report { node, incarnation, fitness, draining: self.draining };
+        let rules = self.settings.rules.clone();
+        let command = Command::Report { node, incarnation, fitness, draining: self.draining, rules };
         outputs.push(Output::Write { role: None, command });
     }
 }

@@ -165,11 +165,7 @@ impl Controller {
 
     /// What is no matter of one role: that the roles exist, that what is long ago is forgotten.
     fn keep_house(&mut self, now: Duration, facts: &Facts, wanted: &mut Vec<Wanted>) {
-        let groups = self.config.groups.iter();
-        let all: Vec<RoleId> = match self.config.strategy {
-            Strategy::ActiveActive => groups.flat_map(RoleId::shards).collect(),
-            Strategy::ActivePassive | Strategy::Distributed => groups.cloned().map(RoleId::from).collect(),
-        };
+        let all: Vec<RoleId> = self.config.groups.iter().flat_map(|group| self.config.roles_of(group)).collect();
         if all.iter().any(|role| !facts.roster.roles.contains_key(role)) {
             wanted.push(Wanted::commit(Subject::Roles, Command::Ensure(all)));
         }

@@ -1,12 +1,12 @@
 //! How a command changes the state. No clock, no randomness: the same on every node.
 
-use ha_cluster::{Epoch, Incarnation, NodeId};
+use ha_cluster::{Epoch, NodeId};
 
 use super::command::{Ask, Cause, Command, End, Reply};
 use super::state::{
-    DECISIONS_MAX, Decision, Holder, Outcome, Phase, REQUESTS_MAX, ROLES_MAX, RequestId, Role, Standing, State,
+    DECISIONS_MAX, Decision, Holder, Outcome, Phase, REQUEST_NAME_BYTES_MAX, REQUESTS_MAX, ROLES_MAX, RULES_MAX,
+    RequestId, Role, Standing, State,
 };
-use crate::fitness::Fitness;
 use crate::role::{GroupId, RoleId};
 
 /// Nodes whose standing is kept; as many as a cluster can have members.
@@ -20,9 +20,13 @@ impl State {
     /// Applies a command; one that does not fit changes nothing.
     pub(crate) fn apply(&mut self, at: Epoch, command: Command) -> Reply {
         let applied = match command {
+            Command::AskOnce { name, ask } => match self.ask_once(at, name, ask) {
+                Ok(request) => return Reply::Done(Epoch(request.0)),
+                Err(why) => Err(why),
+            },
             Command::Ensure(roles) => self.ensure(roles),
-            Command::Report { node, incarnation, fitness, draining } => {
-                self.report(at, node, incarnation, fitness, draining)
+            Command::Report { node, incarnation, fitness, draining, rules } => {
+                self.report(at, node, Standing { incarnation, fitness, draining, rules, losses: 0 })
             }
             Command::Started { role, epoch, node } => self.started(at, &role, epoch, &node),
             Command::Released { role, epoch, node, end } => self.released(at, &role, epoch, &node, &end),
@@ -122,14 +126,8 @@ impl State {
         if self.roles.len() == before { Err(format!("nothing of {group} is vacant")) } else { Ok(()) }
     }
 
-    fn report(
-        &mut self,
-        at: Epoch,
-        node: NodeId,
-        incarnation: Incarnation,
-        fitness: Fitness,
-        draining: bool,
-    ) -> Applied {
+    fn report(&mut self, at: Epoch, node: NodeId, mut standing: Standing) -> Applied {
+        let incarnation = standing.incarnation;
         let known = self.nodes.get(&node);
         if known.is_none() && self.nodes.len() >= NODES_MAX {
             return Err("too many nodes report".to_owned());
@@ -137,8 +135,10 @@ impl State {
         if known.is_some_and(|known| known.incarnation > incarnation) {
             return Err(format!("a later life of {node} is known"));
         }
-        let losses = known.map_or(0, |known| known.losses);
-        self.nodes.insert(node.clone(), Standing { incarnation, fitness, draining, losses });
+        standing.losses = known.map_or(0, |known| known.losses);
+        standing.rules.truncate(RULES_MAX.0);
+        standing.rules.retain(|rule| rule.len() <= RULES_MAX.1);
+        self.nodes.insert(node.clone(), standing);
         let of_the_past: Vec<RoleId> = self
             .held_by(&node)
             .filter(|(_, role)| role.phase.holder().is_some_and(|holder| holder.incarnation < incarnation))
@@ -291,6 +291,24 @@ impl State {
         }
         self.requests.insert(RequestId(at.0), ask);
         Ok(())
+    }
+
+    /// The request of that name: a new one, or the one that it was given to.
+    fn ask_once(&mut self, at: Epoch, name: String, ask: Ask) -> Result<RequestId, String> {
+        if name.len() > REQUEST_NAME_BYTES_MAX {
+            return Err(format!("the name of a request has at most {REQUEST_NAME_BYTES_MAX} bytes"));
+        }
+        match self.names.get(&name).filter(|(request, _)| self.remembers(*request)) {
+            Some((request, known)) if *known == ask => return Ok(*request),
+            Some(_) => return Err(format!("{name:?} is the name of another request: each needs one of its own")),
+            None => {}
+        }
+        self.ask(at, ask.clone())?;
+        let mut names = std::mem::take(&mut self.names);
+        names.retain(|_, (request, _)| self.remembers(*request));
+        names.insert(name, (RequestId(at.0), ask));
+        self.names = names;
+        Ok(RequestId(at.0))
     }
 
     fn pause(&mut self, at: Epoch, paused: bool) -> Applied {

@@ -79,6 +79,8 @@ pub enum Command {
         fitness: Fitness,
         /// It is about to stop.
         draining: bool,
+        /// What it would decide by if it led, one `name=value` each.
+        rules: Vec<String>,
     },
     /// The holder runs the service.
     Started {
@@ -191,6 +193,13 @@ pub enum Command {
         incarnation: Incarnation,
         /// For the history.
         sentence: String,
+    },
+    /// A person wants something, once: asked again under the same name, nothing more is begun.
+    AskOnce {
+        /// The caller's name for it.
+        name: String,
+        /// What is wanted.
+        ask: Ask,
     },
 }
 

@@ -13,6 +13,10 @@ use crate::role::RoleId;
 pub const DECISIONS_MAX: usize = 100;
 /// Requests that wait, and outcomes that are remembered.
 pub const REQUESTS_MAX: usize = 64;
+/// Longest name of a request, in bytes.
+pub const REQUEST_NAME_BYTES_MAX: usize = 256;
+/// Rules that a node tells, and the longest, in bytes.
+pub const RULES_MAX: (usize, usize) = (16, 64);
 /// Roles of one cluster.
 pub const ROLES_MAX: usize = 1024;
 
@@ -81,6 +85,9 @@ pub struct Standing {
     pub fitness: Fitness,
     /// It is about to stop, and wants its roles taken over.
     pub draining: bool,
+    /// What it would decide by if it led, one `name=value` each.
+    #[serde(default)]
+    pub rules: Vec<String>,
     /// How often it lost a role against its will. Forgotten by and by.
     pub losses: u32,
 }
@@ -136,6 +143,9 @@ pub struct State {
     pub requests: BTreeMap<RequestId, Ask>,
     /// How the last requests ended.
     pub outcomes: VecDeque<(RequestId, Outcome)>,
+    /// Those of both that have a name, by it.
+    #[serde(default)]
+    pub names: BTreeMap<String, (RequestId, Ask)>,
     /// The last decisions.
     pub decisions: VecDeque<Decision>,
 }
@@ -144,6 +154,11 @@ impl State {
     /// How a request ended, if it has.
     pub fn outcome(&self, request: RequestId) -> Option<&Outcome> {
         self.outcomes.iter().find(|(id, _)| *id == request).map(|(_, outcome)| outcome)
+    }
+
+    /// Whether a request waits, or its outcome is remembered.
+    pub(crate) fn remembers(&self, request: RequestId) -> bool {
+        self.requests.contains_key(&request) || self.outcome(request).is_some()
     }
 
     /// The roles that a node holds.

@@ -63,7 +63,7 @@ impl Log {
 
 fn report(name: &str, life: u64) -> Command {
     let (node, incarnation) = (node(name), Incarnation(life));
-    Command::Report { node, incarnation, fitness: Fitness::default(), draining: false }
+    Command::Report { node, incarnation, fitness: Fitness::default(), draining: false, rules: Vec::new() }
 }
 
 fn assign(name: &str, life: u64, expect: Epoch) -> Command {
@@ -178,6 +178,29 @@ fn a_request_ends_once_with_what_became_of_it() {
     log.done(Command::Refuse { request: refused, reason: "not a member".to_owned() });
     log.stale(Command::Refuse { request: refused, reason: String::new() });
     assert!(matches!(log.state.outcome(refused), Some(Outcome::Refused { .. })));
+}
+
+#[test]
+fn a_request_that_is_repeated_under_its_name_is_the_same_one() {
+    let mut log = Log::new();
+    let failback = Ask::Failback { role: role() };
+    let once = |name: &str, ask: &Ask| Command::AskOnce { name: name.to_owned(), ask: ask.clone() };
+    let first = log.done(once("x", &failback));
+    assert_eq!(log.done(once("x", &failback)), first);
+    assert_eq!(log.state.requests.len(), 1);
+    log.stale(once("x", &Ask::Switchover { role: role(), to: None }));
+    log.stale(once(&"x".repeat(257), &failback));
+    log.done(Command::Refuse { request: RequestId(first.0), reason: String::new() });
+    assert_eq!(log.done(once("x", &failback)), first, "its outcome is remembered");
+    assert_eq!((log.state.requests.len(), log.state.names.len()), (0, 1));
+    // It is forgotten with its outcome.
+    for _ in 0..REQUESTS_MAX {
+        let other = log.done(Command::Ask(failback.clone()));
+        log.done(Command::Refuse { request: RequestId(other.0), reason: String::new() });
+    }
+    assert_ne!(log.done(once("x", &failback)), first);
+    log.done(once("y", &failback));
+    assert_eq!(log.state.names.len(), 2);
 }
 
 #[test]

@@ -228,6 +228,7 @@ fn settings(name: &NodeId, incarnation: u64, config: &Config) -> Settings {
         former_life: if incarnation > 1 { LEASE + LEASE / 8 } else { Duration::ZERO },
         check_interval: config.check_interval,
         failure_threshold: config.failure_threshold,
+        rules: config.rules(),
     }
 }
 

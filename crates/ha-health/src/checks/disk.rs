@@ -1,6 +1,8 @@
 //! A disk has room.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::check::{Boxed, Check};
 use crate::{RegisterError, Verdict};
@@ -10,10 +12,12 @@ const ROOM_ENOUGH: f64 = 2.0;
 
 /// Passes while a file system has room, in bytes and in files, for those who are not root. With less than twice the least
 /// room, the component is degraded.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct DiskCheck {
     path: PathBuf,
     free_min: f64,
+    /// Somebody looks; a disk that hangs would take one more thread with each look.
+    looking: Arc<AtomicBool>,
 }
 
 impl DiskCheck {
@@ -21,9 +25,19 @@ impl DiskCheck {
     pub fn new(path: impl AsRef<Path>, free_min: f64) -> Result<Self, RegisterError> {
         let path = path.as_ref().to_owned();
         if (0.0..1.0).contains(&free_min) {
-            return Ok(Self { path, free_min });
+            return Ok(Self { path, free_min, looking: Arc::default() });
         }
         Err(RegisterError::Target { target: free_min.to_string(), expected: "a part of the disk, from 0 to 1" })
+    }
+
+    fn look(&self) -> Verdict {
+        match rustix::fs::statvfs(&self.path) {
+            Ok(disk) => {
+                let part = |free: u64, all: u64| if all == 0 { 1.0 } else { free as f64 / all as f64 };
+                self.judge(part(disk.f_bavail, disk.f_blocks), part(disk.f_favail, disk.f_files))
+            }
+            Err(error) => Verdict::Failed(format!("cannot look at {}: {error}", self.path.display())),
+        }
     }
 
     fn judge(&self, bytes: f64, files: f64) -> Verdict {
@@ -43,13 +57,15 @@ impl DiskCheck {
 impl Check for DiskCheck {
     fn check(&self) -> Boxed<Verdict> {
         let check = self.clone();
+        if check.looking.swap(true, Ordering::AcqRel) {
+            let hangs = format!("the last look at {} has not ended: the disk hangs", check.path.display());
+            return Box::pin(std::future::ready(Verdict::Failed(hangs)));
+        }
         // The call waits on a disk that hangs, and there is no way to call it off: it gets a thread that may wait.
-        let look = tokio::task::spawn_blocking(move || match rustix::fs::statvfs(&check.path) {
-            Ok(disk) => {
-                let part = |free: u64, all: u64| if all == 0 { 1.0 } else { free as f64 / all as f64 };
-                check.judge(part(disk.f_bavail, disk.f_blocks), part(disk.f_favail, disk.f_files))
-            }
-            Err(error) => Verdict::Failed(format!("cannot look at {}: {error}", check.path.display())),
+        let look = tokio::task::spawn_blocking(move || {
+            let verdict = check.look();
+            check.looking.store(false, Ordering::Release);
+            verdict
         });
         Box::pin(async move { look.await.unwrap_or_else(Verdict::failed) })
     }
@@ -65,6 +81,19 @@ mod tests {
         assert_eq!(DiskCheck::new(directory.path(), 0.0).unwrap().check().await, Verdict::HEALTHY);
         let Verdict::Failed(reason) = DiskCheck::new("/no/such/place", 0.1).unwrap().check().await else { panic!() };
         assert!(reason.contains("/no/such/place"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_look_that_has_not_ended_fails_the_next_one_instead_of_waiting_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = DiskCheck::new(directory.path(), 0.0).unwrap();
+        disk.looking.store(true, Ordering::Release);
+        let Verdict::Failed(reason) = disk.check().await else { panic!() };
+        assert!(reason.contains("hangs"), "{reason}");
+        disk.looking.store(false, Ordering::Release);
+        for _ in 0..2 {
+            assert_eq!(disk.check().await, Verdict::HEALTHY);
+        }
     }
 
     #[test]

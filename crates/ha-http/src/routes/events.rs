@@ -1,13 +1,16 @@
 //! What happens on this node, as server-sent events.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event as Frame, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use ha_runtime::Event;
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
@@ -15,25 +18,43 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use crate::error::ApiError;
 use crate::limits::{EVENT_STREAMS_MAX, KEEP_ALIVE_INTERVAL};
 use crate::router::Shared;
+use crate::routes::state::query;
 
 /// `GET /v1/events`: follows until the caller hangs up or the server stops.
 ///
 /// Each event has its number as `id`, its kind as `event`, and itself as JSON in `data`. A caller that reads too slowly
-/// misses events and is told how many by one `lagged` event. Past events are not kept: a caller that comes back with
-/// the `Last-Event-ID` of the last one it saw is told by such an event when there were others since.
+/// misses events and is told how many by one `lagged` event. A caller that comes back with the `Last-Event-ID` of the
+/// last one it saw is told by such an event when there were others since. With `?past=N` the last ones come first, as
+/// many as are remembered.
 pub(crate) async fn follow(
     State(Shared { ha, streams, .. }): State<Shared>,
+    asked: Result<Query<Past>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let Past { past } = query(asked)?;
     let place = streams.places.clone().try_acquire_owned().map_err(|_| {
         ApiError::unavailable("too_many_streams", format!("{EVENT_STREAMS_MAX} callers follow already"))
     })?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let follower = Follower { events: ha.events(), end: streams.end, seen, held: None, _place: place };
+    // Followed first, so that none falls between the two.
+    let events = ha.events();
+    let mut waiting = VecDeque::from(if past == 0 { Vec::new() } else { ha.cluster().past_events() });
+    waiting.drain(..waiting.len().saturating_sub(past));
+    let told = waiting.back().map_or(0, |event| event.number);
+    let seen = if waiting.is_empty() { seen } else { None };
+    let follower = Follower { events, end: streams.end, seen, waiting, told, _place: place };
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE_INTERVAL);
     let stream = Sse::new(follower.frames()).keep_alive(keep_alive);
     // A proxy that gathers an answer before it passes it on would hold the events back.
     Ok(([(header::HeaderName::from_static("x-accel-buffering"), "no")], stream).into_response())
+}
+
+/// What a caller wants besides what comes.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Past {
+    /// How many of the last events.
+    #[serde(default)]
+    past: usize,
 }
 
 /// One caller that follows.
@@ -42,8 +63,10 @@ struct Follower {
     end: watch::Receiver<bool>,
     /// The last event that the caller saw before it came (back), until the first one shows what it missed.
     seen: Option<u64>,
-    /// An event that waits for the notice before it.
-    held: Option<Event>,
+    /// Events of the past, or one that waits for the notice before it.
+    waiting: VecDeque<Event>,
+    /// The number of the last event of the past: those up to it are not told again.
+    told: u64,
     _place: OwnedSemaphorePermit,
 }
 
@@ -56,18 +79,24 @@ impl Follower {
     }
 
     async fn next(&mut self) -> Option<Frame> {
-        if let Some(event) = self.held.take() {
+        if let Some(event) = self.waiting.pop_front() {
             return Some(frame(&event));
         }
-        let received = tokio::select! {
-            biased;
-            received = self.events.recv() => received,
-            _ = self.end.wait_for(|ended| *ended) => return None,
+        let received = loop {
+            let received = tokio::select! {
+                biased;
+                received = self.events.recv() => received,
+                _ = self.end.wait_for(|ended| *ended) => return None,
+            };
+            if received.as_ref().is_ok_and(|event| event.number <= self.told) {
+                continue;
+            }
+            break received;
         };
         match received {
             Ok(event) => match self.seen.take().and_then(|seen| gap(seen, event.number)) {
                 Some(notice) => {
-                    self.held = Some(event);
+                    self.waiting.push_back(event);
                     Some(notice)
                 }
                 None => Some(frame(&event)),

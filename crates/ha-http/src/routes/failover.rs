@@ -2,13 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use ha_runtime::{Decision, FailoverStatus, Ha, MoveError, Moved, NodeId, PauseError, RoleId};
+use axum::http::{HeaderMap, StatusCode};
+use ha_runtime::{
+    Ask, Decision, FailoverStatus, GroupError, GroupId, Ha, MoveError, Moved, NodeId, PauseError, RoleId, WriteError,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::body::JsonBody;
 use crate::error::ApiError;
+use crate::routes::state::request_key;
 
 /// `GET /v1/failover`.
 #[derive(Debug, Serialize)]
@@ -39,6 +42,23 @@ pub(crate) struct Switchover {
     role: Option<RoleId>,
 }
 
+/// The body of `POST /v1/failover/failback`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Failback {
+    /// Which role, as `group` or `group/shard`; the first group when absent.
+    #[serde(default)]
+    role: Option<RoleId>,
+}
+
+/// The body of `POST /v1/failover/groups`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Added {
+    /// Its name; the group that is there from the start when there is no body.
+    group: GroupId,
+}
+
 /// The body of `POST /v1/failover/promote`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,19 +81,32 @@ pub(crate) async fn status(State(ha): State<Ha>) -> Json<Answer> {
 /// `POST /v1/failover/switchover`: answers once the role runs there.
 pub(crate) async fn switchover(
     State(ha): State<Ha>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<Switchover>,
 ) -> Result<Json<Done>, ApiError> {
-    let moved = match &body.role {
-        Some(role) => ha.failover().switchover_role(role, body.to).await,
-        None => ha.failover().switchover(body.to).await,
-    };
+    let (to, name) = (body.to, request_key(&headers)?);
+    let role = body.role.map_or_else(|| ha.failover().first_role(), Ok)?;
+    let moved = ha.failover().request(Ask::Switchover { role, to }, name).await;
     moved_to(&ha, moved)
 }
 
 /// `POST /v1/failover/failback`: answers once the role runs on the node of the highest priority.
-pub(crate) async fn failback(State(ha): State<Ha>, _: JsonBody<Nothing>) -> Result<Json<Done>, ApiError> {
-    let moved = ha.failover().attempt_failback().await;
+pub(crate) async fn failback(
+    State(ha): State<Ha>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<Failback>,
+) -> Result<Json<Done>, ApiError> {
+    let name = request_key(&headers)?;
+    let role = body.role.map_or_else(|| ha.failover().first_role(), Ok)?;
+    let moved = ha.failover().request(Ask::Failback { role }, name).await;
     moved_to(&ha, moved)
+}
+
+/// `POST /v1/failover/groups`: answers once the group is there; some node, or each for a part, runs it soon.
+pub(crate) async fn add_group(State(ha): State<Ha>, JsonBody(body): JsonBody<Added>) -> Result<Json<Value>, ApiError> {
+    let failover = ha.failover().room().ok_or_else(off)?;
+    failover.add_group(body.group.clone()).await.map_err(|error| with_leader(&ha, ApiError::from(error)))?;
+    Ok(Json(json!({"success": true, "group": body.group})))
 }
 
 /// `POST /v1/failover/promote`: this node goes on without the voters that are lost. It starts anew for that.
@@ -113,14 +146,16 @@ fn moved_to(ha: &Ha, moved: Result<Moved, MoveError>) -> Result<Json<Done>, ApiE
 
 fn now(ha: &Ha, done: Result<(), PauseError>) -> Result<Json<Done>, ApiError> {
     if !ha.failover().enabled() {
-        let message = "failover is off on this node: set FAILOVER_ENABLED=true";
-        return Err(ApiError::new(StatusCode::CONFLICT, "failover_off", message));
+        return Err(off());
     }
-    if let Err(error) = done {
-        return Err(with_leader(ha, ApiError::unavailable("no_leader", error.to_string())));
-    }
+    done.map_err(|error| with_leader(ha, ApiError::from(error)))?;
     let FailoverStatus { primary_node, epoch, .. } = ha.failover().status();
     Ok(Json(Done { success: true, primary_node, epoch: epoch.0 }))
+}
+
+fn off() -> ApiError {
+    let message = "failover is off on this node: set FAILOVER_ENABLED=true";
+    ApiError::new(StatusCode::CONFLICT, "failover_off", message)
 }
 
 fn with_leader(ha: &Ha, error: ApiError) -> ApiError {
@@ -136,5 +171,44 @@ impl From<MoveError> for ApiError {
             _ => (StatusCode::GATEWAY_TIMEOUT, "outcome_unknown"),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<PauseError> for ApiError {
+    fn from(error: PauseError) -> Self {
+        let (status, code) = match &error {
+            PauseError::NoLeader { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no_leader"),
+            _ => (StatusCode::GATEWAY_TIMEOUT, "outcome_unknown"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<GroupError> for ApiError {
+    fn from(error: GroupError) -> Self {
+        let (status, code) = match &error {
+            GroupError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+            GroupError::Write(WriteError::Unknown { .. }) => (StatusCode::GATEWAY_TIMEOUT, "outcome_unknown"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "no_leader"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+
+    use super::*;
+
+    #[test]
+    fn what_may_still_happen_is_told_as_unknown() {
+        let reason = || "no answer".to_owned();
+        let status = |error: ApiError| error.into_response().status();
+        let unknown = StatusCode::GATEWAY_TIMEOUT;
+        assert_eq!(status(ApiError::from(PauseError::from(WriteError::Unknown { reason: reason() }))), unknown);
+        assert_eq!(status(ApiError::from(GroupError::from(WriteError::Unknown { reason: reason() }))), unknown);
+        let refused = PauseError::from(WriteError::NotApplied { reason: reason() });
+        assert_eq!(status(ApiError::from(refused)), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -1,11 +1,13 @@
 //! How this node is: for people, probes, balancers and monitoring.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::document::HealthStatus;
-use ha_runtime::{GroupId, Ha, MemberRole};
+use ha_runtime::{GroupId, Ha, MemberRole, RoleId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,6 +16,9 @@ use crate::router::Shared;
 
 /// The content type of Prometheus text.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How long the leader is asked how far behind this node is: a probe does not wait for ever.
+const LAG_TIME_MAX: Duration = Duration::from_secs(1);
 
 type Answer = Result<Json<Value>, ApiError>;
 
@@ -32,8 +37,30 @@ pub(crate) async fn live() -> Json<Value> {
     Json(json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: 200 while this node takes part under a live leader.
-pub(crate) async fn ready(State(ha): State<Ha>) -> Answer {
+/// How far behind a node may be.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Lag {
+    /// Records that its copy may lack.
+    #[serde(default)]
+    max_lag: Option<u64>,
+}
+
+/// Refuses when this node's copy of the records lacks more than the caller accepts, or nobody can say.
+async fn check_lag(ha: &Ha, max_lag: Option<u64>) -> Result<(), ApiError> {
+    let Some(most) = max_lag.filter(|_| ha.replication().running().is_ok()) else { return Ok(()) };
+    let status = tokio::time::timeout(LAG_TIME_MAX, ha.replication().status()).await.ok().flatten();
+    let view = ha.cluster().view();
+    let node = status.and_then(|status| status.nodes.into_iter().find(|node| node.node_id == view.node_id));
+    match node.and_then(|node| node.lag_items) {
+        Some(lag) if lag <= most => Ok(()),
+        Some(lag) => Err(ApiError::unavailable("lags", format!("this copy lacks {lag} records; {most} are accepted"))),
+        None => Err(ApiError::unavailable("lags", "nobody can say now how far behind this copy is")),
+    }
+}
+
+/// `GET /health/ready`: 200 while this node takes part under a live leader, and its copy lacks no more than `max_lag`
+/// records.
+pub(crate) async fn ready(State(ha): State<Ha>, Query(asked): Query<Lag>) -> Answer {
     let document = ha.health_document();
     let view = ha.cluster().view();
     let joined = !ha.cluster().enabled() || (view.role.is_some() && view.leader.is_some() && view.leader_is_live);
@@ -44,31 +71,43 @@ pub(crate) async fn ready(State(ha): State<Ha>) -> Answer {
             reason.unwrap_or_else(|| "this node has no live leader".to_owned()),
         ));
     }
+    check_lag(&ha, asked.max_lag).await?;
     Ok(Json(json!({"status": "ready"})))
 }
 
 /// Which role a balancer asks for.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Group {
-    /// The group; `default` when absent.
+    /// The group, or one shard of it as `group/shard`; `default` when absent.
     #[serde(default)]
-    group: GroupId,
+    group: Option<RoleId>,
+    /// Records that a replica may lack.
+    #[serde(default)]
+    max_lag: Option<u64>,
 }
 
-/// `GET /health/primary`: 200 on the node that runs the group, while its lease holds; without failover on the leader,
-/// while it can commit.
+impl Group {
+    fn runs_on(&self, ha: &Ha) -> bool {
+        let group = self.group.clone().unwrap_or_else(|| GroupId::default().into());
+        ha.failover().runs(&group)
+    }
+}
+
+/// `GET /health/primary`: 200 on the node that runs the group, or any shard of it, while its lease holds; without
+/// failover on the leader, while it can commit.
 pub(crate) async fn primary(State(ha): State<Ha>, Query(asked): Query<Group>) -> Answer {
     if ha.failover().enabled() {
-        return if ha.failover().is_primary(&asked.group) { serves(&ha, "primary") } else { does_not(&ha, "primary") };
+        return if asked.runs_on(&ha) { serves(&ha, "primary") } else { does_not(&ha, "primary") };
     }
     in_role(&ha, "primary", |role| role == MemberRole::Leader)
 }
 
 /// `GET /health/replica`: 200 on a node that keeps data under a live leader, and does not run the group; without
-/// failover on one that follows.
+/// failover on one that follows. Its copy lacks no more than `max_lag` records.
 pub(crate) async fn replica(State(ha): State<Ha>, Query(asked): Query<Group>) -> Answer {
+    check_lag(&ha, asked.max_lag).await?;
     if ha.failover().enabled() {
-        let runs = ha.failover().is_primary(&asked.group);
+        let runs = asked.runs_on(&ha);
         return in_role(&ha, "replica", |role| !runs && role != MemberRole::Witness);
     }
     in_role(&ha, "replica", |role| matches!(role, MemberRole::Follower | MemberRole::Learner))

@@ -75,6 +75,10 @@ fn roles(status: &FailoverStatus) -> Vec<Finding> {
         let remedy = "ha failover status; ha events shows each step as it happens";
         findings.push(Finding::warning("a role waits", waits, remedy));
     }
+    findings.extend(status.differences.iter().map(|difference| {
+        let remedy = "give all nodes the same FAILOVER_* options, HA_STRATEGY and SPLIT_BRAIN_PREVENTION";
+        Finding::trouble("nodes do not agree how roles move", difference.clone(), remedy)
+    }));
     findings.extend(status.damping.iter().map(|damped| {
         Finding::note(
             format!("{} is held back", damped.node_id),

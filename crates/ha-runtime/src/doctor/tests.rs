@@ -177,6 +177,9 @@ fn roles_that_do_not_move_say_why() {
     case.failover = Some(FailoverStatus { paused: true, ..status() });
     assert_eq!(case.remedy("no role moves by itself"), "ha failover resume");
     assert!(case.about("failover").contains(&(Severity::Trouble, "the service runs nowhere".to_owned())));
+    let differences = vec!["b has mode=manual, and a, which decides, has mode=automatic".to_owned()];
+    case.failover = Some(FailoverStatus { differences, ..status() });
+    assert!(case.remedy("nodes do not agree how roles move").contains("FAILOVER_*"));
     case.failover = Some(FailoverStatus { state: FailoverState::Normal, waiting_for: None, ..status() });
     assert!(
         case.about("failover").iter().all(|(severity, _)| *severity < Severity::Warning),

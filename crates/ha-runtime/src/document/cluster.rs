@@ -29,12 +29,27 @@ pub struct ClusterDetails {
     pub epoch: Epoch,
     /// Votes that are there, and that are needed to commit.
     pub votes: Votes,
+    /// Copies of the records that are there, and that an acknowledgement needs; where records are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies: Option<Copies>,
+    /// Who runs the first group, where failover is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary: Option<NodeId>,
     /// All members, by id.
     pub members: Vec<Member>,
     /// What this node waits for, as one sentence.
     pub waiting_for: Option<String>,
     /// Why this node stopped taking part, as one sentence.
     pub stopped: Option<String>,
+}
+
+/// Nodes that keep records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Copies {
+    /// Alive.
+    pub have: usize,
+    /// Of them an acknowledged write is on so many at least.
+    pub need: usize,
 }
 
 impl ClusterDetails {
@@ -50,6 +65,8 @@ impl ClusterDetails {
             term: view.term,
             epoch: view.epoch,
             votes: view.votes,
+            copies: None,
+            primary: None,
             members: view.members.clone(),
             waiting_for: view.waiting_for.clone(),
             stopped: view.stopped.clone(),

@@ -1,8 +1,33 @@
 //! What the failover room adds to the health document.
 
+use ha_failover::roster::Decision;
 use ha_failover::{FailoverState, FailoverStatus};
+use serde::Serialize;
 
-use super::Finding;
+use super::{Finding, HealthDocument};
+
+/// Decisions that are shown; `GET /v1/failover` has them all.
+const LAST_SHOWN: usize = 5;
+
+/// The `failover_status` of the health document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FailoverDetails {
+    /// How the roles are.
+    #[serde(flatten)]
+    pub status: FailoverStatus,
+    /// The last decisions and what became of them, the oldest first.
+    pub last: Vec<Decision>,
+}
+
+impl HealthDocument {
+    /// Adds what was decided lately.
+    pub(crate) fn with_decisions(mut self, mut history: Vec<Decision>) -> Self {
+        if let Some(failover) = self.ha_details.as_mut().and_then(|details| details.failover_status.as_mut()) {
+            failover.last = history.split_off(history.len().saturating_sub(LAST_SHOWN));
+        }
+        self
+    }
+}
 
 /// What is wrong with the roles, seen from this node. A role that runs nowhere is no fault of the node that says so.
 pub(super) fn finding(status: &FailoverStatus) -> Option<Finding> {

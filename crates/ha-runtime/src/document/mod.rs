@@ -10,7 +10,8 @@ use ha_cluster::View;
 use ha_failover::FailoverStatus;
 use serde::Serialize;
 
-pub use cluster::ClusterDetails;
+pub use cluster::{ClusterDetails, Copies};
+pub use failover::FailoverDetails;
 pub use health::HealthDetails;
 pub use replication::ReplicationDetails;
 
@@ -58,7 +59,7 @@ pub struct HaDetails {
     pub health_status: Option<HealthDetails>,
     /// What the failover room says.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub failover_status: Option<FailoverStatus>,
+    pub failover_status: Option<FailoverDetails>,
     /// What the replication room says of this node's copy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replication_status: Option<ReplicationDetails>,
@@ -91,12 +92,13 @@ pub fn build(rooms: Rooms, view: &View, failover: Option<FailoverStatus>, stoppi
         findings.extend(cluster::findings(view));
     }
     findings.extend(failover.iter().filter_map(failover::finding));
+    let primary = failover.as_ref().and_then(|failover| failover.primary_node.clone());
     let details = HaDetails {
         enabled: true,
         version: env!("CARGO_PKG_VERSION"),
-        cluster_info: rooms.cluster.then(|| ClusterDetails::new(view)),
+        cluster_info: rooms.cluster.then(|| ClusterDetails { primary, ..ClusterDetails::new(view) }),
         health_status: None,
-        failover_status: failover,
+        failover_status: failover.map(|status| FailoverDetails { status, last: Vec::new() }),
         replication_status: None,
     };
     HealthDocument {

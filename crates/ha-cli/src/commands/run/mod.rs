@@ -26,6 +26,9 @@ use service::{CommandService, Manners};
 /// Threads that run tasks. A node mostly waits; two keep a busy one from delaying its own heartbeats.
 const WORKER_THREADS: usize = 1;
 
+/// How long a thread that waits for a disk may keep this process from ending.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
+
 /// How long a command has between SIGTERM and SIGKILL at most.
 const STOP_GRACE_MAX: Duration = Duration::from_secs(5);
 
@@ -54,7 +57,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let log = Log::start(args.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?;
-    runtime.block_on(node(config, token, args.command, &log))
+    let outcome = runtime.block_on(node(config, token, args.command, &log));
+    // A look at a disk that hangs never ends.
+    runtime.shutdown_timeout(THREADS_END_WITHIN);
+    outcome
 }
 
 /// Whether a command can run with these settings.

@@ -73,6 +73,7 @@ impl Service for CommandService {
         let keeper = Keeper {
             manners: self.manners.clone(),
             environment,
+            lease_ends: promotion.lease.ends(),
             lease: promotion.lease,
             fitness: self.fitness.clone(),
             stopped,
@@ -109,6 +110,8 @@ struct Keeper {
     manners: Manners,
     environment: Vec<(String, String)>,
     lease: NodeLease,
+    /// How often it had ended when the promotion came: what is granted after its end is not for this run.
+    lease_ends: u64,
     fitness: watch::Sender<Fitness>,
     stopped: watch::Receiver<bool>,
     /// How often in a row it ended early.
@@ -151,7 +154,8 @@ impl Keeper {
         let mut has_lease = true;
         let mut is_told = false;
         loop {
-            if let Some(until) = lease.valid_until().filter(|_| !is_told) {
+            // Also while it stops: it may take its time for as long as nobody else may start it.
+            if let Some(until) = lease.valid_until().filter(|_| lease.ends() == self.lease_ends) {
                 guarded.extend(until);
             }
             tokio::select! {
