@@ -107,7 +107,7 @@ async fn admit<T>(
     let greeted = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(error)) => {
-            shared.report_caller(&from.into(), &error);
+            shared.report_caller(&from.into(), &error.of_caller());
             return None;
         }
         Err(_) => {
