@@ -60,7 +60,8 @@ impl Handler for Inbox {
             let Some(engine) = self.engine.get().cloned() else {
                 return futures::future::ready(Err(not_yet())).boxed();
             };
-            return async move { engine.asked(service, body).await }.boxed();
+            let from = from.node_id.clone();
+            return async move { engine.asked(&from, service, body).await }.boxed();
         }
         if let Some(answer) = self.rooms.asked(&from.node_id, service, body.clone()) {
             return answer;

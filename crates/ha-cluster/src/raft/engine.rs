@@ -56,7 +56,7 @@ pub(crate) struct Engine {
     pub(super) timers: Timers,
     pub(super) witness: bool,
     pub(super) readers: super::read::Readers,
-    host: Host,
+    pub(super) host: Host,
     applied_index: watch::Receiver<u64>,
     live_voters: Arc<AtomicUsize>,
     quorum_size: usize,

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, StreamExt};
-use ha_net::{Fault, FrameStream, Service};
+use ha_net::{Fault, FrameStream, NodeId, Service};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::{StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest, VoteRequest};
 use tokio::time::Instant;
@@ -31,14 +31,14 @@ impl Engine {
     }
 
     /// Answers a peer's question.
-    pub(crate) async fn asked(&self, service: Service, body: Bytes) -> Result<Bytes, Fault> {
+    pub(crate) async fn asked(&self, from: &NodeId, service: Service, body: Bytes) -> Result<Bytes, Fault> {
         match service {
             service::RAFT_HEARTBEAT => self.heartbeat(body).await,
             service::RAFT_VOTE | service::RAFT_PRE_VOTE => {
                 self.vote(service, get(&body).map_err(fault)?).await.map(|a| put(&a))
             }
             service::RAFT_TRANSFER => self.transfer(get(&body).map_err(fault)?).await.map(|a| put(&a)),
-            service::PROPOSE => Ok(self.proposed(body).await),
+            service::PROPOSE => Ok(self.proposed(from, body).await),
             service::READ_INDEX => self.read_index().await.map(|index| put(&index)).map_err(fault),
             _ => Err(fault(format!("this version has no service {}", service.0))),
         }
