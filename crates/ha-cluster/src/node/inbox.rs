@@ -76,10 +76,11 @@ impl Handler for Inbox {
         .boxed()
     }
 
-    fn opened(&self, _from: &Peer, service: Service, frames: FrameStream) -> BoxFuture<'static, ()> {
+    fn opened(&self, from: &Peer, service: Service, frames: FrameStream) -> BoxFuture<'static, ()> {
         match self.engine.get().cloned() {
             Some(engine) if service == service::RAFT_APPEND || service == service::RAFT_SNAPSHOT => {
-                async move { engine.opened(service, frames).await }.boxed()
+                let from = from.node_id.clone();
+                async move { engine.opened(&from, service, frames).await }.boxed()
             }
             _ => futures::future::ready(()).boxed(),
         }

@@ -33,11 +33,11 @@ impl Engine {
     /// Answers a peer's question.
     pub(crate) async fn asked(&self, from: &NodeId, service: Service, body: Bytes) -> Result<Bytes, Fault> {
         match service {
-            service::RAFT_HEARTBEAT => self.heartbeat(body).await,
+            service::RAFT_HEARTBEAT => self.heartbeat(from, body).await,
             service::RAFT_VOTE | service::RAFT_PRE_VOTE => {
-                self.vote(service, get(&body).map_err(fault)?).await.map(|a| put(&a))
+                self.vote(from, service, get(&body).map_err(fault)?).await.map(|a| put(&a))
             }
-            service::RAFT_TRANSFER => self.transfer(get(&body).map_err(fault)?).await.map(|a| put(&a)),
+            service::RAFT_TRANSFER => self.transfer(from, get(&body).map_err(fault)?).await.map(|a| put(&a)),
             service::PROPOSE => Ok(self.proposed(from, body).await),
             service::READ_INDEX => self.read_index().await.map(|index| put(&index)).map_err(fault),
             _ => Err(fault(format!("this version has no service {}", service.0))),
@@ -45,11 +45,11 @@ impl Engine {
     }
 
     /// Serves a stream to its end.
-    pub(crate) async fn opened(&self, service: Service, frames: FrameStream) {
+    pub(crate) async fn opened(&self, from: &NodeId, service: Service, frames: FrameStream) {
         match service {
-            service::RAFT_APPEND => self.appends(frames).await,
+            service::RAFT_APPEND => self.appends(from, frames).await,
             service::RAFT_SNAPSHOT => {
-                if let Err(fault) = self.snapshot(frames).await {
+                if let Err(fault) = self.snapshot(from, frames).await {
                     tracing::warn!("a snapshot from the leader was not taken: {fault}");
                 }
             }
@@ -72,9 +72,10 @@ impl Engine {
         }
     }
 
-    async fn heartbeat(&self, body: Bytes) -> Result<Bytes, Fault> {
+    async fn heartbeat(&self, from: &NodeId, body: Bytes) -> Result<Bytes, Fault> {
         let began = Instant::now();
         let request = get_append(body).map_err(fault)?;
+        self.believe(from, &request.vote)?;
         let mut answers = pin!(self.raft.stream_append(futures::stream::iter([request])));
         match answers.next().await {
             Some(Ok(result)) => Ok(put(&self.answer(began, result))),
@@ -83,13 +84,14 @@ impl Engine {
         }
     }
 
-    async fn appends(&self, frames: FrameStream) {
+    async fn appends(&self, from: &NodeId, frames: FrameStream) {
         let began = Instant::now();
         let FrameStream { sender, receiver } = frames;
-        let requests = futures::stream::unfold(receiver, |mut receiver| async {
-            let frame = receiver.recv().await?;
-            match get_append(frame) {
-                Ok(request) => Some((request, receiver)),
+        let asker = (self.clone(), from.clone());
+        let requests = futures::stream::unfold((receiver, asker), |(mut receiver, asker)| async {
+            let request = get_append(receiver.recv().await?).map_err(fault);
+            match request.and_then(|request| asker.0.believe(&asker.1, &request.vote).map(|()| request)) {
+                Ok(request) => Some((request, (receiver, asker))),
                 Err(error) => {
                     tracing::warn!("an append stream ends: {error}");
                     None
@@ -105,8 +107,10 @@ impl Engine {
         }
     }
 
-    async fn vote(&self, service: Service, ask: VoteAsk) -> Result<VoteAnswer, Fault> {
-        let mut request = VoteRequest::<Types>::new(ask.vote.into(), ask.last.map(Into::into));
+    async fn vote(&self, from: &NodeId, service: Service, ask: VoteAsk) -> Result<VoteAnswer, Fault> {
+        let vote = Vote::from(ask.vote);
+        self.believe(from, &vote)?;
+        let mut request = VoteRequest::<Types>::new(vote, ask.last.map(Into::into));
         request.leadership_transfer = ask.leadership_transfer;
         if self.guard.is_armed() && !request.leadership_transfer {
             let metrics = self.raft.metrics();
@@ -127,14 +131,15 @@ impl Engine {
         })
     }
 
-    async fn transfer(&self, ask: TransferAsk) -> Result<TransferAnswer, Fault> {
-        let from = Vote::from(ask.from);
+    async fn transfer(&self, from: &NodeId, ask: TransferAsk) -> Result<TransferAnswer, Fault> {
+        let vote = Vote::from(ask.from);
+        self.believe(from, &vote)?;
         let current = self.raft.metrics().borrow_watched().vote.clone();
-        if from == current {
+        if vote == current {
             // The leader itself asks to be followed by another: its lease protects it no longer.
             self.guard.drop_lease();
         }
-        let request = TransferLeaderRequest::<Types>::new(from, ask.to, ask.last.map(Into::into));
+        let request = TransferLeaderRequest::<Types>::new(vote, ask.to, ask.last.map(Into::into));
         let record = |vote: &Vote| VoteRecord::from(vote);
         Ok(match self.raft.handle_transfer_leader(request).await.map_err(fault)? {
             Ok(()) => TransferAnswer::Accepted,
@@ -148,9 +153,11 @@ impl Engine {
         })
     }
 
-    async fn snapshot(&self, mut frames: FrameStream) -> Result<(), Fault> {
+    async fn snapshot(&self, from: &NodeId, mut frames: FrameStream) -> Result<(), Fault> {
         let short = || fault("it ended before its last byte");
         let head: SnapshotHead = get(&frames.receiver.recv().await.ok_or_else(short)?).map_err(fault)?;
+        let vote = Vote::from(head.vote);
+        self.believe(from, &vote)?;
         if head.bytes > SNAPSHOT_BYTES_MAX {
             return Err(fault(format!("{} bytes are more than {SNAPSHOT_BYTES_MAX}", head.bytes)));
         }
@@ -164,7 +171,7 @@ impl Engine {
         }
         let meta = head.meta.try_into().map_err(|e: NotARecord| fault(e))?;
         let snapshot = Snapshot { meta, snapshot: body.freeze() };
-        let answer = self.raft.install_full_snapshot(head.vote.into(), snapshot).await.map_err(fault)?;
+        let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(fault)?;
         self.guard.arm(began);
         // The leader may have gone meanwhile; it will ask again.
         let _ = frames.sender.send(put(&VoteRecord::from(&answer.vote))).boxed().await;
