@@ -251,8 +251,8 @@ impl Gate for Doorman {
                 return refuse(
                     RefusalCode::Busy,
                     format!(
-                        "{0} says that the cluster went on by force, in generation {1}, and is none of the members that {2} \
-                         knows. If that is so, give {2} an empty data directory",
+                        "{0} says that the cluster went on by force, in generation {1}, and {2} knows of no member that did. \
+                         If it is so all the same, give {2} an empty data directory",
                         peer.node_id, theirs.generation, me.node_id
                     ),
                 );
@@ -403,11 +403,17 @@ mod tests {
             new.introduce()
         };
         let believed = |peer: &Introduction| (code(&old, peer), old.superseded().is_some());
-        assert_eq!(believed(&new("b", 2, recovered(1, 5))), (Some(RefusalCode::Busy), false), "its log is not read yet");
+        assert_eq!(
+            believed(&new("b", 2, recovered(1, 5))),
+            (Some(RefusalCode::Busy), false),
+            "its log is not read yet"
+        );
         old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]), &[]);
         let by = |by: &str, generation| {
             let fork = Fork { by: by.parse().unwrap(), ..recovered(1, 5).forks.remove(0) };
-            (1..=generation).map(|generation| Fork { generation, ..fork.clone() }).fold(Lineage::default(), Lineage::and)
+            (1..=generation)
+                .map(|generation| Fork { generation, ..fork.clone() })
+                .fold(Lineage::default(), Lineage::and)
         };
         for peer in [
             new("b", 2, by("b", 1)),

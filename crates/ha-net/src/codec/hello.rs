@@ -119,7 +119,14 @@ pub(crate) fn open(ours: Versions, frame: &[u8]) -> Result<(Versions, Step), Ste
     let newer = theirs.highest > ours.highest;
     let step = match number {
         1 if ours.common(theirs).is_none() => return Err(StepError::Versions { theirs }),
-        1 => Step::Hello(Box::new(body_of(body, newer)?)),
+        1 => {
+            let hello: Hello = body_of(body, newer)?;
+            let incarnation = hello.introduction.incarnation;
+            if incarnation > Incarnation::MAX {
+                return Err(StepError::Incarnation { incarnation });
+            }
+            Step::Hello(Box::new(hello))
+        }
         2 => {
             let () = body_of(body, newer)?;
             Step::Confirm
@@ -172,6 +179,8 @@ pub(crate) enum StepError {
     Versions { theirs: Versions },
     #[error("a greeting of unknown step {number}")]
     Step { number: u8 },
+    #[error("a greeting of life {}, more than any node can have had", incarnation.0)]
+    Incarnation { incarnation: Incarnation },
     #[error(transparent)]
     Body(#[from] CodecError),
 }
@@ -238,6 +247,17 @@ mod tests {
     fn the_bytes_of_a_refusal_stay() {
         let golden = b"\0\0\0\x19HANT\x03\0\x01\0\x01\xd3\x87\x80\xd7\x01\x05other\x02n1\x02\x07";
         assert_eq!(&seal(OURS, &Step::Refuse(Box::new(refuse()))).unwrap()[..], &golden[..]);
+    }
+
+    #[test]
+    fn a_life_beyond_belief_is_refused() {
+        let hello_of = |incarnation| {
+            let introduction = Introduction { incarnation, ..hello().introduction };
+            opened(&seal(OURS, &Step::Hello(Box::new(Hello { introduction, ..hello() }))).unwrap())
+        };
+        assert!(hello_of(Incarnation::MAX).is_ok());
+        let incarnation = Incarnation(1 << 63);
+        assert_eq!(hello_of(incarnation), Err(StepError::Incarnation { incarnation }));
     }
 
     #[test]
