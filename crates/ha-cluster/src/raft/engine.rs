@@ -11,7 +11,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardReason, RaftError};
 use openraft::raft::TransferLeaderRequest;
 use openraft::{ChangeMembers, ReadPolicy};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::config::Timers;
@@ -60,6 +60,8 @@ pub(crate) struct Engine {
     applied_index: watch::Receiver<u64>,
     live_voters: Arc<AtomicUsize>,
     quorum_size: usize,
+    /// A snapshot at a time is received.
+    pub(super) receiving: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -87,6 +89,7 @@ impl Engine {
             applied_index,
             live_voters: Arc::default(),
             quorum_size: config.quorum_size,
+            receiving: Arc::new(Semaphore::new(1)),
         };
         tokio::spawn(rounds.run(engine.clone()));
         Ok(engine)

@@ -1,13 +1,14 @@
 //! What other nodes' openraft asks of this one.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, StreamExt};
 use ha_net::{Fault, FrameStream, NodeId, Service};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::{StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest, VoteRequest};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::codec::{
     AppendAnswer, NotARecord, SnapshotHead, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk, VoteRecord, get,
@@ -17,8 +18,20 @@ use super::engine::Engine;
 use super::types::{Snapshot, Types, Vote};
 use crate::service;
 
+/// How long the leader may take for the next part of a snapshot.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Largest snapshot that is taken from a peer.
 const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// The next part of a snapshot.
+async fn part(frames: &mut FrameStream) -> Result<Bytes, Fault> {
+    match timeout(SNAPSHOT_PATIENCE, frames.receiver.recv()).await {
+        Ok(Some(part)) => Ok(part),
+        Ok(None) => Err(fault("it ended before its last byte")),
+        Err(_) => Err(fault("its next part did not come in time")),
+    }
+}
 
 fn fault(error: impl ToString) -> Fault {
     Fault { message: error.to_string() }
@@ -154,17 +167,24 @@ impl Engine {
     }
 
     async fn snapshot(&self, from: &NodeId, mut frames: FrameStream) -> Result<(), Fault> {
-        let short = || fault("it ended before its last byte");
-        let head: SnapshotHead = get(&frames.receiver.recv().await.ok_or_else(short)?).map_err(fault)?;
+        // All of it is kept in memory until it is whole.
+        let Ok(_turn) = self.receiving.try_acquire() else { return Err(fault("another one is being received")) };
+        let head: SnapshotHead = get(&part(&mut frames).await?).map_err(fault)?;
         let vote = Vote::from(head.vote);
         self.believe(from, &vote)?;
+        let current = self.raft.metrics().borrow_watched().vote.clone();
+        if vote < current {
+            // What the consensus would answer, with the last byte.
+            let _ = frames.sender.send(put(&VoteRecord::from(&current))).boxed().await;
+            return Ok(());
+        }
         if head.bytes > SNAPSHOT_BYTES_MAX {
             return Err(fault(format!("{} bytes are more than {SNAPSHOT_BYTES_MAX}", head.bytes)));
         }
         let began = Instant::now();
         let mut body = BytesMut::new();
         while (body.len() as u64) < head.bytes {
-            body.extend_from_slice(&frames.receiver.recv().await.ok_or_else(short)?);
+            body.extend_from_slice(&part(&mut frames).await?);
         }
         if body.len() as u64 != head.bytes || crc32c::crc32c(&body) != head.crc32c {
             return Err(fault("its checksum does not fit"));
