@@ -219,7 +219,9 @@ fn a_certificate_is_bound_to_the_id_or_the_address() {
     assert!(is_for(&["node-1"], "node-1", "h:1"));
     assert!(is_for(&["10.0.0.7"], "node-1", "10.0.0.7:1"));
     assert!(is_for(&["fd00::7"], "node-1", "[fd00::7]:1"));
-    assert!(is_for(&["h.example"], "node-1", "h.example:1"));
+    assert!(is_for(&["h.example"], "127", "h.example:1"), "an id that is no DNS name");
+    assert!(!is_for(&["h.example"], "node-1", "h.example:1"));
+    assert!(!is_for(&["node-3"], "node-2", "node-3:1"), "it is that of another node");
     assert!(!is_for(&["node-1"], "node-2", "h:1"));
     assert!(!is_for(&["node-1"], "node-12", "10.0.0.7:1"));
     assert!(!is_for(&["10.0.0.7"], "node-1", "10.0.0.8:1"));
