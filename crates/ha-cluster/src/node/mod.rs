@@ -10,6 +10,7 @@ mod gate;
 mod inbox;
 mod leading;
 mod leases;
+mod lines;
 mod meeting;
 mod overtaken;
 mod parting;
