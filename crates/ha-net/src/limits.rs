@@ -74,6 +74,8 @@ pub(crate) const STREAM_FRAMES_MAX: usize = (STREAM_WINDOW_BYTES / STREAM_FRAME_
 /// Accepted connections that have not said hello yet. One more makes the oldest of the address that has the most give
 /// way, so that silent ones keep nobody out.
 pub(crate) const HALF_OPEN_MAX: usize = 256;
+/// How long one of them may take, if connecting may not take less.
+pub(crate) const GREETING_TIME_MAX: Duration = Duration::from_secs(2);
 /// How many may give way before accepting pauses, and for how long: taking and dropping connections must not use up the
 /// processor that those who are in need.
 pub(crate) const GIVE_WAYS_PER_PAUSE: usize = 8;

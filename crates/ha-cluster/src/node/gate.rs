@@ -178,6 +178,11 @@ fn disk_of(peer: &Introduction) -> Option<u64> {
     u64::from_str_radix(peer.claims.get(DISK)?, 16).ok()
 }
 
+/// What a peer claims, as a part of one line of a log.
+fn brief(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(32).collect()
+}
+
 /// What a node is told whose cluster went on without it.
 pub(super) fn gone_on(old: &NodeId, new: &NodeId, generation: u64) -> String {
     format!(
@@ -222,7 +227,7 @@ impl Gate for Doorman {
         for (option, ours) in &me.claims {
             let theirs = peer.claims.get(option);
             if option != DISK && theirs != Some(ours) {
-                let theirs = theirs.map_or("none", String::as_str);
+                let theirs = theirs.map_or_else(|| "none".to_owned(), |theirs| brief(theirs));
                 return refuse(
                     RefusalCode::Claims,
                     format!(
