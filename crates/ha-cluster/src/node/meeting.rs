@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ha_net::{Address, ClusterId, Introduction, NodeId, Peer, Refusal};
+use tokio::time::Instant;
 
 use super::driver::{Context, Done, Driver};
-use super::lines::Lines;
 use crate::discovery::{self, Discovery, Greeting};
 use crate::formation::{self, Charter, Formation, Message};
 use crate::gossip::{self, Gossip};
+use crate::lines::Lines;
 use crate::raft::PeerRecord;
 use crate::{codec, service};
 
@@ -210,7 +211,7 @@ impl Driver {
                     let node = &self.cx.me.node_id;
                     self.fail(format!("a later start of {node} (incarnation {}) runs elsewhere: this one stops", by.0));
                 }
-                gossip::Output::Say(sentence) if self.meeting.lines.allow(self.cx.now()) => {
+                gossip::Output::Say(sentence) if self.meeting.lines.allow(Instant::now()) => {
                     tracing::info!("{sentence}");
                 }
                 gossip::Output::Say(_) => {}
@@ -226,7 +227,7 @@ impl Driver {
             crate::MemberState::Left => "left",
         };
         let is_member = self.cx.status.nodes.contains_key(&node);
-        if node != self.cx.me.node_id && (is_member || self.meeting.lines.allow(self.cx.now())) {
+        if node != self.cx.me.node_id && (is_member || self.meeting.lines.allow(Instant::now())) {
             self.cx.events.happened("member_changed", format!("{node} is {state}"));
         }
         self.look_soon();

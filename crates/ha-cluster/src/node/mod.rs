@@ -10,7 +10,6 @@ mod gate;
 mod inbox;
 mod leading;
 mod leases;
-mod lines;
 mod meeting;
 mod overtaken;
 mod parting;

@@ -24,6 +24,7 @@ use super::status::RaftStatus;
 use super::types::{PeerRecord, Raft};
 use crate::Config;
 use crate::disk::Disk;
+use crate::lines::Lines;
 use crate::machine::{Host, Image};
 use crate::snapshot::SnapshotStore;
 use crate::view::Epoch;
@@ -62,6 +63,7 @@ pub(crate) struct Engine {
     quorum_size: usize,
     /// A snapshot at a time is received.
     pub(super) receiving: Arc<Semaphore>,
+    pub(super) lines: Lines,
 }
 
 impl Engine {
@@ -90,6 +92,7 @@ impl Engine {
             live_voters: Arc::default(),
             quorum_size: config.quorum_size,
             receiving: Arc::new(Semaphore::new(1)),
+            lines: Lines::default(),
         };
         tokio::spawn(rounds.run(engine.clone()));
         Ok(engine)

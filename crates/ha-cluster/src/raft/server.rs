@@ -63,10 +63,10 @@ impl Engine {
             service::RAFT_APPEND => self.appends(from, frames).await,
             service::RAFT_SNAPSHOT => {
                 if let Err(fault) = self.snapshot(from, frames).await {
-                    tracing::warn!("a snapshot from the leader was not taken: {fault}");
+                    self.lines.warn(&format_args!("a snapshot from {from} was not taken: {fault}"));
                 }
             }
-            _ => tracing::warn!("a peer opened service {}, which this version does not have", service.0),
+            _ => tracing::debug!("{from} opened service {}, which this version does not have", service.0),
         }
     }
 
@@ -106,7 +106,7 @@ impl Engine {
             match request.and_then(|request| asker.0.believe(&asker.1, &request.vote).map(|()| request)) {
                 Ok(request) => Some((request, (receiver, asker))),
                 Err(error) => {
-                    tracing::warn!("an append stream ends: {error}");
+                    asker.0.lines.warn(&format_args!("an append stream of {} ends: {error}", asker.1));
                     None
                 }
             }
