@@ -15,7 +15,9 @@ use ha_net::ClusterId;
 
 use crate::codec;
 use crate::disk::{Disk, perform_aside};
-use crate::machine::{Image, MachineId, ReadError, RestorePart, RestoreResult, Submitter, SystemCommand, WriteError};
+use crate::machine::{
+    EPOCH_MAX, Image, MachineId, ReadError, RestorePart, RestoreResult, Submitter, SystemCommand, WriteError,
+};
 use crate::view::Epoch;
 
 const MAGIC: [u8; 8] = *b"ha-save\n";
@@ -146,6 +148,11 @@ pub(crate) async fn save(disk: &Arc<dyn Disk>, cluster_id: ClusterId, image: Ima
 /// Brings a state back, on every node at the same place of the log.
 pub(crate) async fn restore(submitter: &Submitter, archive: &Archive, now: Epoch) -> Result<(), RestoreError> {
     let image = &archive.image;
+    let epoch = archive.epoch.0.max(now.0).saturating_add(GENERATION);
+    if epoch > EPOCH_MAX {
+        let reason = format!("its epoch {} is beyond what a cluster can count on from", archive.epoch.0);
+        return Err(RestoreError::NotRestored { reason });
+    }
     // Parts of an attempt that was given up belong to another epoch.
     let attempt = now.0;
     for start in (0..image.len()).step_by(PART_BYTES) {
@@ -157,7 +164,6 @@ pub(crate) async fn restore(submitter: &Submitter, archive: &Archive, now: Epoch
             return Err(RestoreError::NotRestored { reason });
         }
     }
-    let epoch = archive.epoch.0.max(now.0).saturating_add(GENERATION);
     let finish = SystemCommand::Restore { attempt, length: image.len() as u64, crc: crc32c::crc32c(image), epoch };
     match submit(submitter, &finish).await {
         Ok(RestoreResult::Done) => Ok(()),

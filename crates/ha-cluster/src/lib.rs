@@ -40,6 +40,7 @@ pub mod gossip;
 pub mod identity;
 mod lease;
 mod lineage;
+mod lines;
 mod machine;
 mod node;
 mod node_lease;

@@ -12,7 +12,9 @@ use self::half_open::HalfOpen;
 use crate::Lane;
 use crate::connection::driver::Driver;
 use crate::connection::{Connection, Side};
-use crate::limits::{ACCEPT_RETRY_WAIT_MAX, ACCEPT_RETRY_WAIT_MIN, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE, HALF_OPEN_MAX};
+use crate::limits::{
+    ACCEPT_RETRY_WAIT_MAX, ACCEPT_RETRY_WAIT_MIN, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE, GREETING_TIME_MAX, HALF_OPEN_MAX,
+};
 use crate::shared::Shared;
 use crate::sync::lock;
 use crate::wire::{Listener, Socket};
@@ -97,7 +99,10 @@ async fn admit<T>(
     leave_table: impl FnOnce() -> T,
 ) -> Option<Driver> {
     let greeter = shared.greeter();
-    let greeting = timeout(shared.config.connect_timeout, greeter.accept(socket, || shared.registry.has_room()));
+    let greeting = timeout(
+        shared.config.connect_timeout.min(GREETING_TIME_MAX),
+        greeter.accept(socket, || shared.registry.has_room()),
+    );
     let greeted = tokio::select! {
         biased;
         () = shared.stopped.cancelled() => return None,
@@ -107,7 +112,7 @@ async fn admit<T>(
     let greeted = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(error)) => {
-            shared.report_caller(&from.into(), &error);
+            shared.report_caller(&from.into(), &error.of_caller());
             return None;
         }
         Err(_) => {

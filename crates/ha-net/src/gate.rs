@@ -27,6 +27,11 @@ impl fmt::Debug for ClusterId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u64);
 
+impl Incarnation {
+    /// The highest that is believed: far above what starts could use up, and far below where counting on would overflow.
+    pub const MAX: Self = Self(1 << 40);
+}
+
 /// What a node says of itself at the start of each connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Introduction {

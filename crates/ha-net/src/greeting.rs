@@ -74,6 +74,15 @@ impl GreetingError {
     pub(crate) fn is_about_the_secret(&self) -> bool {
         matches!(self, Self::Refused { refusal, by_peer: true, .. } if refusal.code == RefusalCode::Secret)
     }
+
+    /// What it amounts to when the other side came by itself: anybody can send an alert of TLS, so that one which did not
+    /// even say who it is has turned nobody away.
+    pub(crate) fn of_caller(self) -> Self {
+        match self {
+            Self::Refused { refusal, node_id: None, .. } => Self::Refused { refusal, node_id: None, by_peer: false },
+            other => other,
+        }
+    }
 }
 
 impl From<io::Error> for GreetingError {

@@ -40,6 +40,9 @@ impl Lane {
 
 /// Frames that may wait for one connection.
 pub(crate) const OUTBOX_FRAMES_MAX: usize = 4096;
+/// Frames that the peer must not miss are queued beyond that, up to here: a peer that makes this node queue more, and
+/// does not read them, loses its connection.
+pub(crate) const OUTBOX_FRAMES_IN_ANY_CASE_MAX: usize = 2 * OUTBOX_FRAMES_MAX;
 /// Bytes that may wait for one connection; the frame that crosses the mark is still taken, so that any frame fits.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 4 * MIB;
 /// Bodies up to this length are copied behind their header, which is cheaper than naming them to the kernel one by one.
@@ -52,6 +55,10 @@ pub(crate) const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
 /// Requests and streams of a peer served at once on one connection. Above what a peer asks at once, since a request
 /// that the peer has given up may still be on its way out here.
 pub(crate) const SERVED_MAX: usize = 2 * REQUESTS_IN_FLIGHT_MAX;
+/// Bytes of the bodies that they came with; the request that crosses the mark is still served, so that any frame fits.
+pub(crate) const SERVED_BYTES_MAX: usize = 256 * MIB;
+/// How long a request is served, whatever its asker says.
+pub(crate) const SERVED_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 /// Longest sentence of a fault, in bytes.
 pub(crate) const FAULT_BYTES_MAX: usize = KIB;
 
@@ -67,6 +74,8 @@ pub(crate) const STREAM_FRAMES_MAX: usize = (STREAM_WINDOW_BYTES / STREAM_FRAME_
 /// Accepted connections that have not said hello yet. One more makes the oldest of the address that has the most give
 /// way, so that silent ones keep nobody out.
 pub(crate) const HALF_OPEN_MAX: usize = 256;
+/// How long one of them may take, if connecting may not take less.
+pub(crate) const GREETING_TIME_MAX: Duration = Duration::from_secs(2);
 /// How many may give way before accepting pauses, and for how long: taking and dropping connections must not use up the
 /// processor that those who are in need.
 pub(crate) const GIVE_WAYS_PER_PAUSE: usize = 8;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::PEERS_MAX;
@@ -35,7 +36,9 @@ impl Peers {
     /// is closed; if its control link was in use, the new one is dialled at once.
     pub(crate) fn learn(&self, shared: &Arc<Shared>, node_id: &NodeId, address: &Address) -> Option<Arc<Target>> {
         if !self.0.contains_key(node_id) && self.0.len() >= PEERS_MAX {
-            tracing::warn!(%node_id, %address, "node not learnt: {PEERS_MAX} nodes are known already");
+            if let Some(suppressed) = shared.warnings.allow(Instant::now()) {
+                tracing::warn!(%node_id, %address, suppressed, "node not learnt: {PEERS_MAX} nodes are known already");
+            }
             return None;
         }
         let (target, older) = match self.0.entry(node_id.clone()) {

@@ -88,8 +88,8 @@ impl Shared {
 
     /// As [`Self::report`], for one that came by itself: reported a bounded number of times per second.
     pub(crate) fn report_caller(&self, address: &Address, error: &GreetingError) {
-        let is_ours = matches!(error, GreetingError::Refused { by_peer: false, .. });
-        if is_ours && self.refusals.allow(Instant::now()).is_none() {
+        let is_refusal = matches!(error, GreetingError::Refused { .. });
+        if is_refusal && self.refusals.allow(Instant::now()).is_none() {
             self.counters.refused();
             return;
         }

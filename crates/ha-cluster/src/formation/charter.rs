@@ -15,6 +15,12 @@ pub(crate) const FOUNDERS_MAX: usize = 64;
 /// overflow, whatever a peer says.
 pub(crate) const ROUND_MAX: u64 = 1 << 40;
 
+/// Rounds up to here are believed of anybody; beyond, those that are not far above the node's own. So that one number that
+/// is beyond belief does not take every node to the highest round, from which there is none to go on to.
+pub(crate) const ROUND_PLAUSIBLE: u64 = 1 << 30;
+/// How far.
+pub(crate) const ROUND_STEP_MAX: u64 = 1 << 10;
+
 /// One attempt to reach agreement. Unique, since a node never uses a round twice; ordered, so that a later one wins.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Ballot {

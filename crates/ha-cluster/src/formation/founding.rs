@@ -201,7 +201,7 @@ impl Formation {
     }
 
     fn receive(&mut self, now: Duration, from: NodeId, message: Message, outputs: &mut Vec<Output>) {
-        if message.schema != SCHEMA || !message.body.is_sound() || from == self.config.node_id {
+        if message.schema != SCHEMA || !message.body.is_sound(self.round) || from == self.config.node_id {
             return;
         }
         self.compare_seeds(&from, message.seeds, outputs);

@@ -32,7 +32,7 @@ fn messages() -> Vec<Vec<u8>> {
 
 fn message(input: &[u8]) {
     if let Ok(message) = codec::decode::<Message>(input) {
-        let _ = message.body.is_sound();
+        let _ = message.body.is_sound(0);
         assert_eq!(codec::decode(&codec::record(&message)).as_ref(), Ok(&message));
     }
 }

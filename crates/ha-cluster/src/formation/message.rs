@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::charter::{Ballot, Charter, Profile};
+use super::charter::{Ballot, Charter, Profile, ROUND_MAX, ROUND_PLAUSIBLE, ROUND_STEP_MAX};
 
 /// The version of [`Message`]. A node ignores versions that it does not know.
 pub(crate) const SCHEMA: u16 = 1;
@@ -92,9 +92,10 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    /// Whether everything in it lies within its bounds.
-    pub(crate) fn is_sound(&self) -> bool {
-        let believable = |ballot: &Ballot| ballot.round <= super::charter::ROUND_MAX;
+    /// Whether everything in it lies within its bounds, for a node that is at this round.
+    pub(crate) fn is_sound(&self, round: u64) -> bool {
+        let highest = (round.max(ROUND_PLAUSIBLE) + ROUND_STEP_MAX).min(ROUND_MAX);
+        let believable = |ballot: &Ballot| ballot.round <= highest;
         match self {
             Self::Prepare { ballot } | Self::Accepted { ballot } => believable(ballot),
             Self::Promise { ballot, accepted, .. } => {

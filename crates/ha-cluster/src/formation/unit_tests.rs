@@ -6,7 +6,7 @@ use std::time::Duration;
 use ha_net::{ClusterId, NodeId};
 
 use super::acceptor::{Ledger, LedgerError};
-use super::charter::{FOUNDERS_MAX, ROUND_MAX};
+use super::charter::{FOUNDERS_MAX, ROUND_MAX, ROUND_PLAUSIBLE, ROUND_STEP_MAX};
 use super::simulator::{address, id};
 use super::*;
 use crate::Role;
@@ -219,6 +219,8 @@ fn what_cannot_be_believed_is_ignored() {
     unsorted.founders.reverse();
     let bodies = [
         Body::Prepare { ballot: ballot(ROUND_MAX + 1, 2) },
+        Body::Prepare { ballot: ballot(ROUND_MAX, 2) },
+        Body::Refuse { ballot: ballot(1, 1), promised: ballot(ROUND_MAX, 2) },
         Body::Prepare { ballot: ballot(1, 3) },
         Body::Accept { ballot: ballot(1, 2), charter: unsorted },
         Body::Accept { ballot: ballot(1, 2), charter: Charter { cluster_id: ClusterId(7), founders: Vec::new() } },
@@ -229,6 +231,18 @@ fn what_cannot_be_believed_is_ignored() {
     }
     let newer = Message { schema: 2, seeds: SeedList::default(), body: Body::Prepare { ballot: ballot(1, 2) } };
     assert_eq!(step(&mut core, 0, Input::Received { from: id(2), message: newer }), []);
+}
+
+/// The highest round that one message can take a node to is not the last one: others and itself go on from there.
+#[test]
+fn no_message_takes_a_node_to_the_last_round() {
+    let highest = ROUND_PLAUSIBLE + ROUND_STEP_MAX;
+    let mut core = Formation::new(config(1, 2), None).unwrap();
+    let prepare = |round, node| said(node, Body::Prepare { ballot: ballot(round, node) });
+    assert_eq!(step(&mut core, 0, prepare(highest + 1, 2)), []);
+    for (round, node) in [(highest, 2), (highest + 1, 0)] {
+        assert!(matches!(sent(&step(&mut core, 0, prepare(round, node)))[..], [(_, Body::Promise { .. })]), "{round}");
+    }
 }
 
 #[test]

@@ -106,7 +106,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn incarnation(&mut self) -> Result<Incarnation, DecodeError> {
-        self.number().map(Incarnation)
+        let incarnation = self.number().map(Incarnation)?;
+        if incarnation <= Incarnation::MAX { Ok(incarnation) } else { Err(DecodeError::Number) }
     }
 
     pub(super) fn address(&mut self) -> Result<Address, DecodeError> {
@@ -139,6 +140,15 @@ mod tests {
         assert_eq!(Reader(&[0xff; 3]).number::<u64>(), Err(DecodeError::Truncated));
         let twice_the_largest = [[0xff; 9].as_slice(), &[0x02]].concat();
         assert_eq!(Reader(&twice_the_largest).number::<u64>(), Err(DecodeError::Number));
+    }
+
+    #[test]
+    fn incarnations_beyond_belief_are_refused() {
+        for (number, expected) in [(1 << 40, Ok(Incarnation::MAX)), ((1 << 40) + 1, Err(DecodeError::Number))] {
+            let mut bytes = Vec::new();
+            put_number(&mut bytes, number);
+            assert_eq!(Reader(&bytes).incarnation(), expected);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Applies the log to the machines of this node.
 
+mod proposed;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -67,6 +69,7 @@ trait Hosted: Send + Sync {
     fn has_room(&self) -> bool;
     fn passed(&self, index: u64);
     fn replied(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError>;
+    fn can_read(&self, body: &Bytes) -> Result<(), CodecError>;
 }
 
 struct Slot<M>(Arc<RwLock<M>>);
@@ -110,6 +113,10 @@ impl<M: Machine> Hosted for Slot<M> {
         let command = codec::decode(body)?;
         let reply = self.0.read().unwrap_or_else(PoisonError::into_inner).replied(at, &command);
         reply.map_or(Ok(Bytes::new()), |reply| codec::encode(&reply))
+    }
+
+    fn can_read(&self, body: &Bytes) -> Result<(), CodecError> {
+        codec::decode::<M::Command>(body).map(drop)
     }
 }
 

@@ -20,9 +20,12 @@ pub use replicated::{ASK_TIMEOUT, ReadError, Replicated, WriteError};
 pub(crate) use restoring::{RestorePart, RestoreResult};
 pub(crate) use session::{OpenSession, SessionId};
 pub use submit::COMMAND_BYTES_MAX;
-pub(crate) use submit::{Propose, ProposeError, Submitter};
+pub(crate) use submit::{BATCH_BYTES_MAX, Propose, ProposeError, Submitter};
 
 use crate::view::Epoch;
+
+/// The highest epoch that a command may ask for: up to here it is exact in JSON, and counting on overflows nothing.
+pub(crate) const EPOCH_MAX: u64 = 1 << 53;
 
 /// Names a machine in the log. Never reuse a number for something else: old logs carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -19,6 +19,8 @@ use crate::codec;
 pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes after which a batch takes no further command.
 const BATCH_BYTES: usize = 64 * 1024;
+/// Most bytes of an encoded batch: the last command that was taken may be the longest one, and each has its envelope.
+pub(crate) const BATCH_BYTES_MAX: usize = BATCH_BYTES + COMMAND_BYTES_MAX + 32 * (BATCH_COMMANDS_MAX + 1);
 /// Commands that wait to be taken into a batch; a further one waits for room.
 const QUEUE_MAX: usize = 4096;
 /// Entries in flight at once. More keep the disk busy while answers travel.

@@ -186,7 +186,10 @@ impl Driver {
 
     async fn apply(&mut self, wake: Wake) {
         match wake {
-            Wake::Mail(Mail::Told { from, service, body }) => self.told(from, service, body).await,
+            Wake::Mail(Mail::Told { from, service, body, share }) => {
+                drop(share);
+                self.told(from, service, body).await;
+            }
             Wake::Mail(Mail::Asked { from, service, body, answer }) => self.asked(from, service, body, answer),
             Wake::Peer(event) => self.peer_event(event).await,
             Wake::Raft => self.look_soon(),

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ha_net::{Address, ClusterId, Introduction, NodeId, Peer, Refusal};
+use tokio::time::Instant;
 
 use super::driver::{Context, Done, Driver};
 use crate::discovery::{self, Discovery, Greeting};
 use crate::formation::{self, Charter, Formation, Message};
 use crate::gossip::{self, Gossip};
+use crate::lines::Lines;
 use crate::raft::PeerRecord;
 use crate::{codec, service};
 
@@ -21,6 +23,8 @@ pub(super) struct Meeting {
     pub(super) gossip: Gossip,
     /// Who turned this node away, and why.
     pub(super) turned_away: BTreeMap<Address, Refusal>,
+    /// What gossip brings, of nodes that may be invented.
+    pub(super) lines: Lines,
 }
 
 impl Meeting {
@@ -198,12 +202,19 @@ impl Driver {
                     self.cx.tell(&to, service::GOSSIP, bytes);
                 }
                 gossip::Output::Changed { node_id, opinion } => self.opinion_changed(node_id, &opinion),
+                // A member stays known: the log has its address, and it may come back.
+                gossip::Output::Dropped { node_id } if !self.cx.status.nodes.contains_key(&node_id) => {
+                    self.cx.net.forget(&node_id);
+                }
                 gossip::Output::Dropped { .. } => {}
                 gossip::Output::Superseded { by } => {
                     let node = &self.cx.me.node_id;
                     self.fail(format!("a later start of {node} (incarnation {}) runs elsewhere: this one stops", by.0));
                 }
-                gossip::Output::Say(sentence) => tracing::info!("{sentence}"),
+                gossip::Output::Say(sentence) if self.meeting.lines.allow(Instant::now()) => {
+                    tracing::info!("{sentence}");
+                }
+                gossip::Output::Say(_) => {}
             }
         }
     }
@@ -215,7 +226,8 @@ impl Driver {
             crate::MemberState::Failed => "failed",
             crate::MemberState::Left => "left",
         };
-        if node != self.cx.me.node_id {
+        let is_member = self.cx.status.nodes.contains_key(&node);
+        if node != self.cx.me.node_id && (is_member || self.meeting.lines.allow(Instant::now())) {
             self.cx.events.happened("member_changed", format!("{node} is {state}"));
         }
         self.look_soon();

@@ -127,12 +127,39 @@ impl Driver {
             RefusalCode::Busy | RefusalCode::Generation => false,
             // Alone it does not count: the one that refuses may be the odd one. Too many, and no majority is left.
             _ => {
-                let refusers = self.meeting.turned_away.len();
-                let known: BTreeSet<&Address> = self.cx.status.nodes.values().map(|record| &record.address).collect();
-                let others =
-                    if known.is_empty() { self.meeting.discovery.listed().addresses.len() } else { known.len() };
-                others.saturating_sub(refusers) < others / 2 + 1
+                let known = self.cx.status.nodes.values().map(|record| &record.address).collect();
+                let listed = self.meeting.discovery.listed().addresses;
+                lack_a_majority(&known, &listed.keys().collect(), self.meeting.turned_away.keys())
             }
         }
+    }
+}
+
+/// Whether too few are left to be a majority, of the members where they are known or else of the seeds. Who came from
+/// anywhere else is none of them, however often it comes.
+fn lack_a_majority<'a>(
+    known: &BTreeSet<&Address>,
+    listed: &BTreeSet<&Address>,
+    refusers: impl Iterator<Item = &'a Address>,
+) -> bool {
+    let others = if known.is_empty() { listed.len() } else { known.len() };
+    let refusers = refusers.filter(|address| known.contains(address) || listed.contains(address)).count();
+    others.saturating_sub(refusers) < others / 2 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_members_and_seeds_can_keep_a_node_from_running() {
+        let addresses: Vec<Address> = (1..=6).map(|port| Address::new("h", port).unwrap()).collect();
+        let (listed, known): (BTreeSet<_>, BTreeSet<_>) = (addresses[..3].iter().collect(), BTreeSet::new());
+        assert!(!lack_a_majority(&known, &listed, addresses[..1].iter()));
+        assert!(lack_a_majority(&known, &listed, addresses[..2].iter()));
+        assert!(!lack_a_majority(&known, &listed, addresses[2..].iter()), "callers from elsewhere, and one seed");
+        let known: BTreeSet<_> = addresses[..5].iter().collect();
+        assert!(!lack_a_majority(&known, &listed, addresses[..2].iter()));
+        assert!(lack_a_majority(&known, &BTreeSet::new(), addresses[2..5].iter()));
     }
 }

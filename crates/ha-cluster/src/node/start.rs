@@ -140,6 +140,10 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
     }
 
     let log = wal.clone();
+    let state = log.state();
+    if state.last.or(state.purged).is_none() {
+        doorman.nobody_is_named();
+    }
     let host = Host::new(machines.clone(), config.role == Role::Witness);
     #[cfg(feature = "testing")]
     let host = host.forgetful(config.applies_twice);
@@ -329,7 +333,7 @@ async fn meeting(config: &Config, me: &Me, identity: &Identity, seed: u64) -> Re
     let who = (me.node_id.clone(), me.incarnation);
     let now = std::time::Duration::ZERO;
     let discovery = Discovery::new(pace, who, me.address.clone(), &config.seeds, now, seed);
-    Ok(Meeting { discovery, formation, gossip, turned_away: Default::default() })
+    Ok(Meeting { discovery, formation, gossip, turned_away: Default::default(), lines: Default::default() })
 }
 
 /// What other nodes dial when nobody said: the address that this machine would use to reach them.

@@ -11,7 +11,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardReason, RaftError};
 use openraft::raft::TransferLeaderRequest;
 use openraft::{ChangeMembers, ReadPolicy};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::config::Timers;
@@ -24,6 +24,7 @@ use super::status::RaftStatus;
 use super::types::{PeerRecord, Raft};
 use crate::Config;
 use crate::disk::Disk;
+use crate::lines::Lines;
 use crate::machine::{Host, Image};
 use crate::snapshot::SnapshotStore;
 use crate::view::Epoch;
@@ -56,10 +57,13 @@ pub(crate) struct Engine {
     pub(super) timers: Timers,
     pub(super) witness: bool,
     pub(super) readers: super::read::Readers,
-    host: Host,
+    pub(super) host: Host,
     applied_index: watch::Receiver<u64>,
     live_voters: Arc<AtomicUsize>,
     quorum_size: usize,
+    /// A snapshot at a time is received.
+    pub(super) receiving: Arc<Semaphore>,
+    pub(super) lines: Lines,
 }
 
 impl Engine {
@@ -87,6 +91,8 @@ impl Engine {
             applied_index,
             live_voters: Arc::default(),
             quorum_size: config.quorum_size,
+            receiving: Arc::new(Semaphore::new(1)),
+            lines: Lines::default(),
         };
         tokio::spawn(rounds.run(engine.clone()));
         Ok(engine)

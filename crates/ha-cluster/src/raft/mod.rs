@@ -1,5 +1,6 @@
 //! The only folder that knows openraft. What leaves it are this crate's own types.
 
+mod belief;
 mod codec;
 mod config;
 #[cfg(test)]

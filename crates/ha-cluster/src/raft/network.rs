@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
+use super::belief::{Unbelievable, believe_term};
 use super::codec::{
     AppendAnswer, AppendRequest, NotARecord, SnapshotHead, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk,
     VoteRecord, get, put, put_append,
@@ -100,7 +101,11 @@ impl Client {
             leadership_transfer: rpc.leadership_transfer,
         };
         let answer: VoteAnswer = self.ask(service, &ask, &option).await?;
-        Ok(VoteResponse::new(Vote::from(answer.vote), answer.last.map(Into::into), answer.granted))
+        Ok(VoteResponse::new(
+            believed(answer.vote, term_of(&rpc.vote)).map_err(unbelievable)?,
+            answer.last.map(Into::into),
+            answer.granted,
+        ))
     }
 
     async fn heartbeat(
@@ -108,9 +113,9 @@ impl Client {
         request: AppendRequest,
         option: RPCOption,
     ) -> Result<StreamAppendResult<Types>, RpcError> {
-        let (body, term) = (put_append(&request), request.vote.leader_id.term);
+        let (body, term) = (put_append(&request), term_of(&request.vote));
         let answer = self.net.ask(&self.target, Lane::Control, service::RAFT_HEARTBEAT, body, option.soft_ttl()).await;
-        self.memory.check(&self.target, term, append_result(&answer.map_err(failed)?)?)
+        self.memory.check(&self.target, term, append_result(&answer.map_err(failed)?, term)?)
     }
 }
 
@@ -128,15 +133,31 @@ fn garbled(error: NotARecord) -> RpcError {
     RPCError::Network(NetworkError::new(&error))
 }
 
+fn term_of(vote: &Vote) -> u64 {
+    vote.leader_id.term
+}
+
+/// The vote that came in answer to one of this term.
+fn believed(answer: VoteRecord, term: u64) -> Result<Vote, Unbelievable> {
+    let vote = Vote::from(answer);
+    believe_term(term_of(&vote), term).map(|()| vote)
+}
+
+fn unbelievable(error: Unbelievable) -> RpcError {
+    RPCError::Network(NetworkError::new(&error))
+}
+
 fn ended() -> RpcError {
     RPCError::Network(NetworkError::new(&ha_net::StreamEnded))
 }
 
-fn append_result(answer: &[u8]) -> Result<StreamAppendResult<Types>, RpcError> {
+fn append_result(answer: &[u8], term: u64) -> Result<StreamAppendResult<Types>, RpcError> {
     Ok(match get(answer).map_err(garbled)? {
         AppendAnswer::Matched(last) => Ok(last.map(Into::into)),
         AppendAnswer::Conflict(at) => Err(StreamAppendError::Conflict(at.into())),
-        AppendAnswer::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote.into())),
+        AppendAnswer::HigherVote(vote) => {
+            Err(StreamAppendError::HigherVote(believed(vote, term).map_err(unbelievable)?))
+        }
     })
 }
 
@@ -182,7 +203,10 @@ async fn worth_sending(input: &mut (impl Stream<Item = AppendRequest> + Unpin)) 
     Some(request)
 }
 
-async fn next_answer(receiver: &Mutex<Option<FrameReceiver>>) -> Result<StreamAppendResult<Types>, RpcError> {
+async fn next_answer(
+    receiver: &Mutex<Option<FrameReceiver>>,
+    term: u64,
+) -> Result<StreamAppendResult<Types>, RpcError> {
     let receive = async {
         let mut receiver = receiver.lock().await;
         match receiver.as_mut() {
@@ -191,7 +215,7 @@ async fn next_answer(receiver: &Mutex<Option<FrameReceiver>>) -> Result<StreamAp
         }
     };
     let frame = tokio::time::timeout(APPEND_PATIENCE, receive).await.map_err(|_| ended())??;
-    append_result(&frame)
+    append_result(&frame, term)
 }
 
 impl RaftNetworkV2<Types> for Client {
@@ -230,7 +254,7 @@ impl RaftNetworkV2<Types> for Client {
                 let stream = AppendStream { net, target, sender: None, receiver: receiver.clone() };
                 let sent = futures::stream::unfold((input.fuse(), stream), |(mut input, mut stream)| async {
                     let request = worth_sending(&mut input).await?;
-                    let term = request.vote.leader_id.term;
+                    let term = term_of(&request.vote);
                     let sent = stream.send(request).await.map(|()| term);
                     Some((sent, (input, stream)))
                 });
@@ -239,7 +263,7 @@ impl RaftNetworkV2<Types> for Client {
                     let (receiver, memory, target) = (receiver.clone(), memory.clone(), target.clone());
                     async move {
                         let term = sent?;
-                        memory.check(&target, term, next_answer(&receiver).await?)
+                        memory.check(&target, term, next_answer(&receiver, term).await?)
                     }
                 })
                 .buffered(APPENDS_IN_FLIGHT_MAX)
@@ -262,6 +286,7 @@ impl RaftNetworkV2<Types> for Client {
         req: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RpcError> {
+        let term = term_of(req.from_leader());
         let ask = TransferAsk {
             from: req.from_leader().into(),
             to: req.to_node_id().clone(),
@@ -270,7 +295,9 @@ impl RaftNetworkV2<Types> for Client {
         Ok(match self.ask(service::RAFT_TRANSFER, &ask, &option).await? {
             TransferAnswer::Accepted => Ok(()),
             TransferAnswer::VoteChanged { expected, actual } => {
-                Err(TransferLeaderError::VoteChanged { expected: expected.into(), actual: actual.into() })
+                let believed = |vote| believed(vote, term).map_err(unbelievable);
+                let (expected, actual) = (believed(expected)?, believed(actual)?);
+                Err(TransferLeaderError::VoteChanged { expected, actual })
             }
             TransferAnswer::LogNotFlushed { expected, actual } => Err(TransferLeaderError::LogNotFlushed {
                 expected: expected.map(Into::into),
@@ -289,7 +316,7 @@ impl RaftNetworkV2<Types> for Client {
         let sent = send_snapshot(&self.net, &self.target, &vote, &snapshot);
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            answer = sent => Ok(SnapshotResponse::new(answer?.into())),
+            answer = sent => Ok(SnapshotResponse::new(answer?)),
         }
     }
 }
@@ -299,7 +326,7 @@ async fn send_snapshot(
     target: &NodeId,
     vote: &Vote,
     snapshot: &Snapshot,
-) -> Result<VoteRecord, StreamingError<Types>> {
+) -> Result<Vote, StreamingError<Types>> {
     let lost = |_| StreamingError::Network(NetworkError::new(&ha_net::StreamEnded));
     let unreachable = |e: AskError| StreamingError::Unreachable(Unreachable::new(&e));
     let mut frames = net.open(target, service::SNAPSHOT_LANE, service::RAFT_SNAPSHOT).await.map_err(unreachable)?;
@@ -318,5 +345,6 @@ async fn send_snapshot(
     }
     let answer = tokio::time::timeout(INSTALL_PATIENCE, frames.receiver.recv()).await.ok().flatten();
     let answer = answer.ok_or(ha_net::StreamEnded).map_err(lost)?;
-    get(&answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))
+    let answer = get(&answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
+    believed(answer, term_of(vote)).map_err(|e| StreamingError::Network(NetworkError::new(&e)))
 }

@@ -114,9 +114,16 @@ impl Engine {
     }
 
     /// Proposes for another node. Only the leader does: a batch is never passed on twice.
-    pub(super) async fn proposed(&self, batch: Bytes) -> Bytes {
+    pub(super) async fn proposed(&self, from: &NodeId, batch: Bytes) -> Bytes {
+        let refuse = |reason: String| put(&Proposed::Miss { maybe: false, reason });
         if !self.leader().1 {
-            return put(&Proposed::Miss { maybe: false, reason: "this node does not lead".to_owned() });
+            return refuse("this node does not lead".to_owned());
+        }
+        // A witness has no machines to check it with, and takes no proposals in any case.
+        if !self.witness
+            && let Err(unfit) = self.host.check_proposed(from, &batch)
+        {
+            return refuse(unfit.to_string());
         }
         put(&match self.propose_here(batch).await {
             Ok(outcomes) => Proposed::Outcomes(encode_outcomes(&outcomes).into()),

@@ -1,13 +1,14 @@
 //! What other nodes' openraft asks of this one.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, StreamExt};
-use ha_net::{Fault, FrameStream, Service};
+use ha_net::{Fault, FrameStream, NodeId, Service};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::{StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest, VoteRequest};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::codec::{
     AppendAnswer, NotARecord, SnapshotHead, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk, VoteRecord, get,
@@ -17,8 +18,20 @@ use super::engine::Engine;
 use super::types::{Snapshot, Types, Vote};
 use crate::service;
 
+/// How long the leader may take for the next part of a snapshot.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Largest snapshot that is taken from a peer.
 const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// The next part of a snapshot.
+async fn part(frames: &mut FrameStream) -> Result<Bytes, Fault> {
+    match timeout(SNAPSHOT_PATIENCE, frames.receiver.recv()).await {
+        Ok(Some(part)) => Ok(part),
+        Ok(None) => Err(fault("it ended before its last byte")),
+        Err(_) => Err(fault("its next part did not come in time")),
+    }
+}
 
 fn fault(error: impl ToString) -> Fault {
     Fault { message: error.to_string() }
@@ -31,29 +44,29 @@ impl Engine {
     }
 
     /// Answers a peer's question.
-    pub(crate) async fn asked(&self, service: Service, body: Bytes) -> Result<Bytes, Fault> {
+    pub(crate) async fn asked(&self, from: &NodeId, service: Service, body: Bytes) -> Result<Bytes, Fault> {
         match service {
-            service::RAFT_HEARTBEAT => self.heartbeat(body).await,
+            service::RAFT_HEARTBEAT => self.heartbeat(from, body).await,
             service::RAFT_VOTE | service::RAFT_PRE_VOTE => {
-                self.vote(service, get(&body).map_err(fault)?).await.map(|a| put(&a))
+                self.vote(from, service, get(&body).map_err(fault)?).await.map(|a| put(&a))
             }
-            service::RAFT_TRANSFER => self.transfer(get(&body).map_err(fault)?).await.map(|a| put(&a)),
-            service::PROPOSE => Ok(self.proposed(body).await),
+            service::RAFT_TRANSFER => self.transfer(from, get(&body).map_err(fault)?).await.map(|a| put(&a)),
+            service::PROPOSE => Ok(self.proposed(from, body).await),
             service::READ_INDEX => self.read_index().await.map(|index| put(&index)).map_err(fault),
             _ => Err(fault(format!("this version has no service {}", service.0))),
         }
     }
 
     /// Serves a stream to its end.
-    pub(crate) async fn opened(&self, service: Service, frames: FrameStream) {
+    pub(crate) async fn opened(&self, from: &NodeId, service: Service, frames: FrameStream) {
         match service {
-            service::RAFT_APPEND => self.appends(frames).await,
+            service::RAFT_APPEND => self.appends(from, frames).await,
             service::RAFT_SNAPSHOT => {
-                if let Err(fault) = self.snapshot(frames).await {
-                    tracing::warn!("a snapshot from the leader was not taken: {fault}");
+                if let Err(fault) = self.snapshot(from, frames).await {
+                    self.lines.warn(&format_args!("a snapshot from {from} was not taken: {fault}"));
                 }
             }
-            _ => tracing::warn!("a peer opened service {}, which this version does not have", service.0),
+            _ => tracing::debug!("{from} opened service {}, which this version does not have", service.0),
         }
     }
 
@@ -72,9 +85,10 @@ impl Engine {
         }
     }
 
-    async fn heartbeat(&self, body: Bytes) -> Result<Bytes, Fault> {
+    async fn heartbeat(&self, from: &NodeId, body: Bytes) -> Result<Bytes, Fault> {
         let began = Instant::now();
         let request = get_append(body).map_err(fault)?;
+        self.believe(from, &request.vote)?;
         let mut answers = pin!(self.raft.stream_append(futures::stream::iter([request])));
         match answers.next().await {
             Some(Ok(result)) => Ok(put(&self.answer(began, result))),
@@ -83,15 +97,16 @@ impl Engine {
         }
     }
 
-    async fn appends(&self, frames: FrameStream) {
+    async fn appends(&self, from: &NodeId, frames: FrameStream) {
         let began = Instant::now();
         let FrameStream { sender, receiver } = frames;
-        let requests = futures::stream::unfold(receiver, |mut receiver| async {
-            let frame = receiver.recv().await?;
-            match get_append(frame) {
-                Ok(request) => Some((request, receiver)),
+        let asker = (self.clone(), from.clone());
+        let requests = futures::stream::unfold((receiver, asker), |(mut receiver, asker)| async {
+            let request = get_append(receiver.recv().await?).map_err(fault);
+            match request.and_then(|request| asker.0.believe(&asker.1, &request.vote).map(|()| request)) {
+                Ok(request) => Some((request, (receiver, asker))),
                 Err(error) => {
-                    tracing::warn!("an append stream ends: {error}");
+                    asker.0.lines.warn(&format_args!("an append stream of {} ends: {error}", asker.1));
                     None
                 }
             }
@@ -105,8 +120,10 @@ impl Engine {
         }
     }
 
-    async fn vote(&self, service: Service, ask: VoteAsk) -> Result<VoteAnswer, Fault> {
-        let mut request = VoteRequest::<Types>::new(ask.vote.into(), ask.last.map(Into::into));
+    async fn vote(&self, from: &NodeId, service: Service, ask: VoteAsk) -> Result<VoteAnswer, Fault> {
+        let vote = Vote::from(ask.vote);
+        self.believe(from, &vote)?;
+        let mut request = VoteRequest::<Types>::new(vote, ask.last.map(Into::into));
         request.leadership_transfer = ask.leadership_transfer;
         if self.guard.is_armed() && !request.leadership_transfer {
             let metrics = self.raft.metrics();
@@ -127,14 +144,15 @@ impl Engine {
         })
     }
 
-    async fn transfer(&self, ask: TransferAsk) -> Result<TransferAnswer, Fault> {
-        let from = Vote::from(ask.from);
+    async fn transfer(&self, from: &NodeId, ask: TransferAsk) -> Result<TransferAnswer, Fault> {
+        let vote = Vote::from(ask.from);
+        self.believe(from, &vote)?;
         let current = self.raft.metrics().borrow_watched().vote.clone();
-        if from == current {
+        if vote == current {
             // The leader itself asks to be followed by another: its lease protects it no longer.
             self.guard.drop_lease();
         }
-        let request = TransferLeaderRequest::<Types>::new(from, ask.to, ask.last.map(Into::into));
+        let request = TransferLeaderRequest::<Types>::new(vote, ask.to, ask.last.map(Into::into));
         let record = |vote: &Vote| VoteRecord::from(vote);
         Ok(match self.raft.handle_transfer_leader(request).await.map_err(fault)? {
             Ok(()) => TransferAnswer::Accepted,
@@ -148,23 +166,32 @@ impl Engine {
         })
     }
 
-    async fn snapshot(&self, mut frames: FrameStream) -> Result<(), Fault> {
-        let short = || fault("it ended before its last byte");
-        let head: SnapshotHead = get(&frames.receiver.recv().await.ok_or_else(short)?).map_err(fault)?;
+    async fn snapshot(&self, from: &NodeId, mut frames: FrameStream) -> Result<(), Fault> {
+        // All of it is kept in memory until it is whole.
+        let Ok(_turn) = self.receiving.try_acquire() else { return Err(fault("another one is being received")) };
+        let head: SnapshotHead = get(&part(&mut frames).await?).map_err(fault)?;
+        let vote = Vote::from(head.vote);
+        self.believe(from, &vote)?;
+        let current = self.raft.metrics().borrow_watched().vote.clone();
+        if vote < current {
+            // What the consensus would answer, with the last byte.
+            let _ = frames.sender.send(put(&VoteRecord::from(&current))).boxed().await;
+            return Ok(());
+        }
         if head.bytes > SNAPSHOT_BYTES_MAX {
             return Err(fault(format!("{} bytes are more than {SNAPSHOT_BYTES_MAX}", head.bytes)));
         }
         let began = Instant::now();
         let mut body = BytesMut::new();
         while (body.len() as u64) < head.bytes {
-            body.extend_from_slice(&frames.receiver.recv().await.ok_or_else(short)?);
+            body.extend_from_slice(&part(&mut frames).await?);
         }
         if body.len() as u64 != head.bytes || crc32c::crc32c(&body) != head.crc32c {
             return Err(fault("its checksum does not fit"));
         }
         let meta = head.meta.try_into().map_err(|e: NotARecord| fault(e))?;
         let snapshot = Snapshot { meta, snapshot: body.freeze() };
-        let answer = self.raft.install_full_snapshot(head.vote.into(), snapshot).await.map_err(fault)?;
+        let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(fault)?;
         self.guard.arm(began);
         // The leader may have gone meanwhile; it will ask again.
         let _ = frames.sender.send(put(&VoteRecord::from(&answer.vote))).boxed().await;

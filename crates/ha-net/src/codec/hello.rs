@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::{CodecError, decode_prefix, decode_stranger, encode};
-use crate::limits::HELLO_FRAME_BYTES_MAX;
+use crate::limits::{FAULT_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
 use crate::secret::{Answer, Nonce};
 use crate::{Incarnation, Introduction, Lane, NodeId, Refusal, RefusalCode};
 
@@ -119,12 +119,23 @@ pub(crate) fn open(ours: Versions, frame: &[u8]) -> Result<(Versions, Step), Ste
     let newer = theirs.highest > ours.highest;
     let step = match number {
         1 if ours.common(theirs).is_none() => return Err(StepError::Versions { theirs }),
-        1 => Step::Hello(Box::new(body_of(body, newer)?)),
+        1 => {
+            let hello: Hello = body_of(body, newer)?;
+            let incarnation = hello.introduction.incarnation;
+            if incarnation > Incarnation::MAX {
+                return Err(StepError::Incarnation { incarnation });
+            }
+            Step::Hello(Box::new(hello))
+        }
         2 => {
             let () = body_of(body, newer)?;
             Step::Confirm
         }
-        3 => Step::Refuse(Box::new(refuse_of(body, newer, theirs)?)),
+        3 => {
+            let mut refuse = refuse_of(body, newer, theirs)?;
+            refuse.refusal.message = plain(&refuse.refusal.message);
+            Step::Refuse(Box::new(refuse))
+        }
         4 => Step::Challenge(body_of(body, newer)?),
         5 => Step::Prove(body_of(body, newer)?),
         _ => return Err(StepError::Step { number }),
@@ -161,6 +172,12 @@ fn refuse_of(body: &[u8], newer: bool, theirs: Versions) -> Result<Refuse, Codec
     }
 }
 
+/// A sentence of a peer, as one line of a log: cut, and without anything that would end the line or change others.
+fn plain(text: &str) -> String {
+    let cut = &text[..text.floor_char_boundary(FAULT_BYTES_MAX)];
+    cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Why some bytes are not a step of a greeting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StepError {
@@ -172,6 +189,8 @@ pub(crate) enum StepError {
     Versions { theirs: Versions },
     #[error("a greeting of unknown step {number}")]
     Step { number: u8 },
+    #[error("a greeting of life {}, more than any node can have had", incarnation.0)]
+    Incarnation { incarnation: Incarnation },
     #[error(transparent)]
     Body(#[from] CodecError),
 }
@@ -238,6 +257,27 @@ mod tests {
     fn the_bytes_of_a_refusal_stay() {
         let golden = b"\0\0\0\x19HANT\x03\0\x01\0\x01\xd3\x87\x80\xd7\x01\x05other\x02n1\x02\x07";
         assert_eq!(&seal(OURS, &Step::Refuse(Box::new(refuse()))).unwrap()[..], &golden[..]);
+    }
+
+    #[test]
+    fn the_sentence_of_a_peer_is_one_line() {
+        let message = format!("no\n2026 INFO all is well\x1b[2J{}", "x".repeat(FAULT_BYTES_MAX));
+        let refusal = Refusal { message, ..refuse().refusal };
+        let bytes = seal(OURS, &Step::Refuse(Box::new(Refuse { refusal, ..refuse() }))).unwrap();
+        let Ok((_, Step::Refuse(heard))) = opened(&bytes) else { panic!("not a refusal") };
+        let told = heard.refusal.message;
+        assert!(told.starts_with("no 2026 INFO all is well [2Jxx") && told.len() == FAULT_BYTES_MAX, "{told}");
+    }
+
+    #[test]
+    fn a_life_beyond_belief_is_refused() {
+        let hello_of = |incarnation| {
+            let introduction = Introduction { incarnation, ..hello().introduction };
+            opened(&seal(OURS, &Step::Hello(Box::new(Hello { introduction, ..hello() }))).unwrap())
+        };
+        assert!(hello_of(Incarnation::MAX).is_ok());
+        let incarnation = Incarnation(1 << 63);
+        assert_eq!(hello_of(incarnation), Err(StepError::Incarnation { incarnation }));
     }
 
     #[test]

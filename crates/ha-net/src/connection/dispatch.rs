@@ -3,10 +3,19 @@
 use bytes::BytesMut;
 
 use super::driver::Driver;
-use super::served::fault_frame;
+use super::served::{Unserved, fault_frame};
 use super::{Ended, Side};
 use crate::codec::frame::{Header, Kind, Outgoing, open};
 use crate::{AskError, Fault, Service};
+
+/// Whether it is served; an error when that breaks the protocol.
+fn served(served: Result<(), Unserved>) -> Result<bool, Ended> {
+    match served {
+        Ok(()) => Ok(true),
+        Err(Unserved::TooMany) => Ok(false),
+        Err(Unserved::InUse) => Err(Ended::violated("one number was given to two requests or streams")),
+    }
+}
 
 impl Driver {
     /// Handles one frame. Never waits. An error ends the connection.
@@ -17,7 +26,7 @@ impl Driver {
         self.stirred += usize::from(matches!(header.kind, Kind::Ask | Kind::Answer));
         match (header.kind, connection.side) {
             (Kind::Ask, Side::Accepted) => {
-                if connection.serve(&self.shared.handler, header, body).is_err() {
+                if !served(connection.serve(&self.shared.handler, header, body))? {
                     let message = "too many requests are being served on this connection".to_owned();
                     // Without room the asker waits for its deadline.
                     let _ = connection.outbox.offer(fault_frame(id, Fault { message }));
@@ -27,7 +36,7 @@ impl Driver {
                 self.shared.handler.told(&connection.peer, Service(header.service), body);
             }
             (Kind::Open, Side::Accepted) => {
-                if connection.serve_stream(&self.shared.handler, header).is_err() {
+                if !served(connection.serve_stream(&self.shared.handler, header))? {
                     for kind in [Kind::End, Kind::Cancel] {
                         let _ = connection.outbox.offer(Outgoing::bare(Header::about(kind, id)));
                     }

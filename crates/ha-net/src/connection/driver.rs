@@ -93,6 +93,9 @@ impl Driver {
         if self.connection.outlived.load(Ordering::Acquire) {
             return Poll::Ready(Ended::Outlived);
         }
+        if self.connection.outbox.is_overfull() {
+            return Poll::Ready(Ended::violated("too much waits for a peer that takes nothing"));
+        }
         if self.gives_way() {
             cx.waker().wake_by_ref();
             return Poll::Pending;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
 use crate::codec::frame::{Kind, Outgoing};
-use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_FRAMES_MAX};
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_FRAMES_IN_ANY_CASE_MAX, OUTBOX_FRAMES_MAX};
 use crate::sync::lock;
 
 /// Frames on their way to the connection's task. A frame that is still here has certainly not left this node.
@@ -15,6 +16,7 @@ use crate::sync::lock;
 pub(crate) struct Outbox {
     state: Mutex<State>,
     room: Notify,
+    is_overfull: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -58,18 +60,28 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a frame whether there is room or not. Only for those without a body whose number is bounded by something
-    /// else, and which the peer must not miss.
+    /// Queues a frame whether there is room or not. Only for those without a body which the peer must not miss, and whose
+    /// number is bounded by something else, with a peer that keeps to the protocol.
     pub(crate) fn insist(&self, frame: Outgoing) {
         let mut state = lock(&self.state);
         if state.closed {
             return;
         }
-        let task = state.add(frame);
+        let task = if state.frames.len() < OUTBOX_FRAMES_IN_ANY_CASE_MAX {
+            state.add(frame)
+        } else {
+            self.is_overfull.store(true, Ordering::Relaxed);
+            state.task.take()
+        };
         drop(state);
         if let Some(task) = task {
             task.wake();
         }
+    }
+
+    /// Whether a frame was lost that the peer must not miss: the connection is to end.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.is_overfull.load(Ordering::Relaxed)
     }
 
     /// Queues a frame as soon as there is room. Cancel-safe: a dropped future has queued nothing.
@@ -190,6 +202,16 @@ mod tests {
         let outbox = Outbox::default();
         let taken = (0..).take_while(|id| outbox.offer(frame(Kind::Tell, *id, OUTBOX_BYTES_MAX / 2)).is_ok()).count();
         assert_eq!(taken, 2);
+    }
+
+    #[test]
+    fn what_must_not_be_missed_is_bounded_too() {
+        let outbox = Outbox::default();
+        (0..OUTBOX_FRAMES_IN_ANY_CASE_MAX as u64).for_each(|id| outbox.insist(frame(Kind::End, id, 0)));
+        assert!(!outbox.is_overfull());
+        outbox.insist(frame(Kind::End, u64::MAX, 0));
+        assert!(outbox.is_overfull());
+        assert_eq!(outbox.len(), OUTBOX_FRAMES_IN_ANY_CASE_MAX);
     }
 
     #[test]

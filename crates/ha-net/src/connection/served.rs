@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::Connection;
 use super::streams;
 use crate::codec::frame::{Header, Kind, Outgoing};
-use crate::limits::{FAULT_BYTES_MAX, SERVED_MAX};
+use crate::limits::{FAULT_BYTES_MAX, SERVED_BYTES_MAX, SERVED_MAX, SERVED_TIME_MAX};
 use crate::sync::lock;
 use crate::{Fault, Handler, Service};
 
@@ -20,7 +20,22 @@ use crate::{Fault, Handler, Service};
 #[derive(Debug)]
 pub(crate) struct Served {
     /// None once the connection has ended.
-    tasks: Mutex<Option<BTreeMap<u64, Task>>>,
+    tasks: Mutex<Option<Tasks>>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    by_id: BTreeMap<u64, Task>,
+    /// Of the bodies that they were given.
+    bytes: usize,
+}
+
+impl Tasks {
+    fn remove(&mut self, id: u64) -> Option<Task> {
+        let task = self.by_id.remove(&id)?;
+        self.bytes -= task.bytes;
+        Some(task)
+    }
 }
 
 #[derive(Debug)]
@@ -28,25 +43,31 @@ struct Task {
     handle: AbortHandle,
     /// A stream that is no longer wanted ends by its frames; its handler may still have things to finish.
     is_request: bool,
+    bytes: usize,
 }
 
 impl Default for Served {
     fn default() -> Self {
-        Self { tasks: Mutex::new(Some(BTreeMap::new())) }
+        Self { tasks: Mutex::new(Some(Tasks::default())) }
     }
 }
 
-/// No more tasks may run for this connection.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooMany;
+/// Why something of the peer is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unserved {
+    /// No more tasks may run for this connection, or not with so much to hold.
+    TooMany,
+    /// The peer has given it the number of something that is being served: it breaks the protocol.
+    InUse,
+}
 
 impl Served {
     /// The peer gave this request up.
     pub(crate) fn cancel(&self, id: u64) {
         let mut tasks = lock(&self.tasks);
         let Some(tasks) = tasks.as_mut() else { return };
-        if tasks.get(&id).is_some_and(|task| task.is_request)
-            && let Some(task) = tasks.remove(&id)
+        if tasks.by_id.get(&id).is_some_and(|task| task.is_request)
+            && let Some(task) = tasks.remove(id)
         {
             task.handle.abort();
         }
@@ -55,26 +76,41 @@ impl Served {
     /// Ends all.
     pub(crate) fn end(&self) {
         let tasks = lock(&self.tasks).take();
-        for task in tasks.into_iter().flatten() {
-            task.1.handle.abort();
+        for task in tasks.into_iter().flat_map(|tasks| tasks.by_id.into_values()) {
+            task.handle.abort();
         }
     }
 
     fn finished(&self, id: u64) {
         if let Some(tasks) = lock(&self.tasks).as_mut() {
-            tasks.remove(&id);
+            tasks.remove(id);
         }
     }
 
     /// The lock is held until the task is in the table, so that it cannot end before it is there.
-    fn spawn(&self, id: u64, is_request: bool, task: impl Future<Output = ()> + Send + 'static) -> Result<(), TooMany> {
+    fn spawn(
+        &self,
+        id: u64,
+        body: Option<usize>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Unserved> {
         let mut tasks = lock(&self.tasks);
         let Some(tasks) = tasks.as_mut() else { return Ok(()) };
-        if tasks.len() >= SERVED_MAX {
-            return Err(TooMany);
+        if tasks.by_id.contains_key(&id) {
+            return Err(Unserved::InUse);
         }
-        tasks.insert(id, Task { handle: tokio::spawn(task).abort_handle(), is_request });
+        let bytes = body.unwrap_or_default();
+        if tasks.by_id.len() >= SERVED_MAX || tasks.bytes >= SERVED_BYTES_MAX {
+            return Err(Unserved::TooMany);
+        }
+        let handle = tokio::spawn(task).abort_handle();
+        tasks.bytes += bytes;
+        tasks.by_id.insert(id, Task { handle, is_request: body.is_some(), bytes });
         Ok(())
+    }
+
+    fn is_in_use(&self, id: u64) -> bool {
+        lock(&self.tasks).as_ref().is_some_and(|tasks| tasks.by_id.contains_key(&id))
     }
 }
 
@@ -85,11 +121,11 @@ impl Connection {
         handler: &Arc<dyn Handler>,
         header: Header,
         body: Bytes,
-    ) -> Result<(), TooMany> {
+    ) -> Result<(), Unserved> {
         let (connection, handler) = (Arc::clone(self), Arc::clone(handler));
         let id = header.id;
-        let deadline = Duration::from_millis(u64::from(header.amount));
-        self.served.spawn(id, true, async move {
+        let deadline = Duration::from_millis(u64::from(header.amount)).min(SERVED_TIME_MAX);
+        self.served.spawn(id, Some(body.len()), async move {
             let mut unanswered = Unanswered { connection: &connection, id, armed: true };
             let answer = handler.asked(&connection.peer, Service(header.service), body);
             let answering = async {
@@ -103,11 +139,14 @@ impl Connection {
     }
 
     /// Serves a stream that the peer opened.
-    pub(crate) fn serve_stream(self: &Arc<Self>, handler: &Arc<dyn Handler>, header: Header) -> Result<(), TooMany> {
-        let frames = streams::open(self, header.id).ok_or(TooMany)?;
+    pub(crate) fn serve_stream(self: &Arc<Self>, handler: &Arc<dyn Handler>, header: Header) -> Result<(), Unserved> {
+        if self.served.is_in_use(header.id) {
+            return Err(Unserved::InUse);
+        }
+        let frames = streams::open(self, header.id).ok_or(Unserved::TooMany)?;
         let (connection, handler) = (Arc::clone(self), Arc::clone(handler));
         let id = header.id;
-        self.served.spawn(id, false, async move {
+        self.served.spawn(id, None, async move {
             handler.opened(&connection.peer, Service(header.service), frames).await;
             connection.served.finished(id);
         })
@@ -147,5 +186,28 @@ impl Drop for Unanswered<'_> {
             let _ = self.connection.outbox.offer(fault_frame(self.id, fault));
         }
         self.connection.served.finished(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_number_in_use_is_refused_and_memory_is_bounded() {
+        let served = Served::default();
+        assert_eq!(served.spawn(1, Some(SERVED_BYTES_MAX), pending()), Ok(()));
+        assert_eq!(served.spawn(1, Some(0), pending()), Err(Unserved::InUse));
+        assert_eq!(served.spawn(2, Some(0), pending()), Err(Unserved::TooMany));
+        served.cancel(1);
+        assert_eq!((served.is_in_use(1), served.spawn(2, None, pending())), (false, Ok(())));
+        let ids = 3..;
+        let spawned = ids.take_while(|id| served.spawn(*id, Some(0), pending()).is_ok()).count();
+        assert_eq!(spawned, SERVED_MAX - 1);
+        served.finished(2);
+        assert_eq!(served.spawn(2, None, pending()), Ok(()));
+        served.end();
     }
 }

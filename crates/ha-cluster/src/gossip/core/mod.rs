@@ -180,10 +180,10 @@ impl Gossip {
     fn learn(&mut self, now: Duration, peer: Peer, out: &mut Vec<Output>) {
         let id = Id::of(peer);
         if id.node == self.me.node {
-            if id.incarnation > self.me.incarnation {
+            if id.incarnation > self.me.incarnation && !self.is_absurd(&id.node, id.incarnation) {
                 self.give_way(id.incarnation, out);
             }
-        } else if !self.is_forgotten(&id) {
+        } else if !self.is_forgotten(&id) && !self.is_absurd(&id.node, id.incarnation) {
             let known = self.table.get(&id.node);
             let alive = known.filter(|known| matches!(known.state, MemberState::Alive | MemberState::Suspect));
             if alive.is_none_or(|known| known.incarnation < id.incarnation) {

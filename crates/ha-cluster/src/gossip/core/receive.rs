@@ -13,6 +13,9 @@ use crate::gossip::swim::{Effects, Id};
 use crate::gossip::table::MEMBERS_MAX;
 use crate::gossip::{Output, PacketError};
 
+/// Starts of a node that may have been missed.
+const STARTS_MAX: u64 = 1 << 16;
+
 impl Gossip {
     pub(super) fn received(
         &mut self,
@@ -32,7 +35,8 @@ impl Gossip {
         let cleaned = packet.retain(|id| self.believes(id)).then(|| packet.encode());
         self.make_room(&from, &packet, effects, out)?;
         for (node, record) in records {
-            if self.forgotten.get(&node).is_some_and(|(last, _)| record.incarnation() <= *last) {
+            let is_past = self.forgotten.get(&node).is_some_and(|(last, _)| record.incarnation() <= *last);
+            if is_past || self.is_absurd(&node, record.incarnation()) {
                 continue;
             }
             self.stale |= self.profiles.merge(node, record, |node| self.table.get(node).is_some());
@@ -58,6 +62,11 @@ impl Gossip {
         if self.is_forgotten(source) || packet.third().is_some_and(|third| self.is_forgotten(third)) {
             return Err(PacketError::Forgotten { from: from.clone() });
         }
+        let named = [Some(source), packet.third()].into_iter().flatten();
+        if let Some(id) = named.into_iter().find(|id| self.is_absurd(&id.node, id.incarnation)) {
+            let reason = format!("it names life {} of {}, which cannot be", id.incarnation.0, id.node);
+            return Err(PacketError::Protocol { reason });
+        }
         if source.address.is_none() || packet.third().is_some_and(|third| third.address.is_none()) {
             return Err(PacketError::Protocol { reason: "it names a node without its address".to_owned() });
         }
@@ -68,14 +77,26 @@ impl Gossip {
     fn later_life(&self, packet: &Packet) -> Option<Incarnation> {
         let named = packet.news().iter().map(|member| member.id()).chain([packet.to()]).chain(packet.third());
         let own = named.filter(|id| id.node == self.me.node).map(|id| id.incarnation);
-        own.max().filter(|incarnation| *incarnation > self.me.incarnation)
+        let believed = own.filter(|incarnation| !self.is_absurd(&self.me.node, *incarnation));
+        believed.max().filter(|incarnation| *incarnation > self.me.incarnation)
+    }
+
+    /// Whether a node that is known cannot have started so often meanwhile: such a life, once believed, would be one that
+    /// it can never reach.
+    pub(super) fn is_absurd(&self, node: &NodeId, incarnation: Incarnation) -> bool {
+        let known = if *node == self.me.node {
+            Some(self.me.incarnation)
+        } else {
+            self.table.get(node).map(|opinion| opinion.incarnation)
+        };
+        known.is_some_and(|known| incarnation.0 > known.0.saturating_add(STARTS_MAX))
     }
 
     /// Whether news of this life of a node may be passed to SWIM.
     fn believes(&self, id: &Id) -> bool {
         // An earlier life of this very node has no say any more.
         let outdated = id.node == self.me.node && id != self.swim.me();
-        !outdated && id.address.is_some() && !self.is_forgotten(id)
+        !outdated && id.address.is_some() && !self.is_forgotten(id) && !self.is_absurd(&id.node, id.incarnation)
     }
 
     pub(super) fn is_forgotten(&self, id: &Id) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ha_net::Incarnation;
+use ha_net::{Incarnation, Peer};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -100,6 +100,53 @@ fn an_earlier_life_gives_way() {
     world.input(2, Input::Timer);
     world.run(LAN * 4);
     assert_eq!(world.failures_since(since), 0);
+}
+
+/// A life that no node can have had is believed of nobody: it could never be reached, or said to be over.
+#[test]
+fn absurd_lives_stop_nobody_and_replace_nobody() {
+    let mut world = World::formed(3, LAN, 1);
+    let before = world.node(0).members().clone();
+    let liar = |named: usize, life: u64| {
+        let me = if named == 1 { life } else { 1 };
+        let me = Profile {
+            node_id: name(1),
+            incarnation: Incarnation(me),
+            address: "10.0.0.1:7946".parse().unwrap(),
+            traits: traits(1),
+        };
+        let mut liar = Gossip::new(Config::new(LAN), me, Duration::from_secs(1_000), 1);
+        let mut out = Vec::new();
+        for node in [0, 2] {
+            let life = if named == node { life } else { 1 };
+            let address = format!("10.0.0.{node}:7946").parse().unwrap();
+            let peer = Peer { node_id: name(node), incarnation: Incarnation(life), address };
+            liar.step(Duration::from_secs(1_000), Input::Learn(peer), &mut out).unwrap();
+        }
+        let packets = out.into_iter().filter_map(|output| match output {
+            Output::Send { bytes, .. } => Some(bytes),
+            _ => None,
+        });
+        packets.collect::<Vec<_>>()
+    };
+    for (named, life) in [(0, 1 << 30), (1, 1 << 30), (2, 1 << 30), (0, 1 << 63), (1, u64::MAX)] {
+        let packets = liar(named, life);
+        assert!(!packets.is_empty());
+        for bytes in packets {
+            world.input(0, Input::Received { from: name(1), bytes });
+        }
+        assert!(world.superseded.is_empty() && world.node(0).deadline().is_some(), "{named} in life {life}");
+        let peer = Peer { incarnation: Incarnation(life), ..world.peer(named) };
+        world.input(0, Input::Learn(peer));
+    }
+    world.run(LAN * 4);
+    assert!(world.superseded.is_empty() && world.is_full());
+    assert_eq!(*world.node(0).members(), before);
+    // Some starts may have been missed.
+    for bytes in liar(0, 9) {
+        world.input(0, Input::Received { from: name(1), bytes });
+    }
+    assert!(world.superseded.contains(&0));
 }
 
 /// Whatever bytes come, from a peer that was admitted: no panic, an error that is counted, and the view as before.

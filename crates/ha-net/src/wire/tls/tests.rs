@@ -86,6 +86,66 @@ async fn the_accepting_side_checks_too() {
     assert!(!told(accepted).1);
 }
 
+struct Open;
+
+impl crate::Gate for Open {
+    fn introduce(&self) -> crate::Introduction {
+        crate::Introduction {
+            cluster_name: "play".to_owned(),
+            cluster_id: None,
+            generation: 0,
+            node_id: "b".parse().unwrap(),
+            incarnation: crate::Incarnation(1),
+            address: "h:1".parse().unwrap(),
+            claims: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn admit(&self, _: &crate::Introduction) -> Result<(), crate::Refusal> {
+        Ok(())
+    }
+}
+
+impl crate::Handler for Open {
+    fn told(&self, _: &crate::Peer, _: crate::Service, _: bytes::Bytes) {}
+
+    fn asked(
+        &self,
+        _: &crate::Peer,
+        _: crate::Service,
+        body: bytes::Bytes,
+    ) -> BoxFuture<'static, Result<bytes::Bytes, crate::Fault>> {
+        Box::pin(std::future::ready(Ok(body)))
+    }
+
+    fn opened(&self, _: &crate::Peer, _: crate::Service, _: crate::FrameStream) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// The alert needs no certificate: whoever sends it is nobody, and may send it again from any port.
+#[tokio::test]
+async fn an_alert_of_a_stranger_turns_nobody_away() {
+    let (folder, authority) = (Folder::new("alert"), TestAuthority::new());
+    let under = Arc::new(wire(authority.issue(&folder, "b", &["b"], YEAR), TcpWire).await);
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = crate::Config { listen, ..crate::Config::default() };
+    let (net, mut events) = crate::start(config, under, Arc::new(Open), Arc::new(Open)).await.unwrap();
+    for sent in 1..=50 {
+        let mut stranger = tokio::net::TcpStream::connect(net.local_addr()).await.unwrap();
+        stranger.write_all(b"\x15\x03\x03\x00\x02\x02\x30").await.unwrap();
+        while net.traffic().refused < sent {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+    let mut told = 0;
+    while let Ok(event) = events.try_recv() {
+        assert!(matches!(event, crate::PeerEvent::Refused { by_peer: false, .. }), "{event:?}");
+        told += 1;
+    }
+    assert!((1..50).contains(&told), "{told} events");
+}
+
 /// While one authority follows another, nodes of both meet: none has to stop.
 #[tokio::test]
 async fn authorities_overlap() {
@@ -159,7 +219,9 @@ fn a_certificate_is_bound_to_the_id_or_the_address() {
     assert!(is_for(&["node-1"], "node-1", "h:1"));
     assert!(is_for(&["10.0.0.7"], "node-1", "10.0.0.7:1"));
     assert!(is_for(&["fd00::7"], "node-1", "[fd00::7]:1"));
-    assert!(is_for(&["h.example"], "node-1", "h.example:1"));
+    assert!(is_for(&["h.example"], "127", "h.example:1"), "an id that is no DNS name");
+    assert!(!is_for(&["h.example"], "node-1", "h.example:1"));
+    assert!(!is_for(&["node-3"], "node-2", "node-3:1"), "it is that of another node");
     assert!(!is_for(&["node-1"], "node-2", "h:1"));
     assert!(!is_for(&["node-1"], "node-12", "10.0.0.7:1"));
     assert!(!is_for(&["10.0.0.7"], "node-1", "10.0.0.8:1"));

@@ -1,5 +1,6 @@
 //! Whose certificates are believed, until when, and for which names.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,11 +76,14 @@ pub(super) fn ends_at(authority: &Authority, chain: &[CertificateDer<'_>]) -> Re
     Ok(at)
 }
 
-/// Whether a certificate is that of a node: among its names is the node's id as a DNS name, or the host of its address.
+/// Whether a certificate is that of a node: among its names is the node's id as a DNS name, or the IP address at which it
+/// is. A host name of the address counts only where the id cannot be a DNS name: who is named `node-3` could otherwise
+/// call itself anything, at the address `node-3`.
 pub(crate) fn names(certificate: &CertificateDer<'_>, node: &NodeId, address: &Address) -> bool {
     let Ok(parsed) = ParsedCertificate::try_from(certificate) else { return false };
     let is_named = |name: &str| ServerName::try_from(name).is_ok_and(|name| verify_server_name(&parsed, &name).is_ok());
-    is_named(node.as_str()) || is_named(address.host())
+    let host = address.host();
+    is_named(node.as_str()) || ((host.parse::<IpAddr>().is_ok() || !can_be_named(node)) && is_named(host))
 }
 
 /// Whether a certificate can name a node of this id: as a DNS name it must not end with a hyphen, or be a number.

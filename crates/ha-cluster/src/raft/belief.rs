@@ -1,0 +1,77 @@
+//! Which votes of other nodes are believed.
+//!
+//! A term that is believed is kept for good, and the next election counts on from it. One number near the highest that a
+//! record can carry would therefore be the last: nobody could be elected after it.
+
+use ha_net::{Fault, NodeId};
+use openraft::async_runtime::WatchReceiver as _;
+
+use super::engine::Engine;
+use super::types::Vote;
+
+/// Terms up to here are believed of anybody, so that a node that joins, or was away for years, is let in: no cluster uses
+/// so many up.
+const TERM_PLAUSIBLE: u64 = 1 << 40;
+/// Beyond, those that are this far above the node's own at most.
+const TERM_STEP_MAX: u64 = 1 << 20;
+
+/// A vote that no node would have that works.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unbelievable {
+    #[error("{from} speaks with the vote of {node}")]
+    Foreign { from: NodeId, node: NodeId },
+    #[error("term {term} is beyond belief: this node is in term {own}")]
+    Term { term: u64, own: u64 },
+}
+
+/// Whether a term may be taken over by a node that is in its `own`.
+pub(super) fn believe_term(term: u64, own: u64) -> Result<(), Unbelievable> {
+    let highest = own.max(TERM_PLAUSIBLE).saturating_add(TERM_STEP_MAX);
+    if term <= highest { Ok(()) } else { Err(Unbelievable::Term { term, own }) }
+}
+
+/// Whether a node may ask with this vote. Candidates and leaders ask with their own and no other.
+fn believe(from: &NodeId, vote: &Vote, own: impl FnOnce() -> u64) -> Result<(), Unbelievable> {
+    let node = &vote.leader_id.voted_for;
+    if node != from {
+        return Err(Unbelievable::Foreign { from: from.clone(), node: node.clone() });
+    }
+    let term = vote.leader_id.term;
+    // Nearly always so: what is asked most need not look further.
+    if term <= TERM_PLAUSIBLE { Ok(()) } else { believe_term(term, own()) }
+}
+
+impl Engine {
+    /// Refuses what is asked with a vote that is not believed.
+    pub(super) fn believe(&self, from: &NodeId, vote: &Vote) -> Result<(), Fault> {
+        let own = || self.raft.metrics().borrow_watched().vote.leader_id.term;
+        believe(from, vote, own).map_err(|error| Fault { message: error.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_vote_takes_a_node_to_the_last_term() {
+        let a: NodeId = "a".parse().unwrap();
+        let asks = |term, own| believe(&a, &Vote::new_committed(term, a.clone()), || own);
+        for (term, own) in [(1, 0), (1 << 21, 0), (TERM_PLAUSIBLE, 3), (5, TERM_PLAUSIBLE)] {
+            assert_eq!(asks(term, own), Ok(()), "also for one that is new, or was away");
+        }
+        let highest = TERM_PLAUSIBLE + TERM_STEP_MAX;
+        assert_eq!(asks(1 << 56, 4), Err(Unbelievable::Term { term: 1 << 56, own: 4 }));
+        assert_eq!(asks(highest + 1, 4), Err(Unbelievable::Term { term: highest + 1, own: 4 }));
+        assert_eq!(asks(highest, 4), Ok(()));
+        assert_eq!(asks(highest + 1, highest), Ok(()), "elections go on from there");
+    }
+
+    #[test]
+    fn nobody_asks_with_the_vote_of_another() {
+        let (a, b): (NodeId, NodeId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let vote = Vote::new_committed(3, b.clone());
+        assert_eq!(believe(&a, &vote, || 3), Err(Unbelievable::Foreign { from: a.clone(), node: b.clone() }));
+        assert_eq!(believe(&b, &vote, || 3), Ok(()));
+    }
+}
