@@ -12,7 +12,7 @@ use crate::store::Store;
 #[derive(Clone)]
 pub(crate) enum Log {
     /// On the cluster's log.
-    On(Replicated<Store>),
+    On(Box<Replicated<Store>>),
     /// An empty store that refuses everything, and the reason.
     Off(Arc<(Store, String)>),
 }

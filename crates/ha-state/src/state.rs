@@ -33,7 +33,7 @@ pub fn start(config: Config, cluster: &Cluster, clock: Arc<dyn Clock>) -> Result
         let view = view.borrow();
         (view.node_id.to_string(), view.incarnation.0)
     };
-    Ok(State::assemble(config, Log::On(log), counted, clock, (node, life), over))
+    Ok(State::assemble(config, Log::On(Box::new(log)), counted, clock, (node, life), over))
 }
 
 /// Why the room cannot start.

@@ -141,7 +141,7 @@ impl Warden {
     }
 
     fn catch_up(&self) {
-        self.counted.catch_up(&Log::On(self.log.clone()), &self.hub);
+        self.counted.catch_up(&Log::On(Box::new(self.log.clone())), &self.hub);
     }
 
     async fn forget_old(&self, age: &mut Age, leads: Option<Term>) {
