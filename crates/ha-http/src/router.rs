@@ -94,6 +94,8 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/locks/{resource}", get(locks::info))
         .route("/v1/replication/{data_type}", get(replication::list))
         .route("/v1/replication/{data_type}/{data_id}", get(replication::get))
+        .route("/v1/replication-check", get(replication::check))
+        .route("/v1/replication-tails", get(tails::list))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_read));
     let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
     Router::new()
@@ -111,8 +113,6 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/health", get(components::overall))
         .route("/v1/doctor", get(components::doctor))
         .route("/v1/replication", get(replication::status))
-        .route("/v1/replication-check", get(replication::check))
-        .route("/v1/replication-tails", get(tails::list))
         .merge(data)
         .merge(changes)
         .fallback(not_found)
