@@ -19,8 +19,12 @@ pub const GIVE_WAYS_PER_PAUSE: usize = 24;
 /// The pause: with the number above, some 16,000 give way per second at most.
 pub const GIVE_WAY_PAUSE: Duration = Duration::from_millis(1);
 
-/// Event streams served at once, so that followers cannot use up the connections that probes need.
+/// Event streams served at once, so that followers cannot use up the connections that probes need: of what happens on the
+/// node, which anybody may follow, and as many of shared keys, which the former therefore cannot take.
 pub const EVENT_STREAMS_MAX: usize = 128;
+
+/// States of the cluster that are saved, and that are brought back, at once: each is in memory as a whole.
+pub const SNAPSHOTS_MAX: usize = 1;
 
 /// Longest request body: 1 MiB of JSON, and room for what wraps it.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024 + 64 * 1024;

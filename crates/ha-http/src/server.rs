@@ -19,7 +19,7 @@ use crate::limits::{
     METRICS_UPKEEP_INTERVAL, STOP_TIME_MAX,
 };
 use crate::request_id::Ids;
-use crate::router::{Shared, Streams, router};
+use crate::router::{Shared, Snapshots, Streams, router};
 use crate::short::Ways;
 use crate::visitors::{Entry, Visit, Visitors};
 use crate::{Config, Metrics};
@@ -73,6 +73,7 @@ impl Door {
             log: self.config.log.clone(),
             access: Arc::new(Access::new(self.config.token, self.local_addr)),
             streams: Streams::new(ended.clone()),
+            snapshots: Snapshots::new(),
             ids: Ids::new(),
         };
         let done = watch::Sender::new(false);

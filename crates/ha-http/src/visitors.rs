@@ -51,6 +51,7 @@ pub(crate) enum Entry {
 pub(crate) struct Visit {
     visitors: Visitors,
     number: u64,
+    place: IpAddr,
 }
 
 impl Visitors {
@@ -85,7 +86,7 @@ impl Visitors {
         table.visits.insert(number, Visitor { place, waits_since: None, task: None });
         table.waits_since(number, Some(number));
         *table.places.entry(place).or_default() += 1;
-        Entry::Admitted(Visit { visitors: self.clone(), number }, gives_way.is_some())
+        Entry::Admitted(Visit { visitors: self.clone(), number, place }, gives_way.is_some())
     }
 
     /// Says which task serves a visit, so that it can be ended.
@@ -150,6 +151,11 @@ impl Table {
 impl Visit {
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Where its caller is.
+    pub(crate) fn place(&self) -> IpAddr {
+        self.place
     }
 
     /// Its request is there in full.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event as Frame, KeepAlive, Sse};
@@ -10,10 +11,11 @@ use futures::Stream;
 use ha_runtime::Event;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::error::ApiError;
-use crate::limits::{EVENT_STREAMS_MAX, KEEP_ALIVE_INTERVAL};
+use crate::limits::KEEP_ALIVE_INTERVAL;
+use crate::places::{CameFrom, Place};
 use crate::router::Shared;
 
 /// `GET /v1/events`: follows until the caller hangs up or the server stops.
@@ -23,11 +25,10 @@ use crate::router::Shared;
 /// the `Last-Event-ID` of the last one it saw is told by such an event when there were others since.
 pub(crate) async fn follow(
     State(Shared { ha, streams, .. }): State<Shared>,
+    from: Option<Extension<CameFrom>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let place = streams.places.clone().try_acquire_owned().map_err(|_| {
-        ApiError::unavailable("too_many_streams", format!("{EVENT_STREAMS_MAX} callers follow already"))
-    })?;
+    let place = streams.events.enter(from)?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let follower = Follower { events: ha.events(), end: streams.end, seen, held: None, _place: place };
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE_INTERVAL);
@@ -44,7 +45,7 @@ struct Follower {
     seen: Option<u64>,
     /// An event that waits for the notice before it.
     held: Option<Event>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Follower {
