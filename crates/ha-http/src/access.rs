@@ -1,8 +1,9 @@
-//! Who may change something.
+//! Who may change something, or see what is kept here.
 //!
 //! With a token, a caller must present it. Without one, only a server that listens on a loopback address lets a caller
 //! change anything, and then only a caller that is no web page: a browser on the same machine can be made to send
-//! requests there by any site, so a name in `Host` or `Origin` that is not this machine's own is turned away.
+//! requests there by any site, and to read the answers where a name of that site leads to this machine, so a name in
+//! `Host` or `Origin` that is not this machine's own is turned away.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -71,7 +72,9 @@ impl Access {
     pub(crate) fn allow_read(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         match &self.token {
             Some(token) => presented(token, headers),
-            None => Ok(()),
+            // Whoever listens for others has made it readable for all of them.
+            None if !self.listen.ip().is_loopback() => Ok(()),
+            None => local_page(headers),
         }
     }
 
@@ -125,7 +128,9 @@ fn is_local(value: &str, scheme: bool) -> bool {
 }
 
 fn foreign(name: &HeaderName) -> ApiError {
-    let message = format!("without HTTP_TOKEN, a call that changes something must name this machine in `{name}`");
+    let message = format!(
+        "without HTTP_TOKEN, a call that changes something or shows what is kept here must name this machine in `{name}`"
+    );
     ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message)
 }
 
@@ -180,6 +185,19 @@ mod tests {
             let headers = [(header::HOST, "localhost:8080"), (header::ORIGIN, origin)];
             assert_eq!(verdict(None, LOOPBACK, &headers), 403, "{origin}");
         }
+    }
+
+    /// A name of the site may lead to this machine: then a page reads the answers too.
+    #[test]
+    fn a_page_of_another_site_cannot_read_what_is_kept_on_this_machine() {
+        let may_read = |token: Option<&str>, listen, host| {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+            Access::new(token.map(|text| Token::new(text).unwrap()), listen).allow_read(&headers).is_ok()
+        };
+        assert!(may_read(None, LOOPBACK, "localhost:8080") && may_read(None, LOOPBACK, "127.0.0.1:8080"));
+        assert!(!may_read(None, LOOPBACK, "rebound.example:8080"));
+        assert!(may_read(None, OPEN, "node-1.example:8080"), "whoever listens for others");
+        assert!(!may_read(Some("open-sesame"), OPEN, "localhost:8080"), "without the token");
     }
 
     #[test]

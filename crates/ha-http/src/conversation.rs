@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::limits::{BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HEAD_READ_TIME_MAX, HEADERS_MAX, WRITE_STALL_MAX};
+use crate::places::CameFrom;
 use crate::short::Ways;
 use crate::visitors::Visit;
 
@@ -55,7 +56,7 @@ fn builder() -> http1::Builder {
 pub(crate) async fn conversation(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ways: Ways) {
     let service = service_fn(move |request: Request<Incoming>| {
         let ways = ways.clone();
-        async move { Ok::<_, Infallible>(ways.answer(request.map(Body::new)).await) }
+        async move { Ok::<_, Infallible>(ways.answer(request.map(Body::new), CameFrom::NOWHERE).await) }
     });
     let _ = builder().serve_connection(Stalling::new(TokioIo::new(stream)), service).await;
 }
@@ -68,7 +69,7 @@ async fn answer(ways: Ways, visit: Arc<Visit>, request: Request<Incoming>) -> Re
         let visit = Arc::clone(&visit);
         request.map(|body| Body::new(Asking { body, visit }))
     };
-    let response = ways.answer(request).await;
+    let response = ways.answer(request, CameFrom(visit.place())).await;
     visit.is_answered();
     response.map(|body| Body::new(Answering { body, visit }))
 }

@@ -12,7 +12,7 @@ use crate::access::Access;
 use crate::conversation::conversation;
 use crate::limits::REQUEST_TIME_MAX;
 use crate::request_id::Ids;
-use crate::router::{Shared, Streams, router};
+use crate::router::{Shared, Snapshots, Streams, router};
 use crate::short::Ways;
 use crate::{Metrics, Token};
 
@@ -74,8 +74,15 @@ fn serve() -> Option<Served> {
     let listen = ([127, 0, 0, 1], 8080).into();
     let ha = puppet.node();
     let access = Arc::new(Access::new(Token::new(TOKEN).ok(), listen));
-    let shared =
-        Shared { ha, metrics: Metrics::new(), log: None, access, streams: Streams::new(ended), ids: Ids::new() };
+    let shared = Shared {
+        ha,
+        metrics: Metrics::new(),
+        log: None,
+        access,
+        streams: Streams::new(ended),
+        snapshots: Snapshots::new(),
+        ids: Ids::new(),
+    };
     Some(Served { runtime, puppet, ways: Ways::new(shared.clone(), router(shared)), _end: end })
 }
 

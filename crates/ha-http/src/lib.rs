@@ -25,6 +25,7 @@ pub mod fuzzing;
 pub mod limits;
 mod log_control;
 mod metrics;
+mod places;
 mod request_id;
 mod router;
 mod routes;

@@ -8,15 +8,23 @@ pub const CONNECTIONS_MAX: usize = 1024;
 /// The part of them that one address may have, as a fraction: so much is left for others in any case.
 pub const SHARE_OF_ONE_PLACE: (usize, usize) = (3, 4);
 
+/// Connections that the kernel keeps ready to be accepted, where it is set to allow so many. A caller that comes when
+/// they are as many is not heard, and calls again a second later.
+pub const BACKLOG: u32 = 4096;
+
 /// How many connections may give way before accepting pauses, and for how long: taking and dropping connections must not
-/// use up the processor that the node needs.
-pub const GIVE_WAYS_PER_PAUSE: usize = 8;
+/// use up the processor that the node needs, and a caller must not wait behind all that come to take its place.
+pub const GIVE_WAYS_PER_PAUSE: usize = 24;
 
-/// The pause: with the number above, some 3,000 give way per second at most.
-pub const GIVE_WAY_PAUSE: Duration = Duration::from_millis(2);
+/// The pause: with the number above, some 16,000 give way per second at most.
+pub const GIVE_WAY_PAUSE: Duration = Duration::from_millis(1);
 
-/// Event streams served at once, so that followers cannot use up the connections that probes need.
+/// Event streams served at once, so that followers cannot use up the connections that probes need: of what happens on the
+/// node, which anybody may follow, and as many of shared keys, which the former therefore cannot take.
 pub const EVENT_STREAMS_MAX: usize = 128;
+
+/// States of the cluster that are saved, and that are brought back, at once: each is in memory as a whole.
+pub const SNAPSHOTS_MAX: usize = 1;
 
 /// Longest request body: 1 MiB of JSON, and room for what wraps it.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024 + 64 * 1024;

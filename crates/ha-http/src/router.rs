@@ -15,9 +15,10 @@ use tokio::sync::{Semaphore, watch};
 use crate::access::Access;
 use crate::error::ApiError;
 use crate::limits::{
-    BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX,
+    BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX, SNAPSHOTS_MAX,
     TRANSACTION_BODY_BYTES_MAX,
 };
+use crate::places::Places;
 use crate::request_id::{self, Ids};
 use crate::routes::{
     cluster, components, events, failover, health, leases, locks, replication, running, snapshot, state, state_watch,
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) log: Option<LogControl>,
     pub(crate) access: Arc<Access>,
     pub(crate) streams: Streams,
+    pub(crate) snapshots: Snapshots,
     pub(crate) ids: Ids,
 }
 
@@ -42,16 +44,32 @@ impl FromRef<Shared> for Ha {
     }
 }
 
-/// What event streams share: their number, and the end of all of them.
+/// What event streams share: the places of those that anybody may follow, and of those that show what is kept here; and
+/// the end of all of them.
 #[derive(Clone)]
 pub(crate) struct Streams {
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) events: Places,
+    pub(crate) watches: Places,
     pub(crate) end: watch::Receiver<bool>,
 }
 
 impl Streams {
     pub(crate) fn new(end: watch::Receiver<bool>) -> Self {
-        Self { places: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)), end }
+        Self { events: Places::new(EVENT_STREAMS_MAX), watches: Places::new(EVENT_STREAMS_MAX), end }
+    }
+}
+
+/// What saving and restoring the whole state share.
+#[derive(Clone)]
+pub(crate) struct Snapshots {
+    pub(crate) saved: Arc<Semaphore>,
+    pub(crate) restored: Arc<Semaphore>,
+}
+
+impl Snapshots {
+    pub(crate) fn new() -> Self {
+        let places = || Arc::new(Semaphore::new(SNAPSHOTS_MAX));
+        Self { saved: places(), restored: places() }
     }
 }
 
@@ -76,7 +94,11 @@ pub(crate) fn router(shared: Shared) -> Router {
         // Also what only reads: it is everything at once.
         .route(
             "/v1/snapshot",
-            get(snapshot::save).merge(post(snapshot::restore).layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))),
+            get(snapshot::save).merge(
+                post(snapshot::restore)
+                    .layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))
+                    .layer(middleware::from_fn_with_state(shared.clone(), one_restore)),
+            ),
         )
         .route("/v1/state-txn", post(transactions::transact).layer(DefaultBodyLimit::max(TRANSACTION_BODY_BYTES_MAX)))
         .route("/v1/leases", post(leases::grant))
@@ -98,6 +120,8 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/locks/{resource}", get(locks::info))
         .route("/v1/replication/{data_type}", get(replication::list))
         .route("/v1/replication/{data_type}/{data_id}", get(replication::get))
+        .route("/v1/replication-check", get(replication::check))
+        .route("/v1/replication-tails", get(tails::list))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_read));
     let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
     Router::new()
@@ -115,8 +139,6 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/health", get(components::overall))
         .route("/v1/doctor", get(components::doctor))
         .route("/v1/replication", get(replication::status))
-        .route("/v1/replication-check", get(replication::check))
-        .route("/v1/replication-tails", get(tails::list))
         .merge(data)
         .merge(changes)
         .fallback(not_found)
@@ -174,6 +196,14 @@ async fn within_memory(
     let _place = places.try_acquire_owned().map_err(|_| {
         let message = format!("{LARGE_BODIES_MAX} long bodies are being read already; try again later");
         ApiError::unavailable("too_many_bodies", message)
+    })?;
+    Ok(next.run(request).await)
+}
+
+/// Stands before the body of a state that is brought back.
+async fn one_restore(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let _place = shared.snapshots.restored.try_acquire_owned().map_err(|_| {
+        ApiError::unavailable("too_many_bodies", "a state is being brought back already; try again later".to_owned())
     })?;
     Ok(next.run(request).await)
 }

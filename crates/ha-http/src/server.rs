@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ha_runtime::Ha;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -15,11 +15,11 @@ use tokio::time::timeout;
 use crate::access::Access;
 use crate::conversation::converse;
 use crate::limits::{
-    ACCEPT_PAUSE, FAREWELL_TIME_MAX, FAREWELLS_MAX, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE, METRICS_UPKEEP_INTERVAL,
-    STOP_TIME_MAX,
+    ACCEPT_PAUSE, BACKLOG, FAREWELL_TIME_MAX, FAREWELLS_MAX, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE,
+    METRICS_UPKEEP_INTERVAL, STOP_TIME_MAX,
 };
 use crate::request_id::Ids;
-use crate::router::{Shared, Streams, router};
+use crate::router::{Shared, Snapshots, Streams, router};
 use crate::short::Ways;
 use crate::visitors::{Entry, Visit, Visitors};
 use crate::{Config, Metrics};
@@ -27,9 +27,17 @@ use crate::{Config, Metrics};
 /// Takes the port. Callers wait until [`Door::serve`].
 pub async fn listen(config: Config) -> Result<Door, ListenError> {
     let failed = |source| ListenError { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let listener = open_port(config.listen).map_err(failed)?;
     let local_addr = listener.local_addr().map_err(failed)?;
     Ok(Door { config, listener, local_addr })
+}
+
+fn open_port(at: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A node that was killed must be able to listen again while its old connections linger in the kernel.
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
 }
 
 /// The port could not be taken.
@@ -65,6 +73,7 @@ impl Door {
             log: self.config.log.clone(),
             access: Arc::new(Access::new(self.config.token, self.local_addr)),
             streams: Streams::new(ended.clone()),
+            snapshots: Snapshots::new(),
             ids: Ids::new(),
         };
         let done = watch::Sender::new(false);

@@ -14,6 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use crate::body::json;
 use crate::error::ApiError;
 use crate::limits::{BODY_BYTES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX};
+use crate::places::CameFrom;
 use crate::router::{Shared, too_slow};
 use crate::routes::state;
 
@@ -35,8 +36,9 @@ impl Ways {
     }
 
     /// Answers one call.
-    pub(crate) async fn answer(&self, request: Request<Body>) -> Response {
+    pub(crate) async fn answer(&self, mut request: Request<Body>, from: CameFrom) -> Response {
         if !is_short(&request) {
+            request.extensions_mut().insert(from);
             return self.table.call(request).await.unwrap_or_else(|never: Infallible| match never {});
         }
         let mark = self.shared.ids.mark(&request);

@@ -4,7 +4,7 @@
 //! one may be ended at any time, and its caller may call again. One whose request is being answered is left alone.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +22,8 @@ pub(crate) struct Visitors {
 #[derive(Debug, Default)]
 struct Table {
     visits: BTreeMap<u64, Visitor>,
+    /// Of each place, those that wait: since when, and which. A flood must not cost a look at all of them each time.
+    waiting: BTreeMap<IpAddr, BTreeSet<(u64, u64)>>,
     /// Of each place, how many.
     places: BTreeMap<IpAddr, usize>,
     next: u64,
@@ -49,6 +51,7 @@ pub(crate) enum Entry {
 pub(crate) struct Visit {
     visitors: Visitors,
     number: u64,
+    place: IpAddr,
 }
 
 impl Visitors {
@@ -80,9 +83,10 @@ impl Visitors {
             None => {}
         }
         let number = table.tick();
-        table.visits.insert(number, Visitor { place, waits_since: Some(number), task: None });
+        table.visits.insert(number, Visitor { place, waits_since: None, task: None });
+        table.waits_since(number, Some(number));
         *table.places.entry(place).or_default() += 1;
-        Entry::Admitted(Visit { visitors: self.clone(), number }, gives_way.is_some())
+        Entry::Admitted(Visit { visitors: self.clone(), number, place }, gives_way.is_some())
     }
 
     /// Says which task serves a visit, so that it can be ended.
@@ -106,24 +110,31 @@ impl Table {
     }
 
     fn oldest_of(&self, place: IpAddr) -> Option<u64> {
-        self.oldest(|visitor| visitor.place == place)
+        Some(self.waiting.get(&place)?.first()?.1)
     }
 
     /// Of those that wait, one of the place that has the most; the oldest where several have as many.
     fn oldest_of_the_largest(&self) -> Option<u64> {
-        let rank = |(number, visitor): (&u64, &Visitor)| {
-            Some((Reverse(self.count(visitor.place)), visitor.waits_since?, *number))
+        let rank = |(place, waiting): (&IpAddr, &BTreeSet<(u64, u64)>)| {
+            Some((Reverse(self.count(*place)), waiting.first().copied()?))
         };
-        self.visits.iter().filter_map(rank).min().map(|(_, _, number)| number)
+        self.waiting.iter().filter_map(rank).min().map(|(_, (_, number))| number)
     }
 
-    fn oldest(&self, of: impl Fn(&Visitor) -> bool) -> Option<u64> {
-        let waiting = self.visits.iter().filter(|(_, visitor)| of(visitor));
-        let since = waiting.filter_map(|(number, visitor)| Some((visitor.waits_since?, *number)));
-        since.min().map(|(_, number)| number)
+    /// A visitor waits since then, or is answered.
+    fn waits_since(&mut self, number: u64, since: Option<u64>) {
+        let Some(visitor) = self.visits.get_mut(&number) else { return };
+        let before = std::mem::replace(&mut visitor.waits_since, since);
+        let waiting = self.waiting.entry(visitor.place).or_default();
+        before.map(|before| waiting.remove(&(before, number)));
+        waiting.extend(since.map(|since| (since, number)));
+        if waiting.is_empty() {
+            self.waiting.remove(&visitor.place);
+        }
     }
 
     fn remove(&mut self, number: u64) {
+        self.waits_since(number, None);
         let Some(visitor) = self.visits.remove(&number) else { return };
         if let Some(count) = self.places.get_mut(&visitor.place) {
             *count -= 1;
@@ -142,20 +153,21 @@ impl Visit {
         self.number
     }
 
+    /// Where its caller is.
+    pub(crate) fn place(&self) -> IpAddr {
+        self.place
+    }
+
     /// Its request is there in full.
     pub(crate) fn is_answered(&self) {
-        if let Some(visitor) = self.visitors.lock().visits.get_mut(&self.number) {
-            visitor.waits_since = None;
-        }
+        self.visitors.lock().waits_since(self.number, None);
     }
 
     /// Its answer is out.
     pub(crate) fn waits(&self) {
         let mut table = self.visitors.lock();
         let now = table.tick();
-        if let Some(visitor) = table.visits.get_mut(&self.number) {
-            visitor.waits_since = Some(now);
-        }
+        table.waits_since(self.number, Some(now));
     }
 }
 
@@ -205,7 +217,7 @@ mod tests {
         assert!([&all[0], &all[1], &all[3], &fifth].iter().all(|visit| is_there(&visitors, visit)));
         drop(all);
         assert_eq!(visitors.lock().visits.len(), 1, "whoever leaves makes room");
-        assert_eq!(visitors.lock().places.len(), 1);
+        assert_eq!((visitors.lock().places.len(), visitors.lock().waiting.len()), (1, 1));
     }
 
     #[test]

@@ -169,6 +169,9 @@ async fn changes_need_a_loopback_address_or_the_token() {
     let guarded = stage_with(healthy(), "0.0.0.0:0", Some("open-sesame")).await;
     let answer = guarded.caller.post_json(path, "{}").await;
     assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"));
+    for path in ["/v1/replication-check", "/v1/replication-tails", "/v1/state", "/v1/replication/orders"] {
+        assert_eq!(guarded.caller.get(path).await.status, 401, "{path}");
+    }
     assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
     let answer = guarded.caller.call("POST", path, &["Authorization: Bearer wrong"], "").await;
     assert_eq!(answer.status, 401);

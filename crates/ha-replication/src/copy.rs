@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::memory::{Layer, Memory};
 use crate::message::Report;
@@ -85,6 +85,8 @@ struct Inner {
     stopping: watch::Sender<bool>,
     ended: watch::Sender<bool>,
     is_full: AtomicBool,
+    /// One at a time reads everything.
+    checking: Arc<Semaphore>,
 }
 
 impl Copy {
@@ -105,6 +107,7 @@ impl Copy {
             stopping: watch::Sender::new(false),
             ended: watch::Sender::new(false),
             is_full: AtomicBool::new(false),
+            checking: Arc::new(Semaphore::new(1)),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -485,6 +488,12 @@ impl Copy {
         bytes_max: usize,
     ) -> Result<Vec<(Key, Kept)>, StoreError> {
         self.inner.store.changes(after, upto, limit, bytes_max)
+    }
+
+    /// Waits until nobody else reads everything; until it is dropped, nobody else does.
+    pub(crate) async fn turn_to_check(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        self.inner.checking.clone().acquire_owned().await.ok()
     }
 
     /// Reads everything that is stored, and says whether it fits together.

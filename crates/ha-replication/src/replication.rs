@@ -428,9 +428,11 @@ impl Replication {
         self.inner.remote.status(&self.inner).await
     }
 
-    /// Reads every record of this node's copy, and says whether all fits together. Takes a while.
+    /// Reads every record of this node's copy, and says whether all fits together. Takes a while, and goes on when nobody
+    /// waits for it any more: the next one begins after it.
     pub async fn check(&self) -> Result<CheckReport, StoreError> {
         let copy = self.inner.copy.clone();
+        let turn = copy.turn_to_check().await;
         // What was written just now is checked too, unless the disk does not take it.
         let stored = async {
             if copy.is_loose() {
@@ -444,7 +446,12 @@ impl Replication {
         };
         let _ = tokio::time::timeout(ASK_TIMEOUT, stored).await;
         let copy = self.inner.copy.clone();
-        let checked = perform_aside(&self.inner.disk, "check", async move { copy.check() }).await;
+        let checked = perform_aside(&self.inner.disk, "check", async move {
+            let report = copy.check();
+            drop(turn);
+            report
+        })
+        .await;
         checked.unwrap_or_else(|error| {
             Err(StoreError::Disk { directory: self.inner.config.directory.clone(), reason: error.to_string() })
         })

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ha_runtime::{ARCHIVE_BYTES_MAX, Archive};
@@ -79,11 +80,16 @@ impl Save {
     }
 }
 
-/// Under another name first, so that the file is whole or not there.
+/// Under another name first, so that the file is whole or not there; readable by its owner only, as the state is.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".draft");
-    let mut file = fs::File::create(&draft)?;
+    if let Err(error) = fs::remove_file(&draft)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&draft, path)
@@ -103,5 +109,25 @@ impl Restore {
             return print_json(&answer);
         }
         print(&format!("restored from cluster {} at epoch {}\n", archive.cluster_id(), archive.epoch()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_for_its_owner_only() {
+        let folder = std::env::temp_dir().join(format!("ha-snapshot-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("state");
+        // What a save left behind that was cut short, readable by all.
+        fs::write(folder.join("state.draft"), "half").unwrap();
+        write(&file, b"whole").unwrap();
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!((mode & 0o777, fs::read(&file).unwrap()), (0o600, b"whole".to_vec()));
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

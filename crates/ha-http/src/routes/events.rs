@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
@@ -13,10 +14,11 @@ use ha_runtime::Event;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::error::ApiError;
-use crate::limits::{EVENT_STREAMS_MAX, KEEP_ALIVE_INTERVAL};
+use crate::limits::KEEP_ALIVE_INTERVAL;
+use crate::places::{CameFrom, Place};
 use crate::router::Shared;
 use crate::routes::state::query;
 
@@ -28,13 +30,12 @@ use crate::routes::state::query;
 /// many as are remembered.
 pub(crate) async fn follow(
     State(Shared { ha, streams, .. }): State<Shared>,
+    from: Option<Extension<CameFrom>>,
     asked: Result<Query<Past>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Past { past } = query(asked)?;
-    let place = streams.places.clone().try_acquire_owned().map_err(|_| {
-        ApiError::unavailable("too_many_streams", format!("{EVENT_STREAMS_MAX} callers follow already"))
-    })?;
+    let place = streams.events.enter(from)?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     // Followed first, so that none falls between the two.
     let events = ha.events();
@@ -67,7 +68,7 @@ struct Follower {
     waiting: VecDeque<Event>,
     /// The number of the last event of the past: those up to it are not told again.
     told: u64,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Follower {

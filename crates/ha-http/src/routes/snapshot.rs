@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::state::{fresh, query};
 use crate::error::ApiError;
+use crate::router::Shared;
 
 /// Which cluster the state is of, and how far it was.
 const CLUSTER_ID: HeaderName = HeaderName::from_static("ha-cluster-id");
@@ -21,7 +22,11 @@ const EPOCH: HeaderName = HeaderName::from_static("ha-epoch");
 const PART_BYTES: usize = 64 * 1024;
 
 /// `GET /v1/snapshot`: a file that holds everything, with its checksum.
-pub(crate) async fn save(State(ha): State<Ha>) -> Result<Response, ApiError> {
+pub(crate) async fn save(State(Shared { ha, snapshots, .. }): State<Shared>) -> Result<Response, ApiError> {
+    // Until it is sent: only then is it out of memory.
+    let place = snapshots.saved.try_acquire_owned().map_err(|_| {
+        ApiError::unavailable("too_many_bodies", "the state is being saved already; try again later".to_owned())
+    })?;
     let archive = ha.save_snapshot().await;
     let archive = archive.map_err(|error| ApiError::unavailable("not_saved", error.to_string()).at(&ha))?;
     let pieces = archive.pieces();
@@ -36,6 +41,7 @@ pub(crate) async fn save(State(ha): State<Ha>) -> Result<Response, ApiError> {
     let parts = pieces.into_iter().flat_map(|mut piece| {
         std::iter::from_fn(move || (!piece.is_empty()).then(|| piece.split_to(piece.len().min(PART_BYTES))))
     });
+    let parts = parts.inspect(move |_| _ = &place);
     let body = Body::from_stream(futures::stream::iter(parts.map(Ok::<_, std::convert::Infallible>)));
     Ok(fresh((headers, body)))
 }

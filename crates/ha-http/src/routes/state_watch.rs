@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
@@ -11,12 +12,13 @@ use futures::Stream;
 use ha_runtime::ha_state::{Event, Revision, Watch, WatchError};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::item::Change;
 use super::state::{query, room};
 use crate::error::ApiError;
-use crate::limits::{EVENT_STREAMS_MAX, KEEP_ALIVE_INTERVAL};
+use crate::limits::KEEP_ALIVE_INTERVAL;
+use crate::places::{CameFrom, Place};
 use crate::router::Shared;
 
 /// The query of `GET /v1/state-watch`.
@@ -35,12 +37,11 @@ pub(crate) struct Follow {
 /// 410, or, on a stream that runs, an event `compacted`.
 pub(crate) async fn follow(
     State(Shared { ha, streams, .. }): State<Shared>,
+    from: Option<Extension<CameFrom>>,
     headers: HeaderMap,
     asked: Result<Query<Follow>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let place = streams.places.clone().try_acquire_owned().map_err(|_| {
-        ApiError::unavailable("too_many_streams", format!("{EVENT_STREAMS_MAX} callers follow already"))
-    })?;
+    let place = streams.watches.enter(from)?;
     let Follow { prefix, from_revision } = query(asked)?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let from = seen.map(|seen| Revision(seen).next()).or(from_revision.map(Revision));
@@ -67,7 +68,7 @@ struct Follower {
     /// Changes that were brought and not sent yet.
     waiting: std::vec::IntoIter<Event>,
     end: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Follower {

@@ -13,8 +13,8 @@ use super::{Listener, Socket, Wire};
 use crate::Address;
 use crate::limits::{LOOKUPS_MAX, NEXT_ADDRESS_WAIT};
 
-/// Connections that the kernel keeps ready to be accepted.
-const BACKLOG: u32 = 1024;
+/// Connections that the kernel keeps ready to be accepted, where it is set to allow so many.
+const BACKLOG: u32 = 4096;
 
 /// One for the process, as the resolver is.
 static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_MAX);

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ha_cluster::disk::Disk;
+use ha_cluster::disk::{Disk, perform};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use crate::{Change, Key, Version};
 
@@ -100,11 +101,13 @@ fn is_one_line(data: &[u8]) -> bool {
 pub(crate) struct Tails {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
+    /// To read all of them.
+    turn: Arc<Semaphore>,
 }
 
 impl Tails {
     pub(crate) fn new(disk: Arc<dyn Disk>, directory: &Path) -> Self {
-        Self { disk, directory: directory.join(DIRECTORY) }
+        Self { disk, directory: directory.join(DIRECTORY), turn: Arc::new(Semaphore::new(1)) }
     }
 
     /// Adds changes to the tail of an epoch. The disk has them when this returns.
@@ -126,8 +129,20 @@ impl Tails {
         self.disk.sync_dir(&self.directory).await
     }
 
-    /// Those that nobody has dealt with.
+    /// Those that nobody has dealt with. Whole files are read, one after the other and where that keeps nobody else
+    /// waiting.
     pub(crate) async fn list(&self) -> io::Result<Vec<Tail>> {
+        let turn = self.turn.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let tails = self.clone();
+        let listed = perform(&self.disk, "tails", async move {
+            let listed = tails.read_all().await;
+            drop(turn);
+            listed
+        });
+        listed.await?
+    }
+
+    async fn read_all(&self) -> io::Result<Vec<Tail>> {
         let names = match self.disk.list(&self.directory).await {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
