@@ -217,7 +217,8 @@ mod tests {
         assert!([&all[0], &all[1], &all[3], &fifth].iter().all(|visit| is_there(&visitors, visit)));
         drop(all);
         assert_eq!(visitors.lock().visits.len(), 1, "whoever leaves makes room");
-        assert_eq!((visitors.lock().places.len(), visitors.lock().waiting.len()), (1, 1));
+        let table = visitors.lock();
+        assert_eq!((table.places.len(), table.waiting.len()), (1, 1));
     }
 
     #[test]
