@@ -6,58 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use crate::memory::{Layer, Memory};
+use crate::memory::Memory;
 use crate::message::Report;
 use crate::record::Kept;
 use crate::store::{Hole, Place, State, Store, StoreError};
+use crate::work::{Fill, Work};
 use crate::{CheckReport, Key};
 
 /// Bytes that may wait for the store; above that, the node applies nothing more.
 const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Changes that were fetched from another copy, on their way to the store.
-pub(crate) struct Fill {
-    pub(crate) changes: std::collections::BTreeMap<Key, Kept>,
-    /// How far they reach.
-    pub(crate) upto: Place,
-    /// The hole is closed with them.
-    pub(crate) last: bool,
-    /// Of the hole that is filled.
-    pub(crate) hole_upto: u64,
-    /// Everything that is there goes first, and the hole becomes all of it.
-    pub(crate) anew: bool,
-    /// Everything goes, since the horizon has passed this copy.
-    pub(crate) wipes: Option<u64>,
-    /// The copy has been compared with the others since it began.
-    pub(crate) loaded: bool,
-    /// What it had alone before this epoch is set aside.
-    pub(crate) rewound: Option<u64>,
-    pub(crate) done: oneshot::Sender<Result<(), StoreError>>,
-}
-
-impl Fill {
-    fn new(done: oneshot::Sender<Result<(), StoreError>>) -> Self {
-        let changes = std::collections::BTreeMap::new();
-        Self {
-            changes,
-            upto: (0, 0),
-            last: false,
-            hole_upto: 0,
-            anew: false,
-            wipes: None,
-            loaded: false,
-            rewound: None,
-            done,
-        }
-    }
-}
-
-/// What the one that writes does next.
-pub(crate) enum Work {
-    Layer(Arc<Layer>),
-    Fill(Fill),
-    Stop,
-}
 
 /// One copy of the records. Cheap to clone.
 #[derive(Clone)]

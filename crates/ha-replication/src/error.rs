@@ -131,3 +131,22 @@ impl TailError {
         }
     }
 }
+
+/// What is said to who asks for more or less than a majority, where no leader orders what is written.
+pub(crate) const ONE_LEVEL: &str = "several masters write here without a leader, at the level quorum and no other: for an order that \
+                         all agree on, set REPLICATION_CONSISTENCY=strong or REPLICATION_MODE=master_slave";
+
+/// What is said to who asks for more than this node has itself, where nobody else is asked.
+pub(crate) const ONLY_EVENTUAL: &str =
+    "this cluster replicates without a leader: nothing stronger than eventual can be had";
+
+/// A refusal for a reason.
+pub(crate) fn refused(reason: &str) -> ReplicateError {
+    ReplicateError::NotReplicated { reason: reason.to_owned() }
+}
+
+/// What is said while the disk is behind.
+pub(crate) fn crowded() -> ReplicateError {
+    let reason = "this node's disk does not keep up with what is written: ask again later".to_owned();
+    ReplicateError::NotReplicated { reason }
+}

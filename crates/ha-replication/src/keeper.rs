@@ -1,8 +1,9 @@
 //! The worker that takes changes to the store, one batch after the other.
 
-use crate::copy::{Copy, Fill, Work};
+use crate::copy::Copy;
 use crate::memory::Layer;
 use crate::store::{Batch, Hole, State, StoreError, Writer};
+use crate::work::{Fill, Work};
 
 /// Graves of deleted records that are kept, so that copies and subscribers that were away can be told.
 const GRAVES_MAX: u64 = 100_000;

@@ -25,7 +25,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `store/` | the records on disk |
-//! | `memory.rs`, `copy.rs`, `keeper.rs` | what waits for the disk; one copy; the worker between them |
+//! | `memory.rs`, `copy.rs`, `work.rs`, `keeper.rs` | what waits for the disk; one copy; the worker between them |
 //! | `machine.rs`, `message.rs` | the machine on the log; commands, and what copies say to one another |
 //! | `ship.rs`, `gate.rs`, `held.rs` | a write on its way: gathered, put on the log, held by enough disks |
 //! | `lead.rs`, `in_step.rs` | the leader's part: which copies a strong write waits for |
@@ -67,6 +67,7 @@ mod ship;
 mod status;
 mod store;
 mod taken;
+mod work;
 
 pub use alarm::Alarm;
 pub use config::{BATCH_ITEMS_MAX, Config, ConfigError, Mode, SyncLoss};

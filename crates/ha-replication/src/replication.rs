@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::copy::Copy;
+use crate::error::{ONE_LEVEL, ONLY_EVENTUAL, crowded, refused};
 use crate::follow::Subscription;
 use crate::gate::Gate;
 use crate::lead::Known;
@@ -486,22 +487,6 @@ impl Replication {
 /// How long a write that no leader orders waits for the disk.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is said to who asks for more or less than a majority, where no leader orders what is written.
-const ONE_LEVEL: &str = "several masters write here without a leader, at the level quorum and no other: for an order that \
-                         all agree on, set REPLICATION_CONSISTENCY=strong or REPLICATION_MODE=master_slave";
-
-/// What is said to who asks for more than this node has itself, where nobody else is asked.
-const ONLY_EVENTUAL: &str = "this cluster replicates without a leader: nothing stronger than eventual can be had";
-
-fn refused(reason: &str) -> ReplicateError {
-    ReplicateError::NotReplicated { reason: reason.to_owned() }
-}
-
 pub(crate) fn record(key: Key, kept: Kept) -> Option<Record> {
     crate::quorum::kept_record(key, kept)
-}
-
-fn crowded() -> ReplicateError {
-    let reason = "this node's disk does not keep up with what is written: ask again later".to_owned();
-    ReplicateError::NotReplicated { reason }
 }
