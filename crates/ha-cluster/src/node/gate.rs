@@ -27,8 +27,6 @@ struct Known {
     seen: Option<(Lineage, NodeId)>,
     /// The disk with which each member joined.
     disks: BTreeMap<NodeId, u64>,
-    /// Whether these are known: not before the log was read.
-    is_read: bool,
     /// What each admitted peer said of itself last.
     introduced: BTreeMap<NodeId, Life>,
     /// Where this node really listens, when the system chose the port.
@@ -117,11 +115,6 @@ impl Doorman {
         self.known.read().unwrap_or_else(PoisonError::into_inner).cluster_id
     }
 
-    /// This node has no log yet, which could name members.
-    pub(crate) fn nobody_is_named(&self) {
-        self.write(|known| known.is_read = true);
-    }
-
     /// The members are these now, each with the disk it joined with; these were removed for good.
     pub(crate) fn members(&self, disks: BTreeMap<NodeId, u64>, removed: &[NodeId]) {
         self.write(|known| {
@@ -136,30 +129,7 @@ impl Doorman {
             }
             known.removed.retain(|node, _| !disks.contains_key(node));
             known.disks = disks;
-            known.is_read = true;
         });
-    }
-}
-
-impl Known {
-    /// Whether to believe a peer that its cluster went on by force. A node gives everything up that it has for this, so
-    /// that the word of just anybody will not do: the peer must be a member, or the recovery be that of one. After this
-    /// node has gone on by force itself, it knows the members no more that did the same elsewhere.
-    fn believes(&self, peer: &Introduction, disk: Option<u64>, theirs: &Lineage) -> bool {
-        if !theirs.is_sound() {
-            return false;
-        }
-        if self.cluster_id.is_none() {
-            return true;
-        }
-        let is_member = self.disks.get(&peer.node_id).is_some_and(|joined| Some(*joined) == disk);
-        let of_a_member = match theirs.first_beyond(&self.lineage) {
-            Some((_, Some(_))) => true,
-            Some((fork, None)) => self.disks.contains_key(&fork.by),
-            None => false,
-        };
-        // Without members there is nothing yet to be given up.
-        self.is_read && (self.disks.is_empty() || is_member || of_a_member)
     }
 }
 
@@ -252,16 +222,6 @@ impl Gate for Doorman {
         }
         if peer.cluster_id.is_some() {
             let theirs = Lineage::of(peer);
-            if theirs.compare(&known.lineage).is_gt() && !known.believes(peer, disk_of(peer), &theirs) {
-                return refuse(
-                    RefusalCode::Busy,
-                    format!(
-                        "{0} says that the cluster went on by force, in generation {1}, and {2} knows of no member that did. \
-                         If it is so all the same, give {2} an empty data directory",
-                        peer.node_id, theirs.generation, me.node_id
-                    ),
-                );
-            }
             if known.seen.as_ref().is_none_or(|(seen, _)| seen.compare(&theirs).is_le()) {
                 known.seen = Some((theirs.clone(), peer.node_id.clone()));
             }
@@ -386,7 +346,6 @@ mod tests {
     fn who_was_left_behind_by_force_is_refused_and_knows_it() {
         let (old, new) = (doorman("a", 1), doorman("b", 2));
         old.belong(ClusterId(7), Lineage::default());
-        old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("b".parse().unwrap(), 2)]), &[]);
         new.belong(ClusterId(7), recovered(1, 5));
         assert_eq!(code(&new, &old.introduce()), Some(RefusalCode::Generation));
         assert_eq!(new.superseded(), None);
@@ -397,54 +356,11 @@ mod tests {
         assert_eq!((fresh.lineage_to_join(), fresh.superseded()), (recovered(1, 5), None));
     }
 
-    /// One hello must not make a node give everything up that it has.
-    #[test]
-    fn that_the_cluster_went_on_by_force_is_not_believed_of_just_anybody() {
-        let old = doorman("a", 1);
-        old.belong(ClusterId(7), Lineage::default());
-        let new = |node: &str, disk, lineage: Lineage| {
-            let new = doorman(node, disk);
-            new.belong(ClusterId(7), lineage);
-            new.introduce()
-        };
-        let believed = |peer: &Introduction| (code(&old, peer), old.superseded().is_some());
-        assert_eq!(
-            believed(&new("b", 2, recovered(1, 5))),
-            (Some(RefusalCode::Busy), false),
-            "its log is not read yet"
-        );
-        old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]), &[]);
-        let by = |by: &str, generation| {
-            let fork = Fork { by: by.parse().unwrap(), ..recovered(1, 5).forks.remove(0) };
-            (1..=generation)
-                .map(|generation| Fork { generation, ..fork.clone() })
-                .fold(Lineage::default(), Lineage::and)
-        };
-        for peer in [
-            new("b", 2, by("b", 1)),
-            new("c", 9, by("b", 1)),
-            new("c", 3, Lineage::of_generation(1)),
-            new("c", 3, Lineage::of_generation(u64::MAX)),
-            new("c", 3, by("c", 1).and(Fork { generation: u64::MAX, ..recovered(1, 5).forks.remove(0) })),
-        ] {
-            assert_eq!(believed(&peer), (Some(RefusalCode::Busy), false), "{peer:?}");
-        }
-        // A node that joined a cluster which a member took on by force, while this one was away for twenty of them.
-        for peer in [new("d", 4, by("c", 20)), new("c", 3, by("b", 1))] {
-            let old = doorman("a", 1);
-            old.belong(ClusterId(7), Lineage::default());
-            old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]), &[]);
-            assert_eq!((code(&old, &peer), old.superseded().is_some()), (Some(RefusalCode::Busy), true), "{peer:?}");
-        }
-    }
-
     #[test]
     fn of_two_that_went_on_without_each_other_exactly_one_is_refused() {
         let (old, new) = (doorman("a", 1), doorman("b", 2));
         old.belong(ClusterId(7), recovered(1, 5));
         new.belong(ClusterId(7), recovered(1, 6));
-        // Whoever went on by force knows only itself.
-        old.members(BTreeMap::from([("a".parse().unwrap(), 1)]), &[]);
         assert_eq!(code(&new, &old.introduce()), Some(RefusalCode::Generation));
         assert_eq!(code(&old, &new.introduce()), Some(RefusalCode::Busy));
         assert!(old.superseded().is_some() && new.superseded().is_none());

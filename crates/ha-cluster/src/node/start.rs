@@ -140,10 +140,6 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
     }
 
     let log = wal.clone();
-    let state = log.state();
-    if state.last.or(state.purged).is_none() {
-        doorman.nobody_is_named();
-    }
     let host = Host::new(machines.clone(), config.role == Role::Witness);
     #[cfg(feature = "testing")]
     let host = host.forgetful(config.applies_twice);
