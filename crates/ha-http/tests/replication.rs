@@ -51,7 +51,7 @@ async fn a_record_is_put_read_listed_and_deleted() {
     }
 
     let named = caller.call("PUT", path, &["Idempotency-Key: r"], "1").await;
-    assert_eq!((named.status, named.code().as_str()), (400, "bad_request_key"), "{named:?}");
+    assert_eq!((named.status, named.code().as_str()), (400, "no_request_key"), "{named:?}");
     assert_eq!(caller.get(&format!("{path}?consistency=any")).await.code(), "bad_query");
     let promoted = caller.call("POST", "/v1/replication-promote", &["Content-Type: application/json"], "{").await;
     assert_eq!(promoted.code(), "bad_json");

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::{
     CheckReport, Consistency, Ha, ReadError, Record, ReplicateError, Replication, ReplicationStatus, StoreError,
@@ -94,11 +94,9 @@ impl<S: Send + Sync> FromRequest<S> for Document {
 pub(crate) async fn put(
     State(ha): State<Ha>,
     Path((data_type, data_id)): Path<(String, String)>,
-    headers: HeaderMap,
     asked: Result<Query<Asked>, QueryRejection>,
     Document(body): Document,
 ) -> Result<Response, ApiError> {
-    unnamed(&headers)?;
     let replication = query(asked)?.level(running(&ha)?);
     written(&ha, replication.replicate_bytes(&data_type, &data_id, body).await)
 }
@@ -107,22 +105,10 @@ pub(crate) async fn put(
 pub(crate) async fn delete(
     State(ha): State<Ha>,
     Path((data_type, data_id)): Path<(String, String)>,
-    headers: HeaderMap,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    unnamed(&headers)?;
     let replication = query(asked)?.level(running(&ha)?);
     written(&ha, replication.delete(&data_type, &data_id).await)
-}
-
-/// Refuses the name of a request: nobody remembers it for records, and a caller that relied on it would be wrong.
-fn unnamed(headers: &HeaderMap) -> Result<(), ApiError> {
-    if !headers.contains_key("idempotency-key") {
-        return Ok(());
-    }
-    let message = "records take no Idempotency-Key: a write whose outcome is unknown is made again as it was, or read \
-                   first where another writer may have come between; keys of the shared state take one";
-    Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_request_key", message))
 }
 
 fn written(ha: &Ha, written: Result<Written, ReplicateError>) -> Result<Response, ApiError> {
