@@ -11,8 +11,13 @@ async fn any_node_writes_while_a_majority_is_there_and_what_it_missed_arrives() 
     stage.mode = Mode::MultiMaster;
     let mut nodes = stage.start_all().await;
     until("the copies take part", async || {
-        let written = nodes[2].replication.replicate("task", "first", &0).await;
-        written.map(drop).map_err(|error| error.to_string())
+        for node in &nodes {
+            let written = node.replication.replicate("task", "first", &0).await.map_err(|error| error.to_string())?;
+            if !written.acknowledged_by.contains(&node.replication.node_id()) {
+                return Err("a copy is still loading what the others hold".to_owned());
+            }
+        }
+        Ok(())
     })
     .await;
     for (index, node) in nodes.iter().enumerate() {
