@@ -113,9 +113,7 @@ impl Journal {
             nodes.iter().map(|node| format!("{node}\n")).collect::<String>(),
         )
     }
-}
 
-impl Journal {
     /// Lets the command take so long to end when it is asked to.
     pub fn set_slow(&self, time: Duration) -> std::io::Result<()> {
         fs::write(self.path.with_file_name("slow"), time.as_secs_f64().to_string())

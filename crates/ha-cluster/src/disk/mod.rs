@@ -109,9 +109,7 @@ pub async fn perform<T: Send + 'static>(
     name: &str,
     work: impl Future<Output = T> + Send + 'static,
 ) -> io::Result<T> {
-    let (worker, result) = with_result(work);
-    disk.run(name, worker)?;
-    result.await.map_err(|_| io::Error::other(format!("the worker {name} ended without a result")))
+    performed(name, work, |worker| disk.run(name, worker)).await
 }
 
 /// Like [`perform`], through [`Disk::run_aside`].
@@ -120,18 +118,18 @@ pub async fn perform_aside<T: Send + 'static>(
     name: &str,
     work: impl Future<Output = T> + Send + 'static,
 ) -> io::Result<T> {
-    let (worker, result) = with_result(work);
-    disk.run_aside(name, worker)?;
-    result.await.map_err(|_| io::Error::other(format!("the worker {name} ended without a result")))
+    performed(name, work, |worker| disk.run_aside(name, worker)).await
 }
 
-/// A worker, and where its result arrives.
-fn with_result<T: Send + 'static>(
+async fn performed<T: Send + 'static>(
+    name: &str,
     work: impl Future<Output = T> + Send + 'static,
-) -> (BoxFuture<'static, ()>, oneshot::Receiver<T>) {
+    run: impl FnOnce(BoxFuture<'static, ()>) -> io::Result<()>,
+) -> io::Result<T> {
     let (sender, receiver) = oneshot::channel();
     // The receiver is gone only when nobody waits for the result any more.
-    (Box::pin(async move { drop(sender.send(work.await)) }), receiver)
+    run(Box::pin(async move { drop(sender.send(work.await)) }))?;
+    receiver.await.map_err(|_| io::Error::other(format!("the worker {name} ended without a result")))
 }
 
 /// Reads a whole file of at most `bytes_max` bytes; `None` when there is none of that name.

@@ -4,8 +4,8 @@ use ha_cluster::{Epoch, NodeId};
 
 use super::command::{Ask, Cause, Command, End, Reply};
 use super::state::{
-    DECISIONS_MAX, Decision, Holder, Outcome, Phase, REQUEST_NAME_BYTES_MAX, REQUESTS_MAX, ROLES_MAX, RULES_MAX,
-    RequestId, Role, Standing, State,
+    DECISIONS_MAX, Decision, Holder, Outcome, Phase, REQUEST_NAME_BYTES_MAX, REQUESTS_MAX, ROLES_MAX, RULE_BYTES_MAX,
+    RULES_MAX, RequestId, Role, Standing, State,
 };
 use crate::role::{GroupId, RoleId};
 
@@ -136,8 +136,8 @@ impl State {
             return Err(format!("a later life of {node} is known"));
         }
         standing.losses = known.map_or(0, |known| known.losses);
-        standing.rules.truncate(RULES_MAX.0);
-        standing.rules.retain(|rule| rule.len() <= RULES_MAX.1);
+        standing.rules.truncate(RULES_MAX);
+        standing.rules.retain(|rule| rule.len() <= RULE_BYTES_MAX);
         self.nodes.insert(node.clone(), standing);
         let of_the_past: Vec<RoleId> = self
             .held_by(&node)

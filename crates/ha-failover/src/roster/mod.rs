@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 pub use command::{Ask, Cause, Command, End, Reply};
 pub use state::{
-    DECISIONS_MAX, Decision, Holder, Outcome, Phase, REQUEST_NAME_BYTES_MAX, REQUESTS_MAX, ROLES_MAX, RULES_MAX,
-    RequestId, Role, Standing, State,
+    DECISIONS_MAX, Decision, Holder, Outcome, Phase, REQUEST_NAME_BYTES_MAX, REQUESTS_MAX, ROLES_MAX, RULE_BYTES_MAX,
+    RULES_MAX, RequestId, Role, Standing, State,
 };
 
 /// First byte of an image.

@@ -15,8 +15,10 @@ pub const DECISIONS_MAX: usize = 100;
 pub const REQUESTS_MAX: usize = 64;
 /// Longest name of a request, in bytes.
 pub const REQUEST_NAME_BYTES_MAX: usize = 256;
-/// Rules that a node tells, and the longest, in bytes.
-pub const RULES_MAX: (usize, usize) = (16, 64);
+/// Rules that a node tells.
+pub const RULES_MAX: usize = 16;
+/// The longest of them, in bytes.
+pub const RULE_BYTES_MAX: usize = 64;
 /// Roles of one cluster.
 pub const ROLES_MAX: usize = 1024;
 
