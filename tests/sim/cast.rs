@@ -62,8 +62,14 @@ impl Cast {
     /// And records, which the clients write and read too.
     #[must_use]
     pub fn keeping_records(mut self, consistency: Consistency) -> Self {
-        self.records =
-            Some(Keeping { consistency, mode: Mode::MasterSlave, on_sync_loss: SyncLoss::Block, mutant: None });
+        self.records = Some(Keeping {
+            consistency,
+            mode: Mode::MasterSlave,
+            on_sync_loss: SyncLoss::Block,
+            mutant: None,
+            grave_time: None,
+            sync_interval: None,
+        });
         self
     }
 
@@ -71,8 +77,28 @@ impl Cast {
     #[must_use]
     pub fn keeping_loose_records(mut self) -> Self {
         let consistency = Consistency::Eventual;
-        self.records =
-            Some(Keeping { consistency, mode: Mode::MultiMaster, on_sync_loss: SyncLoss::Block, mutant: None });
+        self.records = Some(Keeping {
+            consistency,
+            mode: Mode::MultiMaster,
+            on_sync_loss: SyncLoss::Block,
+            mutant: None,
+            grave_time: None,
+            sync_interval: None,
+        });
+        self
+    }
+
+    /// Copies compare themselves seldom, so that reads and writes alone must get it right.
+    #[must_use]
+    pub fn comparing_every(mut self, interval: Duration) -> Self {
+        self.records = self.records.map(|keeping| Keeping { sync_interval: Some(interval), ..keeping });
+        self
+    }
+
+    /// Deletions are forgotten when a copy is away for longer than this.
+    #[must_use]
+    pub fn forgetting_graves_after(mut self, time: Duration) -> Self {
+        self.records = self.records.map(|keeping| Keeping { grave_time: Some(time), ..keeping });
         self
     }
 
@@ -80,8 +106,14 @@ impl Cast {
     #[must_use]
     pub fn keeping_records_of_a_loose_master(mut self) -> Self {
         let consistency = Consistency::Eventual;
-        self.records =
-            Some(Keeping { consistency, mode: Mode::MasterSlave, on_sync_loss: SyncLoss::Block, mutant: None });
+        self.records = Some(Keeping {
+            consistency,
+            mode: Mode::MasterSlave,
+            on_sync_loss: SyncLoss::Block,
+            mutant: None,
+            grave_time: None,
+            sync_interval: None,
+        });
         self
     }
 
@@ -89,8 +121,14 @@ impl Cast {
     #[must_use]
     pub fn keeping_joint_records(mut self) -> Self {
         let consistency = Consistency::Quorum;
-        self.records =
-            Some(Keeping { consistency, mode: Mode::MultiMaster, on_sync_loss: SyncLoss::Block, mutant: None });
+        self.records = Some(Keeping {
+            consistency,
+            mode: Mode::MultiMaster,
+            on_sync_loss: SyncLoss::Block,
+            mutant: None,
+            grave_time: None,
+            sync_interval: None,
+        });
         self
     }
 

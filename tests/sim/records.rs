@@ -34,6 +34,10 @@ pub struct Keeping {
     pub mode: Mode,
     /// What happens when copies are lost.
     pub on_sync_loss: SyncLoss,
+    /// How long deletions are remembered for a copy that is away.
+    pub grave_time: Option<Duration>,
+    /// How often copies compare themselves, where not as usual.
+    pub sync_interval: Option<Duration>,
     /// How it is broken on purpose.
     pub mutant: Option<Mutant>,
 }
@@ -50,13 +54,16 @@ impl Keeping {
         config.wall = Arc::new(wall.clone());
         config.clock = Arc::new(wall.clone());
         config.async_writes = false;
-        config.sync_interval = Duration::from_millis(400);
+        config.sync_interval = self.sync_interval.unwrap_or(Duration::from_millis(400));
         config.mode = self.mode;
         config.consistency = self.consistency;
         config.reads_versions = self.mutant != Some(Mutant::NoVersionRead);
         config.writes_back = self.mutant != Some(Mutant::NoReadRepair);
         config.on_sync_loss = self.on_sync_loss;
         config.directory = "/data/replication".into();
+        if let Some(time) = self.grave_time {
+            config.grave_time = time;
+        }
         config.store_interval = Duration::from_millis(100);
         config.look_interval = Duration::from_millis(100);
         config.sync_timeout = Duration::from_millis(1000);

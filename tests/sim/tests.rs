@@ -149,6 +149,8 @@ scenes! {
     t39_leader_moves: "T39-roles", 1..=2;
     t41_flapping: "T41", 1..=1;
     t61_loose_master: "T61", 1..=3;
+    records_whose_writers_are_cut_short: "joint-torn", 1..=1;
+    t62_away_for_long: "T62", 1..=1;
     records_that_a_majority_holds_without_a_leader: "joint-5", 1..=2;
     records_that_a_majority_holds_lost_by_one: "joint-lost", 1..=1;
     t63_quorum_lost_of_three: "T63", 1..=2;
@@ -210,6 +212,11 @@ fn clocks_that_drift_beyond_all_bounds_are_noticed() {
 #[test]
 fn writes_that_do_not_ask_what_they_replace_are_noticed() {
     expect_noticed("no-version-read", &["joint-5"]);
+}
+
+#[test]
+fn reads_that_do_not_repair_are_noticed() {
+    expect_noticed("no-read-repair", &["joint-torn", "joint-5"]);
 }
 
 #[test]

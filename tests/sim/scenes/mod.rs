@@ -101,6 +101,8 @@ pub const ALL: &[Scene] = &[
         "a master of records that no leader orders is cut off or dies, and another takes over",
         records::loose_master,
     ),
+    scene("joint-torn", "writers of records that a majority holds are cut short", records::joint_torn),
+    scene("T62", "a node is away for longer than deletions are remembered", records::away_for_long),
     scene(
         "joint-5",
         "records that a majority holds and no leader orders, every kind of fault, clocks an hour off",

@@ -99,7 +99,7 @@ pub(super) fn loose(world: &mut World) {
     world.load(ms(40));
     world.expect_leader();
     let time = world.chaos_time(secs(30));
-    world.endure(Chaos::everything(time));
+    world.endure(Chaos { walls: true, ..Chaos::everything(time) });
 }
 
 /// I2, I9: no leader orders anything, and what a majority acknowledged is read until it is replaced.
@@ -109,6 +109,28 @@ pub(super) fn joint(world: &mut World) {
     world.expect_leader();
     let time = world.chaos_time(secs(30));
     world.endure(Chaos { walls: true, ..Chaos::everything(time) });
+}
+
+/// Writers are cut off or die in the middle of their writes, again and again, and copies seldom compare themselves.
+pub(super) fn joint_torn(world: &mut World) {
+    world.start(nodes(5).clients(3).keeping_joint_records().comparing_every(secs(5)));
+    world.load(ms(10));
+    world.expect_records_within(secs(20));
+    for _ in 0..25 {
+        world.run_up_to(ms(200));
+        let names = world.names();
+        let victim = names[world.rng_below(names.len())];
+        if world.rng_below(2) == 0 {
+            world.cut(victim, everyone_but(victim));
+            world.run_up_to(ms(300));
+            world.heal();
+        } else {
+            world.kill(victim);
+            world.run_up_to(ms(300));
+            world.restart(victim);
+        }
+        world.run(ms(200));
+    }
 }
 
 /// T32, T35: a copy loses its records, and answers for nothing until it has them again.
@@ -156,6 +178,24 @@ pub(super) fn loose_master(world: &mut World) {
     for name in world.names() {
         world.take_note_of_tails(name);
     }
+}
+
+/// T62: a node is away for longer than deletions are remembered, and comes back with what was deleted.
+pub(super) fn away_for_long(world: &mut World) {
+    world.start(nodes(3).clients(2).keeping_loose_records().forgetting_graves_after(secs(3)));
+    world.load(ms(200));
+    world.expect_records_within(secs(10));
+    world.run(secs(3));
+    // What it has alone when it goes would be lost with the rest.
+    world.stop_load();
+    world.run(secs(2));
+    let victim = world.expect_leader_and_follower().1;
+    world.kill(victim);
+    world.load(ms(200));
+    world.run(secs(20));
+    world.restart(victim);
+    world.expect_records_within(secs(10));
+    world.run(secs(3));
 }
 
 /// T24: a time of day that jumps while a node runs changes nothing; a node that starts with a wrong one is turned away
