@@ -16,6 +16,7 @@
 //! No decision is made here. Who may change something is said in `access.rs`, all limits in `limits.rs`.
 
 mod access;
+mod asked;
 mod body;
 mod config;
 mod conversation;

@@ -13,6 +13,7 @@ use ha_runtime::{ARCHIVE_BYTES_MAX, Ha};
 use tokio::sync::{Semaphore, watch};
 
 use crate::access::Access;
+use crate::asked::REQUEST_KEY;
 use crate::error::ApiError;
 use crate::limits::{
     BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX, SNAPSHOTS_MAX,
@@ -153,7 +154,7 @@ pub(crate) fn router(shared: Shared) -> Router {
 
 /// Stands before calls that do not remember who asked for them: a caller who relies on that must hear so.
 async fn refuse_request_key(headers: HeaderMap, request: Request, next: Next) -> Result<Response, ApiError> {
-    if headers.contains_key("idempotency-key") {
+    if headers.contains_key(REQUEST_KEY) {
         let message = "this call does not know a repetition by its Idempotency-Key: leave the header out, and look \
                        whether the first call took effect before you ask again";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "no_request_key", message));

@@ -69,6 +69,10 @@ async fn a_record_is_put_read_listed_and_deleted() {
     let end = caller.get("/v1/replication/other?after=2").await.json();
     assert_eq!(end, json!({"items": [], "next_after": null}));
 
+    // A probe may bound how far behind a copy is; the only one lacks nothing.
+    assert_eq!(caller.get("/health/ready?max_lag=0").await.status, 200);
+    assert_eq!(caller.get("/health/replica?max_lag=x").await.code(), "bad_query");
+
     let deleted = caller.call("DELETE", path, &[], "").await;
     assert!(deleted.status == 200 && deleted.json()["version"].as_u64().unwrap() > version);
     let gone = caller.get(path).await;

@@ -16,11 +16,11 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
+use crate::asked::query;
 use crate::error::ApiError;
 use crate::limits::KEEP_ALIVE_INTERVAL;
 use crate::places::{CameFrom, Place};
 use crate::router::Shared;
-use crate::routes::state::query;
 
 /// `GET /v1/events`: follows until the caller hangs up or the server stops.
 ///

@@ -9,9 +9,9 @@ use ha_runtime::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::asked::request_key;
 use crate::body::JsonBody;
 use crate::error::ApiError;
-use crate::routes::state::request_key;
 
 /// `GET /v1/failover`.
 #[derive(Debug, Serialize)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +12,7 @@ use ha_runtime::{GroupId, Ha, MemberRole, RoleId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::asked::query;
 use crate::error::ApiError;
 use crate::router::Shared;
 
@@ -60,7 +62,8 @@ async fn check_lag(ha: &Ha, max_lag: Option<u64>) -> Result<(), ApiError> {
 
 /// `GET /health/ready`: 200 while this node takes part under a live leader, and its copy lacks no more than `max_lag`
 /// records.
-pub(crate) async fn ready(State(ha): State<Ha>, Query(asked): Query<Lag>) -> Answer {
+pub(crate) async fn ready(State(ha): State<Ha>, asked: Result<Query<Lag>, QueryRejection>) -> Answer {
+    let asked = query(asked)?;
     let document = ha.health_document();
     let view = ha.cluster().view();
     let joined = !ha.cluster().enabled() || (view.role.is_some() && view.leader.is_some() && view.leader_is_live);
@@ -95,7 +98,8 @@ impl Group {
 
 /// `GET /health/primary`: 200 on the node that runs the group, or any shard of it, while its lease holds; without
 /// failover on the leader, while it can commit.
-pub(crate) async fn primary(State(ha): State<Ha>, Query(asked): Query<Group>) -> Answer {
+pub(crate) async fn primary(State(ha): State<Ha>, asked: Result<Query<Group>, QueryRejection>) -> Answer {
+    let asked = query(asked)?;
     if ha.failover().enabled() {
         return if asked.runs_on(&ha) { serves(&ha, "primary") } else { does_not(&ha, "primary") };
     }
@@ -104,7 +108,8 @@ pub(crate) async fn primary(State(ha): State<Ha>, Query(asked): Query<Group>) ->
 
 /// `GET /health/replica`: 200 on a node that keeps data under a live leader, and does not run the group; without
 /// failover on one that follows. Its copy lacks no more than `max_lag` records.
-pub(crate) async fn replica(State(ha): State<Ha>, Query(asked): Query<Group>) -> Answer {
+pub(crate) async fn replica(State(ha): State<Ha>, asked: Result<Query<Group>, QueryRejection>) -> Answer {
+    let asked = query(asked)?;
     check_lag(&ha, asked.max_lag).await?;
     if ha.failover().enabled() {
         let runs = asked.runs_on(&ha);

@@ -8,7 +8,8 @@ use ha_runtime::Ha;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::state::{fresh, lease_id, request_key, room, seconds, unread};
+use super::state::{fresh, lease_id, room, seconds, unread};
+use crate::asked::request_key;
 use crate::body::JsonBody;
 use crate::error::ApiError;
 

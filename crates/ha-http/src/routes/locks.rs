@@ -12,7 +12,8 @@ use ha_runtime::ha_state::{AcquireError, HoldError, LockId, LockInfo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::state::{fresh, query, request_key, room, seconds, unread};
+use super::state::{fresh, room, seconds, unread};
+use crate::asked::{query, request_key};
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::limits::LOCK_WAIT_MAX;

@@ -13,7 +13,7 @@ use ha_runtime::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::state::query;
+use crate::asked::query;
 use crate::error::ApiError;
 
 /// Records of a page, unless asked otherwise.

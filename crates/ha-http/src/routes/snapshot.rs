@@ -10,7 +10,8 @@ use ha_runtime::{Archive, Ha, RestoreAnyway, RestoreError, RestoreRefused};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::state::{fresh, query};
+use super::state::fresh;
+use crate::asked::query;
 use crate::error::ApiError;
 use crate::router::Shared;
 

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::item::Item;
+use crate::asked::{query, request_key};
 use crate::body::JsonBody;
 use crate::error::ApiError;
 
@@ -29,26 +30,11 @@ pub(super) fn room(ha: &Ha) -> Result<&ha_state::State, ApiError> {
     Err(ApiError::new(StatusCode::CONFLICT, "state_off", message))
 }
 
-/// The caller's name for its request.
-pub(super) fn request_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    match value.to_str() {
-        Ok(text) => Ok(Some(text.to_owned())),
-        Err(_) => Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_request_key", "the Idempotency-Key must be ASCII")),
-    }
-}
-
 /// A number of seconds.
 pub(super) fn seconds(name: &str, number: f64) -> Result<Duration, ApiError> {
     Duration::try_from_secs_f64(number).map_err(|_| {
         ApiError::new(StatusCode::BAD_REQUEST, "bad_seconds", format!("{name} must be a number of seconds from 0 on"))
     })
-}
-
-pub(super) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
-    query
-        .map(|Query(query)| query)
-        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "bad_query", error.body_text()))
 }
 
 /// How fresh an answer must be.

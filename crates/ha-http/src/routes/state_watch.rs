@@ -15,7 +15,8 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::item::Change;
-use super::state::{query, room};
+use super::state::room;
+use crate::asked::query;
 use crate::error::ApiError;
 use crate::limits::KEEP_ALIVE_INTERVAL;
 use crate::places::{CameFrom, Place};

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::item::Item;
-use super::state::{fresh, lease_id, present, request_key, room};
+use super::state::{fresh, lease_id, present, room};
+use crate::asked::request_key;
 use crate::body::JsonBody;
 use crate::error::ApiError;
 
