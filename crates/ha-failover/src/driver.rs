@@ -27,7 +27,7 @@ use crate::role::RoleId;
 use crate::roster::{Cause, Command, Reply, Roster, State};
 use crate::seams::Seams;
 use crate::service::{AnyService, Promotion, ServiceError};
-use crate::status::{self, FailoverStatus};
+use crate::status::{self, FailoverStatus, Scheduled};
 
 /// Before something is proposed again that could not be.
 const RETRY_PROPOSAL: Duration = Duration::from_millis(20);
@@ -210,7 +210,7 @@ impl Driver {
         if self.config.takes_part {
             self.tell(agent::Input::Look(look));
         }
-        self.lead(&view, &grants, &roster);
+        let next_scheduled = self.lead(&view, &grants, &roster);
         self.look_around(&view, roster.paused);
         let rest = Rest { here: self.agent.is_idle(), told: roster.held_by(&view.node_id).next().is_none() };
         self.rest.send_if_modified(|seen| std::mem::replace(seen, rest) != rest);
@@ -220,6 +220,7 @@ impl Driver {
             roster: &roster,
             here: &self.agent.here(),
             holds_lease: self.lease.is_held(),
+            next_scheduled,
             leaderless_for: self.now().saturating_sub(self.led_at),
         });
         self.status.send_if_modified(|seen| {
@@ -258,13 +259,13 @@ impl Driver {
         }));
     }
 
-    /// Decides, where this node leads and keeps the roster.
-    fn lead(&mut self, view: &View, grants: &Grants, roster: &Arc<State>) {
+    /// Decides, where this node leads and keeps the roster; says what is to move next by itself.
+    fn lead(&mut self, view: &View, grants: &Grants, roster: &Arc<State>) -> Option<Scheduled> {
         if grants.term != self.leads_in {
             self.leads_in = grants.term;
             self.command(controller::Input::StepDown);
         }
-        let Some(term) = grants.term.filter(|_| self.config.takes_part) else { return };
+        let term = grants.term.filter(|_| self.config.takes_part)?;
         let fact = |member: &ha_cluster::Member| MemberFact {
             alive: member.state == MemberState::Alive || member.node_id == view.node_id,
             failed: matches!(member.state, MemberState::Failed | MemberState::Left),
@@ -277,6 +278,7 @@ impl Driver {
         let (held, silent) = (grants.held.clone(), grants.silent.clone());
         let facts = Facts { term, members, held, silent, roster: roster.clone() };
         self.command(controller::Input::Look(&facts));
+        self.controller.next_scheduled(self.now(), &facts)
     }
 
     fn tell(&mut self, input: agent::Input<'_>) {

@@ -63,4 +63,4 @@ pub use role::{DEFAULT_GROUP, GROUP_BYTES_MAX, GroupId, NotAGroup, RoleId, SHARD
 pub use seams::{EXIT_CODE_NOT_STOPPED, Fence, Seams};
 pub use service::{Demotion, NoService, Promotion, Service, ServiceError};
 pub use start::{StartError, start};
-pub use status::{Damped, FailoverState, FailoverStatus, RoleState, RoleStatus};
+pub use status::{Damped, FailoverState, FailoverStatus, RoleState, RoleStatus, Scheduled};

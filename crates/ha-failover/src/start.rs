@@ -63,6 +63,7 @@ pub fn start(
         roster: &roster.borrow(),
         here: &Default::default(),
         holds_lease: false,
+        next_scheduled: None,
         leaderless_for: std::time::Duration::ZERO,
     });
     let (tell_status, status) = watch::channel(Arc::new(first));

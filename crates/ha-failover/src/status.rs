@@ -70,6 +70,17 @@ pub struct Damped {
     pub losses: u32,
 }
 
+/// A move that nobody asked for, and nothing is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Scheduled {
+    /// Which role.
+    pub role: RoleId,
+    /// The node that it returns to.
+    pub to: NodeId,
+    /// In how many seconds, if all stays as it is.
+    pub in_seconds: u64,
+}
+
 /// The roles of a cluster, as this node knows them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FailoverStatus {
@@ -93,6 +104,8 @@ pub struct FailoverStatus {
     pub here: Vec<RoleId>,
     /// Who is held back.
     pub damping: Vec<Damped>,
+    /// What is to move next by itself; known to the leader alone.
+    pub next_scheduled: Option<Scheduled>,
     /// Where nodes do not agree how roles move, one sentence each: the leader decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
@@ -112,6 +125,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) roster: &'a State,
     pub(crate) here: &'a BTreeMap<RoleId, Here>,
     pub(crate) holds_lease: bool,
+    pub(crate) next_scheduled: Option<Scheduled>,
     /// For how long no leader has been live.
     pub(crate) leaderless_for: Duration,
 }
@@ -164,6 +178,7 @@ pub(crate) fn status(facts: &Facts) -> FailoverStatus {
             .filter(|(_, standing)| standing.losses > 0)
             .map(|(node, standing)| Damped { node_id: node.clone(), losses: standing.losses })
             .collect(),
+        next_scheduled: facts.next_scheduled.clone(),
         differences: differences(view, roster),
         roles,
     }
@@ -272,6 +287,7 @@ mod tests {
             roles: Vec::new(),
             here,
             damping: Vec::new(),
+            next_scheduled: None,
             differences: Vec::new(),
         };
         for (role, runs) in [("orders", true), ("orders/3", true), ("orders/4", false), ("default", true), ("x", false)]

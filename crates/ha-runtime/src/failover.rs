@@ -139,6 +139,7 @@ impl FailoverHandle {
             roles: Vec::new(),
             here: Vec::new(),
             damping: Vec::new(),
+            next_scheduled: None,
             differences: Vec::new(),
         };
         // Nothing will ever change: a follower sees the end of the channel.

@@ -104,14 +104,18 @@ impl Memory {
         self.runs.get(node).is_some_and(|run| since(run) >= FORGIVE_AFTER.max(wait))
     }
 
-    /// Whether a role may move once more although nothing is wrong; counts the move if so.
+    /// Whether a role may move once more although nothing is wrong.
+    pub(super) fn may_move(&self, now: Duration, role: &RoleId) -> bool {
+        let moves = self.moves.get(role).into_iter().flatten();
+        moves.filter(|at| now.saturating_sub(**at) < MOVES_WITHIN).count() < MOVES_MAX
+    }
+
+    /// See [`Self::may_move`]; counts the move if so.
     pub(super) fn spend_move(&mut self, now: Duration, role: &RoleId) -> bool {
+        let may = self.may_move(now, role);
         let moves = self.moves.entry(role.clone()).or_default();
         moves.retain(|at| now.saturating_sub(*at) < MOVES_WITHIN);
-        if moves.len() >= MOVES_MAX {
-            return false;
-        }
-        moves.push_back(now);
-        true
+        moves.extend(may.then_some(now));
+        may
     }
 }

@@ -6,9 +6,10 @@ use ha_cluster::NodeId;
 
 use super::facts::Facts;
 use super::{Controller, Wanted, is_active};
-use crate::config::Failback;
+use crate::config::{Failback, Strategy};
 use crate::role::RoleId;
-use crate::roster::{Cause, Phase, Role};
+use crate::roster::{Cause, Holder, Phase, Role};
+use crate::status::Scheduled;
 
 impl Controller {
     /// One decision about one role.
@@ -95,22 +96,40 @@ impl Controller {
         true
     }
 
+    /// How long it takes until a role may return to a node, if all stays as it is; `None` when something must change first.
+    fn until_back(&self, now: Duration, facts: &Facts, id: &RoleId, from: &NodeId, to: &NodeId) -> Option<Duration> {
+        let standing = facts.standing(to)?;
+        let everybody_is_here = facts.members.values().all(|member| member.alive);
+        let may = facts.priority(to) > facts.priority(from) && everybody_is_here && standing.fitness.lag_items == 0;
+        let hold = self.wait(standing.losses).saturating_sub(self.memory.well_for(now, to));
+        let tenure = self.config.recovery_wait.saturating_sub(self.memory.tenure(now, id));
+        may.then_some(hold.max(tenure))
+    }
+
+    /// The next role that is to return to a node that it prefers, if all stays as it is.
+    pub(crate) fn next_scheduled(&self, now: Duration, facts: &Facts) -> Option<Scheduled> {
+        let returns = self.config.failback == Failback::Automatic && self.config.strategy == Strategy::ActivePassive;
+        if !returns || !self.moves_by_itself(facts) {
+            return None;
+        }
+        let scheduled = facts.roster.roles.iter().filter(|(_, role)| is_active(role)).filter_map(|(id, role)| {
+            let from = &role.phase.holder()?.node;
+            let able = facts.members.keys().filter(|node| self.check(facts, role, node).is_ok());
+            let to = able.max_by_key(|node| facts.priority(node))?;
+            let left = self.until_back(now, facts, id, from, to).filter(|_| self.memory.may_move(now, id))?;
+            Some(Scheduled { role: id.clone(), to: to.clone(), in_seconds: left.as_secs_f64().ceil() as u64 })
+        });
+        scheduled.min_by_key(|scheduled| scheduled.in_seconds)
+    }
+
     /// Moves a role to the node of the highest priority, once that has been well for long enough.
     fn fail_back(&mut self, now: Duration, facts: &Facts, id: &RoleId, role: &Role, wanted: &mut Vec<Wanted>) {
         if self.config.failback != Failback::Automatic || !self.moves_by_itself(facts) {
             return;
         }
-        let Some(holder) = role.phase.holder() else { return };
+        let Some(Holder { node: from, .. }) = role.phase.holder() else { return };
         let Some(to) = self.candidates(now, facts, role).into_iter().next() else { return };
-        let (from, better) = (&holder.node, facts.priority(to) > facts.priority(&holder.node));
-        let losses = facts.standing(to).map_or(0, |standing| standing.losses);
-        let hold = self.wait(losses);
-        let everybody_is_here = facts.members.values().all(|member| member.alive);
-        let ready = better
-            && everybody_is_here
-            && self.memory.well_for(now, to) >= hold
-            && self.memory.tenure(now, id) >= self.config.recovery_wait
-            && facts.standing(to).is_some_and(|standing| standing.fitness.lag_items == 0);
+        let ready = self.until_back(now, facts, id, from, to) == Some(Duration::ZERO);
         if ready && self.memory.spend_move(now, id) {
             let sentence = format!("returns {id} from {from} to {to}, which has the higher priority and is well");
             wanted.push(self.hand_over(id, role, Some(to), Cause::Failback, (None, sentence)));

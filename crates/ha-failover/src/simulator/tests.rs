@@ -92,6 +92,16 @@ fn each_loss_doubles_the_wait_for_the_way_back() {
         assert_eq!(world.primary(&role()).as_deref(), Some("b"));
         let now = world.now;
         world.node("a").start(now);
+        let mut told = None;
+        while world.primary(&role()).as_deref() == Some("b") {
+            let next = world.next_scheduled();
+            // At first the node is not known to be well yet, and the wait has not begun.
+            told = told.or_else(|| Some((world.now, next.clone()?.in_seconds)).filter(|(_, left)| *left <= 50));
+            assert!(next.is_none_or(|next| (next.role, next.to) == (role(), node("a"))));
+            world.run(seconds(1));
+        }
+        let (at, left) = told.expect("it was said before it came");
+        assert!((world.now - at).as_secs().abs_diff(left) <= 2, "{left} s were said, {:?} were left", world.now - at);
         while world.primary(&role()).as_deref() != Some("a") {
             world.run(seconds(1));
         }
@@ -104,7 +114,7 @@ fn each_loss_doubles_the_wait_for_the_way_back() {
     let now = world.now;
     world.node("a").start(now);
     world.run(seconds(600));
-    assert_eq!(world.primary(&role()).as_deref(), Some("b"));
+    assert_eq!((world.primary(&role()).as_deref(), world.next_scheduled()), (Some("b"), None));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::controller::{self, Facts, MemberFact, Output, Proof, Subject};
 use crate::role::RoleId;
 use crate::roster::{Command, Phase, Reply, State};
+use crate::status::Scheduled;
 
 const HOLDER: Duration = LEASE.saturating_mul(94).checked_div(100).expect("100 is not 0");
 const OTHERS: Duration = LEASE.saturating_mul(106).checked_div(100).expect("100 is not 0");
@@ -412,6 +413,12 @@ impl World {
     /// Who leads.
     pub(crate) fn leads(&self) -> String {
         self.leader.as_ref().map(|(leader, _)| leader.to_string()).unwrap_or_default()
+    }
+
+    /// What is to move next by itself, as the node that leads says.
+    pub(crate) fn next_scheduled(&self) -> Option<Scheduled> {
+        let (leader, term) = self.leader.as_ref()?;
+        self.nodes[leader].controller.next_scheduled(self.now, &self.facts(*term))
     }
 
     /// A person wants something, on the node that leads.
