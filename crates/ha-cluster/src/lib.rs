@@ -57,6 +57,8 @@ pub use cluster::{AloneError, AsideError, Cluster, LeaveError, PriorityError, Se
 pub use config::{Config, ConfigError, Role, Seed};
 pub use events::Events;
 pub use ha_net::codec as encoding;
+#[cfg(feature = "testing")]
+pub use ha_net::loopback;
 pub use ha_net::{Address, AskError, ClusterId, Incarnation, Lane, NodeId, Secret};
 pub use lineage::Overtaken;
 pub use machine::{

@@ -1,7 +1,7 @@
 //! One of three nodes goes on by force without the others, over TCP and real files.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ha_cluster::{Applied, Cluster, Config, Machine, MachineId, Machines, Seams, Seed};
@@ -28,12 +28,6 @@ impl Machine for Register {
         self.0 = image.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight bytes"))).collect();
         Ok(())
     }
-}
-
-fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<_> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a test port and a valid name")).collect();
-    listeners.iter().map(|l| l.local_addr().expect("a test port and a valid name")).collect()
 }
 
 fn config(addresses: &[SocketAddr], index: usize, directory: &std::path::Path) -> Config {
@@ -65,7 +59,7 @@ const FIRST_EPOCH: u64 = 1 << 40;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_goes_on_alone_and_those_left_behind_refuse_to_serve() {
     let directory = tempfile::tempdir().unwrap();
-    let addresses = free_addresses(3);
+    let addresses = ha_net::loopback::addresses(3).expect("test ports");
     let start = async |index| {
         let machines = Machines::new().with(Register::default());
         ha_cluster::start(config(&addresses, index, directory.path()), Seams::default(), machines).await.unwrap()

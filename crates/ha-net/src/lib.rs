@@ -76,6 +76,8 @@ mod greeting;
 mod handler;
 mod limits;
 mod link;
+#[cfg(any(test, feature = "testing"))]
+pub mod loopback;
 mod net;
 mod node_id;
 mod peers;

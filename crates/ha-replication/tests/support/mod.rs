@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +53,7 @@ pub(crate) struct Stage {
     pub(crate) snapshot_entries: u64,
     pub(crate) consistency: Consistency,
     pub(crate) mode: Mode,
+    pub(crate) batch_items: usize,
     /// How far ahead the time of day of a node is.
     pub(crate) ahead: Vec<Duration>,
 }
@@ -68,8 +69,7 @@ impl Wall for Ahead {
 
 impl Stage {
     pub(crate) fn new(nodes: usize) -> Self {
-        let listeners: Vec<_> = (0..nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let addresses = ha_cluster::loopback::addresses(nodes).unwrap();
         let directory = tempfile::tempdir().unwrap();
         Self {
             directory,
@@ -77,6 +77,7 @@ impl Stage {
             snapshot_entries: 50_000,
             consistency: Consistency::Quorum,
             mode: Mode::MasterSlave,
+            batch_items: Config::default().batch_items_max,
             ahead: vec![Duration::ZERO; nodes],
         }
     }
@@ -102,6 +103,7 @@ impl Stage {
         records.directory = config.data_dir.join("replication");
         records.consistency = self.consistency;
         records.mode = self.mode;
+        records.batch_items_max = self.batch_items;
         records.wall = Arc::new(Ahead(self.ahead[index]));
         records.async_writes = false;
         records.sync_interval = Duration::from_millis(300);
