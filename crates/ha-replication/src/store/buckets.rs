@@ -145,14 +145,15 @@ impl Store {
     pub(crate) fn slots(&self, bucket: u16) -> Result<Vec<(Key, Version)>, StoreError> {
         let prefix = bucket.to_be_bytes();
         let is_of = |slot: &[u8]| slot.starts_with(&prefix);
-        // First: what goes from here to the file meanwhile is found twice, and not missed.
-        let recent: Vec<(Key, Version)> = {
+        // Both at once: what waits is newer than what is in the file, be its version earlier.
+        let (recent, tables): (Vec<(Key, Version)>, _) = {
             let known = self.buckets.lock();
             let slots = known.recent.range::<[u8], _>((Bound::Included(&prefix[..]), Bound::Unbounded));
             let slots = slots.take_while(|(slot, _)| is_of(slot));
-            slots.map(|(slot, version)| Ok((key_of(slot)?, *version))).collect::<Result<_, StoreError>>()?
+            let recent = slots.map(|(slot, version)| Ok((key_of(slot)?, *version)));
+            (recent.collect::<Result<_, StoreError>>()?, self.tables()?)
         };
-        let Some(tables) = self.tables()? else { return Ok(Vec::new()) };
+        let Some(tables) = tables else { return Ok(Vec::new()) };
         let mut found = BTreeMap::new();
         for entry in tables.slots.range::<&[u8]>(&prefix[..]..).map_err(|error| self.fault(error))? {
             let (slot, version) = entry.map_err(|error| self.fault(error))?;
@@ -162,10 +163,7 @@ impl Store {
             let (time, tie) = version.value();
             found.insert(key_of(slot.value())?, Version { time, tie });
         }
-        for (key, version) in recent {
-            let newest = found.entry(key).or_insert(version);
-            *newest = version.max(*newest);
-        }
+        found.extend(recent);
         Ok(found.into_iter().collect())
     }
 }

@@ -329,13 +329,15 @@ proptest! {
                     LooseStep::Write(write) => {
                         for (n, stays) in write {
                             place += 1;
-                            let version = Version { time: place, tie: Version::STAMPED | 1 };
+                            // Of some, a later change has an earlier stamp: such as one that is stamped again.
+                            let time = if n % 4 == 0 { 1_000_000 - place } else { place };
+                            let version = Version { time, tie: Version::STAMPED | 1 };
                             let data = stays.then(|| Bytes::from_static(b"data"));
                             changes.insert(key(n), Kept { version, place, data, past: Bytes::new() });
                             model.insert(key(n), version);
                             graves.remove(&key(n));
                             if !stays {
-                                graves.insert(key(n), place);
+                                graves.insert(key(n), time);
                             }
                         }
                     }

@@ -94,11 +94,13 @@ impl Writer {
                 known.recent.retain(|slot, _| !purged.contains(slot));
             }
         }
-        let state = store.guarded(|| store.publish(database))?;
-        if indexed {
-            // Only now: readers find them in the file.
-            store.buckets.lock().recent.clear();
+        if !indexed {
+            return store.guarded(|| store.publish(database));
         }
+        // Readers find them here or in the file, and never earlier ones here than in the file.
+        let mut known = store.buckets.lock();
+        let state = store.guarded(|| store.publish(database))?;
+        known.recent.clear();
         Ok(state)
     }
 
