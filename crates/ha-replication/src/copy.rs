@@ -164,6 +164,12 @@ impl Copy {
         self.inner.is_full.load(Ordering::Relaxed)
     }
 
+    /// Why the disk could not keep what is written now.
+    pub(crate) fn fault(&self) -> Option<StoreError> {
+        let trouble = self.inner.trouble.borrow().clone();
+        trouble.or_else(|| self.is_full().then(|| self.inner.store.full()))
+    }
+
     /// Sends what waits on its way to the store, and lets a failed write be tried again.
     pub(crate) fn flush(&self) {
         self.change(|memory| memory.freeze());
@@ -212,6 +218,14 @@ impl Copy {
     pub(crate) async fn rewound(&self, epoch: u64) -> Result<(), StoreError> {
         let (done, written) = oneshot::channel();
         self.fills().push(Fill { rewound: Some(epoch), ..Fill::new(done) });
+        self.inner.wake.notify_one();
+        written.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Remembers that nothing here has a stamp that is later than those in memory.
+    pub(crate) async fn restamped(&self) -> Result<(), StoreError> {
+        let (done, written) = oneshot::channel();
+        self.fills().push(Fill { restamped: true, ..Fill::new(done) });
         self.inner.wake.notify_one();
         written.await.unwrap_or(Err(StoreError::Closed))
     }

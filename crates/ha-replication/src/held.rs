@@ -26,6 +26,17 @@ pub(crate) struct Rules {
     pub(crate) quorum_size: usize,
 }
 
+impl Rules {
+    /// How many of so many copies hold what is acknowledged, while none is lost.
+    pub(crate) fn needed(self, level: Consistency, copies: usize) -> usize {
+        match level {
+            Consistency::Eventual => 1,
+            Consistency::Quorum => majority(copies).max(self.quorum_size.min(copies)),
+            Consistency::Strong => sync_min(copies),
+        }
+    }
+}
+
 /// The copies whose disks hold a log entry, when they are enough.
 pub(crate) fn judge(
     held: &HeldBy,
@@ -41,7 +52,7 @@ pub(crate) fn judge(
     match level {
         Consistency::Eventual => Ok(by),
         Consistency::Quorum => {
-            let mut needed = majority(total).max(rules.quorum_size.min(total));
+            let mut needed = rules.needed(level, total);
             if rules.on_sync_loss == SyncLoss::Degrade && !sync.members.is_empty() {
                 needed = needed.min(sync.members.len());
             }
@@ -51,7 +62,7 @@ pub(crate) fn judge(
             wait(needed, format!("{} of {total} copies have it on disk, {needed} are needed", by.len()))
         }
         Consistency::Strong => {
-            let least = sync_min(total);
+            let least = rules.needed(level, total);
             if sync.members.len() < least && rules.on_sync_loss == SyncLoss::Block {
                 let reason = format!("{} copies are in step, {least} are needed", sync.members.len());
                 return wait(least, reason);
@@ -102,6 +113,15 @@ mod tests {
         };
         assert_eq!((needed(1), needed(2)), ((Ok(2), true), (Ok(2), true)));
         assert_eq!((needed(3), needed(4)), ((Err(3), true), (Err(3), true)));
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_on_so_many_copies_of_all() {
+        for (copies, quorum, strong) in [(1, 1, 1), (2, 2, 2), (3, 2, 2), (5, 3, 3)] {
+            let needed = |level| BLOCK.needed(level, copies);
+            let all = [Consistency::Eventual, Consistency::Quorum, Consistency::Strong].map(needed);
+            assert_eq!(all, [1, quorum, strong], "of {copies}");
+        }
     }
 
     #[test]

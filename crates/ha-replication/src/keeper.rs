@@ -59,9 +59,10 @@ impl Keeper {
     }
 
     async fn fill(&mut self, fill: Fill) {
-        let Fill { changes, upto, last, hole_upto, anew, wipes, loaded, rewound, done } = fill;
+        let Fill { changes, upto, last, hole_upto, anew, wipes, loaded, rewound, restamped, done } = fill;
         let (graves_max, horizon) = graves(0, self.copy.is_loose());
         let batch = Batch { changes: &changes, may_be_old: true, anew: anew || wipes.is_some(), graves_max, horizon };
+        let copy = &self.copy;
         let written = self.writer.write(batch, |state| {
             if let Some(horizon) = wipes {
                 state.began_at = horizon;
@@ -70,6 +71,8 @@ impl Keeper {
                 state.loaded = true;
             } else if let Some(epoch) = rewound {
                 state.rewound = state.rewound.max(epoch);
+            } else if restamped {
+                state.stamp = copy.memory().stamp();
             } else if anew {
                 let upto = state.hole.map_or(0, |hole| hole.upto).max(state.position.epoch);
                 state.hole = Some(Hole { after: 0, after_tie: 0, upto, anew: true });

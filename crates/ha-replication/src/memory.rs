@@ -98,6 +98,11 @@ impl Memory {
         self.place
     }
 
+    /// What has a later stamp than this is stamped again.
+    pub(crate) fn go_back(&mut self, stamp: u64) {
+        self.stamp = stamp;
+    }
+
     /// Takes one change that no leader ordered; it is newer than any of that record that is here or stored.
     pub(crate) fn put_next(&mut self, key: Key, kept: Kept) {
         self.place += 1;

@@ -15,6 +15,7 @@ use crate::copy::Copy;
 use crate::error::{ONE_LEVEL, ONLY_EVENTUAL, crowded, refused};
 use crate::follow::Subscription;
 use crate::gate::Gate;
+use crate::held::Rules;
 use crate::lead::Known;
 use crate::loose::{LooseCopy, Seat, Tail, TailApplied};
 use crate::message::{Ask, Told};
@@ -99,6 +100,13 @@ impl Replication {
     /// When writes of this handle are acknowledged.
     pub fn consistency(&self) -> Consistency {
         self.level
+    }
+
+    /// On how many of so many copies a write of this handle is before it is acknowledged, as long as none is lost.
+    pub fn copies_needed(&self, copies: usize) -> usize {
+        let Config { on_sync_loss, quorum_size, .. } = self.inner.config;
+        let quorum_size = if self.has_order() { quorum_size } else { 1 };
+        Rules { on_sync_loss, quorum_size }.needed(self.level, copies)
     }
 
     /// Writes a record as JSON; any node may be asked. Returns once it is acknowledged at this handle's level.
@@ -330,13 +338,7 @@ impl Replication {
 
     /// Refuses what this node's disk does not take at all.
     fn is_sound(&self) -> Result<(), ReplicateError> {
-        if let Some(trouble) = self.inner.copy.trouble().borrow().clone() {
-            return Err(trouble.into());
-        }
-        if self.inner.copy.is_full() {
-            return Err(StoreError::Full { directory: self.inner.config.directory.clone() }.into());
-        }
-        Ok(())
+        self.inner.copy.fault().map_or(Ok(()), |fault| Err(fault.into()))
     }
 
     /// Reads a record as of some moment after this call began; `None` when there is none. Any node may be asked.

@@ -27,6 +27,8 @@ pub(crate) struct Fill {
     pub(crate) loaded: bool,
     /// What it had alone before this epoch is set aside.
     pub(crate) rewound: Option<u64>,
+    /// What was stamped too far ahead is stamped again.
+    pub(crate) restamped: bool,
     pub(crate) done: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -42,6 +44,7 @@ impl Fill {
             wipes: None,
             loaded: false,
             rewound: None,
+            restamped: false,
             done,
         }
     }

@@ -113,4 +113,30 @@ async fn a_node_whose_time_the_others_do_not_believe_says_so_and_counts_what_the
     let status = others[0].replication.status().await;
     let lags = |name: &str| status.nodes.iter().find(|node| node.node_id.as_str() == name).unwrap().lag_items;
     assert!(lags("node-0") >= Some(1) && lags("node-1") >= Some(1), "{status:?}");
+
+    // Its time is set right: what it stamped an hour ahead is stamped again, and the others take it.
+    wrong.stop().await;
+    stage.ahead[2] = Duration::ZERO;
+    let right = stage.start(2).await;
+    until("the others have what was written there", async || {
+        let found = others[0].replication.get("task", "alone").await.unwrap();
+        found.is_some().then_some(()).ok_or("nothing")
+    })
+    .await;
+    until("nothing is wrong any more", async || match right.replication.alarms() {
+        alarms if alarms.is_empty() => Ok(()),
+        alarms => Err(alarms),
+    })
+    .await;
+    let written = right.replication.replicate("task", "alone", &2).await.unwrap();
+    until("the later value is everywhere", async || {
+        let found = others[1].replication.get("task", "alone").await.unwrap().unwrap();
+        if found.version == written.version { Ok(()) } else { Err(found) }
+    })
+    .await;
+    right.stop().await;
+    let again = stage.start(2).await;
+    let later = again.replication.replicate("task", "alone", &3).await.unwrap();
+    let hour = 3_600_000 << 16;
+    assert!(later.version > written.version && later.version.time < written.version.time + hour, "{later:?}");
 }

@@ -1,39 +1,34 @@
 //! Whether the others take what this node stamps. Pure.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use ha_cluster::NodeId;
 
-/// What the others said last of this node's time.
+use crate::Alarm;
+
+/// What the others said last of this node's stamps.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    /// By how many milliseconds it is too far ahead of theirs; 0 when it is not.
-    told: BTreeMap<NodeId, u64>,
+    told: BTreeMap<NodeId, Told>,
 }
 
-/// Most of those that answered turn away what this node stamps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AheadOfMost {
+/// What another copy said of a stamp of this node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    /// By how many milliseconds it is too far ahead of its time; 0 when it is not.
     pub(super) milliseconds: u64,
-    pub(super) turned_away_by: usize,
-    pub(super) answered: usize,
-}
-
-impl fmt::Display for AheadOfMost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { milliseconds, turned_away_by, answered } = self;
-        write!(
-            f,
-            "the time of this machine is {milliseconds} ms ahead of that of {turned_away_by} of {answered} copies, which \
-             turn away what is written here: set it right, then restart this node"
-        )
-    }
+    /// By as many it is ahead of this node's own time now.
+    pub(super) agrees: bool,
 }
 
 impl Ahead {
-    pub(super) fn tell(&mut self, node: &NodeId, milliseconds: u64) {
-        self.told.insert(node.clone(), milliseconds);
+    pub(super) fn tell(&mut self, node: &NodeId, told: Told) {
+        self.told.insert(node.clone(), told);
+    }
+
+    /// What was said is true no more.
+    pub(super) fn forget(&mut self) {
+        self.told.clear();
     }
 
     /// Those that are no members any more count no more.
@@ -46,12 +41,21 @@ impl Ahead {
         self.told.is_empty()
     }
 
-    /// `None` while as many take it as turn it away, and while nobody has answered.
-    pub(super) fn of_most(&self) -> Option<AheadOfMost> {
-        let turned_away = self.told.values().filter(|milliseconds| **milliseconds > 0);
-        let (answered, turned_away_by) = (self.told.len(), turned_away.clone().count());
-        let milliseconds = *turned_away.min()?;
-        (turned_away_by * 2 > answered).then_some(AheadOfMost { milliseconds, turned_away_by, answered })
+    /// That most of those that answered turn it away; `None` while as many take it as turn it away, and while nobody has
+    /// answered.
+    pub(super) fn of_most(&self) -> Option<Alarm> {
+        let milliseconds = self.turned_away().map(|told| told.milliseconds).min()?;
+        let (turned_away_by, answered) = (self.turned_away().count(), self.told.len());
+        (turned_away_by * 2 > answered).then_some(Alarm::TimeAhead { milliseconds, turned_away_by, answered })
+    }
+
+    /// Whether this node had the wrong time, and has that of most of those that answered now.
+    pub(super) fn is_over(&self) -> bool {
+        self.turned_away().filter(|told| told.agrees).count() * 2 > self.told.len()
+    }
+
+    fn turned_away(&self) -> impl Iterator<Item = &Told> {
+        self.told.values().filter(|told| told.milliseconds > 0)
     }
 }
 
@@ -64,15 +68,33 @@ mod tests {
         let [a, b, c] = ["a", "b", "c"].map(|node| -> NodeId { node.parse().unwrap() });
         let mut ahead = Ahead::default();
         assert!(ahead.is_unknown() && ahead.of_most().is_none(), "alone it goes on");
-        ahead.tell(&a, 900);
-        assert_eq!(ahead.of_most(), Some(AheadOfMost { milliseconds: 900, turned_away_by: 1, answered: 1 }));
-        ahead.tell(&b, 0);
+        let told = |milliseconds| Told { milliseconds, agrees: false };
+        ahead.tell(&a, told(900));
+        assert_eq!(ahead.of_most(), Some(Alarm::TimeAhead { milliseconds: 900, turned_away_by: 1, answered: 1 }));
+        ahead.tell(&b, told(0));
         assert_eq!(ahead.of_most(), None);
-        ahead.tell(&c, 800);
-        assert_eq!(ahead.of_most(), Some(AheadOfMost { milliseconds: 800, turned_away_by: 2, answered: 3 }));
-        ahead.tell(&c, 0);
+        ahead.tell(&c, told(800));
+        assert_eq!(ahead.of_most(), Some(Alarm::TimeAhead { milliseconds: 800, turned_away_by: 2, answered: 3 }));
+        ahead.tell(&c, told(0));
         assert_eq!(ahead.of_most(), None, "the time was set right");
         ahead.retain(&[a]);
         assert!(ahead.of_most().is_some());
+    }
+
+    #[test]
+    fn a_node_whose_time_was_set_right_finds_it_as_the_others_do() {
+        let [a, b, c] = ["a", "b", "c"].map(|node| -> NodeId { node.parse().unwrap() });
+        let mut ahead = Ahead::default();
+        assert!(!ahead.is_over());
+        ahead.tell(&a, Told { milliseconds: 900, agrees: false });
+        assert!(!ahead.is_over(), "its own time is ahead as well");
+        ahead.tell(&a, Told { milliseconds: 900, agrees: true });
+        assert!(ahead.is_over());
+        ahead.tell(&b, Told { milliseconds: 0, agrees: true });
+        assert!(!ahead.is_over(), "who is wrong is not known");
+        ahead.tell(&c, Told { milliseconds: 900, agrees: true });
+        assert!(ahead.is_over());
+        ahead.forget();
+        assert!(!ahead.is_over() && ahead.is_unknown());
     }
 }

@@ -41,6 +41,11 @@ impl Clock {
         self.last = self.last.max(horizon);
     }
 
+    /// Goes back: what was given or seen after this stamp is stamped again. By how many milliseconds it went.
+    pub(crate) fn go_back(&mut self, last: u64) -> u64 {
+        milliseconds(std::mem::replace(&mut self.last, last)).saturating_sub(milliseconds(last))
+    }
+
     /// What marks the stamps of this node.
     pub(crate) fn tie(&self) -> u64 {
         self.tie
@@ -48,13 +53,23 @@ impl Clock {
 
     /// Takes note of a stamp of another node. One that is too far ahead is not taken note of.
     pub(crate) fn see(&mut self, time: u64, now_ms: u64) -> Result<(), TooFarAhead> {
-        let ahead = (time >> COUNTER_BITS).saturating_sub(now_ms);
+        let ahead = milliseconds(time).saturating_sub(now_ms);
         if u128::from(ahead) > OFFSET_MAX.as_millis() {
             return Err(TooFarAhead { milliseconds: ahead });
         }
         self.last = self.last.max(time);
         Ok(())
     }
+}
+
+/// When a stamp was given, in milliseconds since 1970.
+pub(crate) fn milliseconds(time: u64) -> u64 {
+    time >> COUNTER_BITS
+}
+
+/// The last stamp of a time.
+pub(crate) fn last_of(milliseconds: u64) -> u64 {
+    (milliseconds << COUNTER_BITS) | ((1 << COUNTER_BITS) - 1)
 }
 
 /// What stands for a node in its stamps. Two ids of one cluster meet in it once in 2^31 clusters or so; then the bytes

@@ -45,6 +45,10 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
         let others = others(&cluster);
         copy.retain_told(others.iter().map(|(node, _)| node.clone()).collect());
         let alive: Vec<NodeId> = others.into_iter().filter_map(|(node, alive)| alive.then_some(node)).collect();
+        if let Err(error) = copy.restamp_if_due().await {
+            tracing::warn!("what was stamped with the wrong time cannot be stamped again yet: {error}");
+            continue;
+        }
         // Before it begins anew, which would remove that too.
         if let (Some(seat), Some(_)) = (&seat, copy.lost()) {
             let master = copy.copy().memory().agreed().master.as_ref().map(|master| master.node.clone());
@@ -129,12 +133,12 @@ pub(super) async fn differing(
     let theirs = match ask(cluster, node, &Ask::Groups { stamp, epoch }).await? {
         Told::Sums(sums) => sums.into_iter().next().unwrap_or_default(),
         Told::Ahead(milliseconds) => {
-            copy.told_ahead(node, milliseconds);
+            copy.told_ahead(node, stamp, milliseconds);
             return Err(format!("the time here is {milliseconds} ms ahead of its own"));
         }
         _ => return Err("its sums cannot be read".to_owned()),
     };
-    copy.told_ahead(node, 0);
+    copy.told_ahead(node, stamp, 0);
     let ours = copy.copy().store().group_sums();
     if theirs.len() != ours.len() {
         return Err("it has other groups".to_owned());

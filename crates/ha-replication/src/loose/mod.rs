@@ -8,6 +8,7 @@ mod clock;
 mod compare;
 mod master;
 mod push;
+mod restamp;
 mod rewind;
 mod runs;
 mod seat;
@@ -18,7 +19,6 @@ pub(crate) mod tests;
 mod wall;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,8 +56,6 @@ pub(crate) struct LooseCopy {
 struct Inner {
     copy: Copy,
     node: NodeId,
-    /// Where the records are kept.
-    directory: PathBuf,
     async_writes: bool,
     /// Values that did not see each other are all kept.
     keeps_siblings: bool,
@@ -105,7 +103,6 @@ impl LooseCopy {
             wall: Mutex::new(wall::Reckoning::new(config.wall.clone(), config.clock.clone())),
             copy,
             node,
-            directory: config.directory.clone(),
             async_writes: config.async_writes,
             keeps_siblings: config.is_leaderless_quorum(),
             has_master: config.has_loose_master(),
@@ -137,20 +134,14 @@ impl LooseCopy {
         self.inner.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The time of day; no earlier than the horizon, which every copy has seen.
     fn now_ms(&self) -> u64 {
-        self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).milliseconds()
+        let now = self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).milliseconds();
+        now.max(clock::milliseconds(self.inner.copy.memory().agreed().horizon))
     }
 
     fn counts(&self) -> MutexGuard<'_, Report> {
         self.inner.report.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Refuses what the disk could not keep.
-    pub(crate) fn has_room_on_disk(&self) -> Result<(), String> {
-        let copy = &self.inner.copy;
-        let trouble = copy.trouble().borrow().clone();
-        let full = || copy.is_full().then(|| StoreError::Full { directory: self.inner.directory.clone() });
-        trouble.or_else(full).map_or(Ok(()), |error| Err(error.to_string()))
     }
 
     /// What was done so far to changes that met here.
@@ -171,13 +162,7 @@ impl LooseCopy {
         if let Some((_, milliseconds)) = last.filter(|(at, _)| at.elapsed() < ALARM_TIME) {
             alarms.push(Alarm::Quarantined { milliseconds });
         }
-        if let Some(ahead) = self.ahead().of_most() {
-            alarms.push(Alarm::TimeAhead {
-                milliseconds: ahead.milliseconds,
-                turned_away_by: ahead.turned_away_by,
-                answered: ahead.answered,
-            });
-        }
+        alarms.extend(self.ahead().of_most());
         // Whether it has jumped is seen when it is looked at.
         self.now_ms();
         if self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).has_jumped() {
@@ -222,11 +207,6 @@ impl LooseCopy {
         self.inner.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another copy says how far too far ahead of its time this node's is, or 0.
-    fn told_ahead(&self, node: &NodeId, milliseconds: u64) {
-        self.ahead().tell(node, milliseconds);
-    }
-
     fn retain_told(&self, others: Vec<NodeId>) {
         self.ahead().retain(&others);
     }
@@ -252,7 +232,7 @@ impl LooseCopy {
         (self.inner.has_master && lost.epoch > rewound).then_some(lost)
     }
 
-    /// Takes back a change that this copy had alone, unless another one has taken its place since.
+    /// Puts something else in the place of a change that this copy has alone, be it earlier, unless another one has taken its place since.
     fn put_back(&self, key: Key, alone: Version, kept: Kept) -> Result<(), StoreError> {
         let _clock = self.clock();
         if self.inner.copy.get(&key)?.is_some_and(|held| held.version == alone) {
@@ -336,8 +316,8 @@ impl LooseCopy {
 
     /// Makes a change here; returns its version, and the nodes whose disk has it.
     pub(crate) async fn write(&self, change: Change) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
-        if let Some(ahead) = self.ahead().of_most() {
-            return Err(ReplicateError::NotReplicated { reason: ahead.to_string() });
+        if let Some(alarm) = self.ahead().of_most() {
+            return Err(ReplicateError::NotReplicated { reason: alarm.to_string() });
         }
         let (now, horizon) = (self.now_ms(), self.inner.copy.memory().agreed().horizon);
         let (version, place) = {

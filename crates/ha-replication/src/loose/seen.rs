@@ -24,7 +24,7 @@ impl LooseCopy {
         self.seen().insert(node.clone(), known);
     }
 
-    fn seen(&self) -> MutexGuard<'_, BTreeMap<NodeId, Seen>> {
+    pub(super) fn seen(&self) -> MutexGuard<'_, BTreeMap<NodeId, Seen>> {
         self.inner.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

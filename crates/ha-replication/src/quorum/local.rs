@@ -67,7 +67,7 @@ pub(super) async fn keep(loose: &LooseCopy, epoch: u64, change: Loose) -> Result
     if tokio::time::timeout(ROOM_PATIENCE, loose.copy().until_room()).await.is_err() {
         return Err("its disk does not keep up".to_owned());
     }
-    loose.has_room_on_disk()?;
+    loose.copy().fault().map_or(Ok(()), |fault| Err(fault.to_string()))?;
     let key = change.key.clone();
     if loose.is_buried(&key, change.time)? {
         return Err("it is from before what all copies have seen: check the clocks".to_owned());

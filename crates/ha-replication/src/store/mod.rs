@@ -124,6 +124,11 @@ impl Store {
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = shelf;
     }
 
+    /// There is no room for more, though the disk has not refused anything yet.
+    pub(crate) fn full(&self) -> StoreError {
+        StoreError::Full { directory: self.directory.clone() }
+    }
+
     /// Sorts an error of redb.
     fn fault(&self, error: impl Into<redb::Error>) -> StoreError {
         let directory = self.directory.clone();

@@ -1,7 +1,7 @@
 //! What this node's copy of the records adds to the health document.
 
 use ha_cluster::{Member, MemberRole, MemberState};
-use ha_replication::{Alarm, Consistency, MergeReport, Replication};
+use ha_replication::{Alarm, MergeReport, Replication};
 use serde::Serialize;
 
 use super::cluster::Copies;
@@ -38,7 +38,7 @@ impl HealthDocument {
         if let Some(details) = &mut self.ha_details {
             details.replication_status = Some(ReplicationDetails::new(replication));
             if let Some(cluster) = &mut details.cluster_info {
-                cluster.copies = Some(copies(&cluster.members, replication.consistency()));
+                cluster.copies = Some(copies(&cluster.members, |all| replication.copies_needed(all)));
             }
         }
         for finding in replication.alarms().into_iter().map(finding) {
@@ -49,16 +49,11 @@ impl HealthDocument {
     }
 }
 
-/// How many copies there are, and on how many of them a write is before it is acknowledged, as far as the members tell.
-fn copies(members: &[Member], consistency: Consistency) -> Copies {
+/// How many copies there are, and on how many of all a write is before it is acknowledged, as far as the members tell.
+fn copies(members: &[Member], needed: impl Fn(usize) -> usize) -> Copies {
     let keep = || members.iter().filter(|member| member.role != MemberRole::Witness);
-    let (all, have) = (keep().count(), keep().filter(|member| member.state == MemberState::Alive).count());
-    let need = match consistency {
-        Consistency::Eventual => 1,
-        Consistency::Quorum => all / 2 + 1,
-        Consistency::Strong => (all / 2 + 1).max(2),
-    };
-    Copies { have, need: need.min(all.max(1)) }
+    let have = keep().filter(|member| member.state == MemberState::Alive).count();
+    Copies { have, need: needed(keep().count()) }
 }
 
 fn finding(alarm: Alarm) -> Finding {
@@ -73,11 +68,8 @@ mod tests {
     #[test]
     fn copies_are_those_of_nodes_that_live_and_a_witness_keeps_none() {
         let mut members = degraded().members;
-        assert_eq!(copies(&members, Consistency::Eventual), Copies { have: 2, need: 1 });
-        assert_eq!(copies(&members, Consistency::Quorum), Copies { have: 2, need: 2 });
+        assert_eq!(copies(&members, |all| all), Copies { have: 2, need: 3 });
         members[2].role = MemberRole::Witness;
-        assert_eq!(copies(&members, Consistency::Strong), Copies { have: 2, need: 2 });
-        members.truncate(1);
-        assert_eq!(copies(&members, Consistency::Strong), Copies { have: 1, need: 1 });
+        assert_eq!(copies(&members, |all| all), Copies { have: 2, need: 2 });
     }
 }

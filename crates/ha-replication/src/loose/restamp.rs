@@ -1,0 +1,65 @@
+//! Stamps again what was stamped while this node had the wrong time, once it has the right one: until then the other
+//! copies turn it away.
+
+use std::time::Duration;
+
+use ha_cluster::NodeId;
+
+use super::LooseCopy;
+use super::ahead::Told;
+use super::clock::{OFFSET_MAX, last_of, milliseconds};
+use crate::StoreError;
+use crate::record::Kept;
+use crate::store::BUCKETS;
+
+/// How far the stamps that are left as they are may be ahead: every copy takes those, also one whose time is behind.
+const LEFT_MAX: Duration = Duration::from_millis(250);
+
+impl LooseCopy {
+    /// Another copy says how far too far ahead of its time a stamp of this node is, or 0.
+    pub(super) fn told_ahead(&self, node: &NodeId, stamp: u64, told: u64) {
+        let here = milliseconds(stamp).saturating_sub(self.now_ms());
+        let agrees = u128::from(here.abs_diff(told)) <= OFFSET_MAX.as_millis();
+        self.ahead().tell(node, Told { milliseconds: told, agrees });
+    }
+
+    /// Does so where most of the others say that its stamps are ahead, and its own time says so too.
+    ///
+    /// Cut short, it begins again: its latest stamp is known to be right only when everything else is. In what was
+    /// written meanwhile elsewhere the later stamp decides, as ever; which of them was first cannot be known.
+    pub(super) async fn restamp_if_due(&self) -> Result<(), StoreError> {
+        if self.inner.keeps_siblings || !self.ahead().is_over() {
+            return Ok(());
+        }
+        let copy = &self.inner.copy;
+        copy.settle().await;
+        let limit = last_of(self.now_ms() + LEFT_MAX.as_millis() as u64);
+        // No write takes a stamp meanwhile: most of the others would turn it away.
+        let by = {
+            let mut clock = self.clock();
+            copy.change(|memory| memory.go_back(limit));
+            clock.go_back(limit)
+        };
+        let mut records: u64 = 0;
+        for bucket in 0..BUCKETS {
+            for (key, version) in copy.store().slots(bucket as u16)? {
+                if version.time > limit {
+                    let Some(kept) = copy.get(&key)?.filter(|kept| kept.version == version) else { continue };
+                    self.put_back(key, version, Kept { version: self.version(), ..kept })?;
+                    records += 1;
+                }
+            }
+            copy.until_room().await;
+        }
+        copy.settle().await;
+        copy.restamped().await?;
+        self.seen().clear();
+        self.ahead().forget();
+        tracing::warn!(
+            records,
+            milliseconds = by,
+            "this node had the wrong time: what it stamped then is stamped again"
+        );
+        Ok(())
+    }
+}
