@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ha_cluster::{Config, Role, Seed};
-use ha_replication::{Consistency, Mode, SyncLoss};
+use ha_replication::{Consistency, Mode};
 
 use super::Name;
 use super::invariants::Timers;
@@ -62,29 +62,14 @@ impl Cast {
     /// And records, which the clients write and read too.
     #[must_use]
     pub fn keeping_records(mut self, consistency: Consistency) -> Self {
-        self.records = Some(Keeping {
-            consistency,
-            mode: Mode::MasterSlave,
-            on_sync_loss: SyncLoss::Block,
-            mutant: None,
-            grave_time: None,
-            sync_interval: None,
-        });
+        self.records = Some(Keeping::new(consistency, Mode::MasterSlave));
         self
     }
 
     /// And records that no leader orders.
     #[must_use]
     pub fn keeping_loose_records(mut self) -> Self {
-        let consistency = Consistency::Eventual;
-        self.records = Some(Keeping {
-            consistency,
-            mode: Mode::MultiMaster,
-            on_sync_loss: SyncLoss::Block,
-            mutant: None,
-            grave_time: None,
-            sync_interval: None,
-        });
+        self.records = Some(Keeping::new(Consistency::Eventual, Mode::MultiMaster));
         self
     }
 
@@ -105,30 +90,14 @@ impl Cast {
     /// And records that one node takes, and no leader orders.
     #[must_use]
     pub fn keeping_records_of_a_loose_master(mut self) -> Self {
-        let consistency = Consistency::Eventual;
-        self.records = Some(Keeping {
-            consistency,
-            mode: Mode::MasterSlave,
-            on_sync_loss: SyncLoss::Block,
-            mutant: None,
-            grave_time: None,
-            sync_interval: None,
-        });
+        self.records = Some(Keeping::new(Consistency::Eventual, Mode::MasterSlave));
         self
     }
 
     /// And records that a majority holds and no leader orders: the clients of all nodes write the same ones.
     #[must_use]
     pub fn keeping_joint_records(mut self) -> Self {
-        let consistency = Consistency::Quorum;
-        self.records = Some(Keeping {
-            consistency,
-            mode: Mode::MultiMaster,
-            on_sync_loss: SyncLoss::Block,
-            mutant: None,
-            grave_time: None,
-            sync_interval: None,
-        });
+        self.records = Some(Keeping::new(Consistency::Quorum, Mode::MultiMaster));
         self
     }
 

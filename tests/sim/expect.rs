@@ -333,8 +333,13 @@ impl World {
             self.hosts[&name].disk.stall_until(Duration::ZERO);
             self.hosts[&name].clock.set_drift(0);
             self.set_disk_full(name, false);
-            if self.seen(name).stopped || self.hosts[&name].sync_fails {
-                // A node that has stopped for a fault of its disk is restarted by whoever runs it.
+            let has_wrong_time = !self.wall_is_right(name);
+            if has_wrong_time {
+                self.step_wall(name, Duration::ZERO);
+            }
+            if self.seen(name).stopped || self.hosts[&name].sync_fails || has_wrong_time {
+                // Whoever runs a node restarts it when it has stopped for a fault of its disk, and when its time is set
+                // right.
                 self.kill(name);
             }
         }

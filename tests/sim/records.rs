@@ -43,6 +43,12 @@ pub struct Keeping {
 }
 
 impl Keeping {
+    /// The usual way.
+    pub fn new(consistency: Consistency, mode: Mode) -> Self {
+        let on_sync_loss = SyncLoss::Block;
+        Self { consistency, mode, on_sync_loss, grave_time: None, sync_interval: None, mutant: None }
+    }
+
     /// Whether several nodes write a record, and no leader orders them.
     pub fn is_joint(self) -> bool {
         self.mode == Mode::MultiMaster && self.consistency == Consistency::Quorum
@@ -125,8 +131,10 @@ impl Clock for SimWall {
 #[derive(Clone, Debug, Default)]
 struct Page {
     asked: u64,
-    /// The highest that was acknowledged, and whether it was a deletion.
+    /// The highest that was acknowledged.
     acknowledged: u64,
+    /// The highest that was read at a level at which no later read may find less, also by somebody else.
+    read: u64,
     deletions: BTreeSet<u64>,
     /// Asked, and neither acknowledged nor refused.
     unsettled: BTreeSet<u64>,
@@ -227,12 +235,20 @@ impl Pages {
         }
     }
 
-    fn found(&mut self, id: &str, found: Option<u64>, least: u64) {
+    /// The least that a read may find that begins now.
+    fn least(&self, id: &str) -> u64 {
+        self.by_id.get(id).map_or(0, |page| page.acknowledged.max(page.read))
+    }
+
+    /// A read has ended; without a least one it promised nothing.
+    fn found(&mut self, id: &str, found: Option<u64>, least: Option<u64>) {
         self.read += 1;
-        let Some(page) = self.by_id.get(id) else { return };
-        if !page.may_find(found, least) {
-            self.broken = Some(format!("{id} was read as {found:?} after {least} was acknowledged: {page:?}"));
+        let Some(page) = self.by_id.get_mut(id) else { return };
+        if !page.may_find(found, least.unwrap_or(0)) {
+            let before = least.unwrap_or(0);
+            self.broken = Some(format!("{id} was read as {found:?} after {before} was acknowledged or read: {page:?}"));
         }
+        page.read = page.read.max(found.filter(|_| least.is_some()).unwrap_or(0));
     }
 }
 
@@ -242,7 +258,7 @@ enum Outcome {
     Unknown,
 }
 
-/// Writes, deletes and reads records of its own, one after the other.
+/// Writes and deletes records of its own, and reads those and others', one after the other.
 pub(super) async fn client(blueprint: Blueprint, replication: Replication, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let book = blueprint.book.clone();
@@ -262,7 +278,11 @@ pub(super) async fn client(blueprint: Blueprint, replication: Replication, seed:
         match rng.random_range(0..10_u32) {
             0..6 => write(&blueprint, &book, &replication, &id, false).await,
             6 => write(&blueprint, &book, &replication, &id, true).await,
-            _ => read(&blueprint, &book, &replication, &id).await,
+            _ => {
+                let owner = rng.random_range(1..=book.lock().clients);
+                let id = format!("{owner}-{}", rng.random_range(0..RECORDS));
+                read(&blueprint, &book, &replication, &id).await;
+            }
         }
     }
 }
@@ -284,13 +304,13 @@ async fn write(blueprint: &Blueprint, book: &Book, replication: &Replication, id
 }
 
 async fn read(blueprint: &Blueprint, book: &Book, replication: &Replication, id: &str) {
-    let least = book.lock().by_id.get(id).map_or(0, |page| page.acknowledged);
+    let least = book.lock().least(id);
     let told = tokio::time::timeout(PATIENCE, replication.get(TYPE, id)).await;
     let Ok(told) = told else { return };
     if let Ok(found) = &told {
         let number = found.as_ref().and_then(|record| record.json().ok());
         // A copy may be behind, where that is all that is promised.
-        let least = if replication.consistency() == Consistency::Eventual { 0 } else { least };
+        let least = (replication.consistency() != Consistency::Eventual).then_some(least);
         book.lock().found(id, number, least);
     }
     let told: Result<_, ReadError> = told.map(|found| found.map(|record| record.version.to_string()));
@@ -318,7 +338,25 @@ mod tests {
         assert!(may(&pages, None), "it may be deleted by now");
         pages.settle("a", 4, Outcome::Acknowledged);
         assert!(may(&pages, None) && may(&pages, Some(2)) && !may(&pages, Some(1)));
-        pages.found("a", Some(1), 4);
+        pages.found("a", Some(1), Some(4));
+        assert!(pages.broken().is_some());
+    }
+
+    #[test]
+    fn what_somebody_has_read_nobody_reads_as_it_was_before() {
+        let mut pages = Pages::default();
+        for (number, outcome) in [(1, Outcome::Acknowledged), (2, Outcome::Unknown)] {
+            pages.ask("a", false);
+            pages.settle("a", number, outcome);
+        }
+        let early = pages.least("a");
+        pages.found("a", Some(2), Some(early));
+        pages.found("a", Some(1), Some(early));
+        assert_eq!(pages.broken(), None, "it began before");
+        let late = pages.least("a");
+        pages.found("a", Some(1), None);
+        assert_eq!(pages.broken(), None, "a copy may be behind");
+        pages.found("a", Some(1), Some(late));
         assert!(pages.broken().is_some());
     }
 }
