@@ -63,6 +63,8 @@ struct Line {
     /// The data, where it is no JSON.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     bytes: Option<Vec<u8>>,
+    /// Of the key, the version and the data.
+    crc32c: u32,
 }
 
 impl Line {
@@ -77,6 +79,7 @@ impl Line {
             tie: version.tie,
             is_deleted: data.is_none(),
             bytes: data.filter(|_| json.is_none()).map(|data| data.to_vec()),
+            crc32c: checksum(key, version, data),
             data: json,
         }
     }
@@ -85,11 +88,17 @@ impl Line {
         let key = Key::new(&self.data_type, &self.data_id).ok()?;
         let json = self.data.map(|json| Bytes::copy_from_slice(json.get().as_bytes()));
         let data = json.or_else(|| self.bytes.map(Bytes::from));
-        if data.is_none() != self.is_deleted {
-            return None;
-        }
-        Some((Version { time: self.time, tie: self.tie }, Change { key, data }))
+        let version = Version { time: self.time, tie: self.tie };
+        let fits = data.is_none() == self.is_deleted && checksum(&key, version, data.as_ref()) == self.crc32c;
+        fits.then_some((version, Change { key, data }))
     }
+}
+
+fn checksum(key: &Key, version: Version, data: Option<&Bytes>) -> u32 {
+    let Version { time, tie } = version;
+    let data = data.map_or(&[][..], |data| data);
+    let parts: [&[u8]; 4] = [key.bytes(), &time.to_le_bytes(), &tie.to_le_bytes(), data];
+    parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part))
 }
 
 fn is_one_line(data: &[u8]) -> bool {
@@ -248,5 +257,19 @@ mod tests {
         tails.add(7, &[change("c", 3, Some("3"))]).await.unwrap();
         let listed = tails.list().await.unwrap();
         assert_eq!((listed[0].records, listed[0].damaged), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_not_what_was_written_is_damaged() {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::default());
+        let tails = Tails::new(disk.clone(), Path::new("/data/replication"));
+        tails.add(7, &[change("a", 1, Some("100")), change("b", 2, Some("200"))]).await.unwrap();
+        let file = disk.open(Path::new("/data/replication/tails/7.jsonl"), false).await.unwrap();
+        let mut text = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        file.read_at(&mut text, 0).await.unwrap();
+        let at = text.windows(3).position(|three| three == b"100").unwrap();
+        file.write_at(b"900", at as u64).await.unwrap();
+        let listed = tails.list().await.unwrap();
+        assert_eq!((listed[0].records, listed[0].damaged), (1, 1), "other JSON, and as well formed");
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use crate::loose::{Lost, Master};
 
-/// Layout of the state: its first byte.
-const SCHEMA: u8 = 2;
+/// Layout of the state: its first byte. Its last four are the checksum of all before them.
+const SCHEMA: u8 = 3;
 
 /// How far a copy is on the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,17 +97,31 @@ pub(crate) struct Totals {
 
 impl State {
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        encoding::encode(&(SCHEMA, self)).map_err(|error| StoreError::Damaged { what: error.to_string() })
+        let encoded = encoding::encode(&(SCHEMA, self));
+        encoded.map(sealed).map_err(|error| StoreError::Damaged { what: error.to_string() })
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let damaged = |what: String| StoreError::Damaged { what };
-        let (schema, state) = encoding::decode::<(u8, Self)>(bytes).map_err(|error| damaged(error.to_string()))?;
-        if schema != SCHEMA {
+        if let Some(schema) = bytes.first().filter(|schema| **schema > SCHEMA) {
             return Err(damaged(format!("its state has format {schema}, which a newer version of this program wrote")));
+        }
+        let (encoded, checksum) = bytes.split_last_chunk().ok_or_else(|| damaged("its state is cut short".to_owned()))?;
+        if crc32c::crc32c(encoded) != u32::from_le_bytes(*checksum) {
+            return Err(damaged("the checksum of its state is wrong".to_owned()));
+        }
+        let (schema, state) = encoding::decode::<(u8, Self)>(encoded).map_err(|error| damaged(error.to_string()))?;
+        if schema != SCHEMA {
+            return Err(damaged(format!("its state has format {schema}, and this program knows {SCHEMA}")));
         }
         Ok(state)
     }
+}
+
+/// With the checksum of it all at the end.
+fn sealed(mut encoded: Vec<u8>) -> Vec<u8> {
+    encoded.extend_from_slice(&crc32c::crc32c(&encoded).to_le_bytes());
+    encoded
 }
 
 /// What a copy knows of itself, to begin with.
@@ -121,7 +135,9 @@ pub(crate) fn fuzzing_states() -> Vec<Vec<u8>> {
 /// Any bytes for that.
 #[cfg(feature = "testing")]
 pub(crate) fn fuzz_state(input: &[u8]) {
-    if let Ok(state) = State::decode(input) {
-        assert!(state.encode().is_ok());
+    for bytes in [input.to_vec(), sealed(input.to_vec())] {
+        if let Ok(state) = State::decode(&bytes) {
+            assert!(state.encode().is_ok());
+        }
     }
 }
