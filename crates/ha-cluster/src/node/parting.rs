@@ -62,7 +62,10 @@ impl Driver {
         }
         self.cx.net.stop().await;
         self.wal.close().await;
-        for answer in self.stopping.take().into_iter().flat_map(|s| s.answers) {
+        let answers = self.stopping.take().map(|stopping| stopping.answers);
+        // Whoever hears that it has stopped may start another one at once, with the same data directory.
+        drop(self);
+        for answer in answers.into_iter().flatten() {
             // Whoever asked may not wait for it.
             let _ = answer.send(());
         }
