@@ -12,8 +12,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What a caller must know to change something. Without one, only a server on a loopback address allows it.
     pub token: Option<Token>,
-    /// Connections served at once, at least 1; further ones wait in the listener's queue.
+    /// Connections that have begun to speak, at once, at least 1. For a further one, one whose request is not there in
+    /// full gives way.
     pub connections_max: usize,
+    /// Connections that have said nothing yet, at least 1: each takes a file and little memory. The process must be
+    /// able to open so many beside [`Self::connections_max`] and what it needs itself.
+    pub silent_max: usize,
     /// What `/metrics` shows beside the node's own gauges.
     pub metrics: Metrics,
     /// What `POST /v1/config/log-level` changes; without it, nothing can be changed.
@@ -26,6 +30,7 @@ impl Default for Config {
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
             token: None,
             connections_max: CONNECTIONS_MAX,
+            silent_max: CONNECTIONS_MAX,
             metrics: Metrics::new(),
             log: None,
         }

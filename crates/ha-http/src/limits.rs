@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Connections served at once, unless [`crate::Config::connections_max`] says otherwise.
 pub const CONNECTIONS_MAX: usize = 1024;
 
+/// Connections that say nothing are held up to so many by a node that may open enough files.
+pub const SILENT_MAX: usize = 16 * 1024;
+
 /// The part of them that one address may have, as a fraction: so much is left for others in any case.
 pub const SHARE_OF_ONE_PLACE: (usize, usize) = (3, 4);
 

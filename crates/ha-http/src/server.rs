@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ha_runtime::Ha;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use crate::access::Access;
 use crate::conversation::converse;
 use crate::limits::{
-    ACCEPT_PAUSE, BACKLOG, FAREWELL_TIME_MAX, FAREWELLS_MAX, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE,
+    ACCEPT_PAUSE, BACKLOG, FAREWELL_TIME_MAX, FAREWELLS_MAX, GIVE_WAY_PAUSE, GIVE_WAYS_PER_PAUSE, HEAD_READ_TIME_MAX,
     METRICS_UPKEEP_INTERVAL, STOP_TIME_MAX,
 };
 use crate::request_id::Ids;
@@ -79,9 +80,9 @@ impl Door {
         let done = watch::Sender::new(false);
         let finished = done.subscribe();
         tokio::spawn(async move {
-            let visitors = Visitors::new(self.config.connections_max);
             let ways = Ways::new(shared.clone(), router(shared));
-            serve(self.listener, visitors, ways, self.config.metrics, ended).await;
+            let reception = Reception::new(self.listener, self.config.silent_max, self.config.connections_max);
+            serve(reception, ways, self.config.metrics, ended).await;
             done.send_replace(true);
         });
         Server { local_addr: self.local_addr, end: Arc::new(end), finished }
@@ -111,30 +112,32 @@ impl Server {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    visitors: Visitors,
-    ways: Ways,
-    metrics: Metrics,
-    mut ended: watch::Receiver<bool>,
-) {
+async fn serve(reception: Reception, ways: Ways, metrics: Metrics, mut ended: watch::Receiver<bool>) {
     let connections = GracefulShutdown::new();
     let mut upkeep = tokio::time::interval(METRICS_UPKEEP_INTERVAL);
     // The end also comes when every `Server` is dropped: then waiting for it fails.
     let mut end = pin!(async move { _ = ended.wait_for(|ended| *ended).await });
-    let mut conversations = JoinSet::new();
-    let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
-    let reception = Reception { listener, visitors: visitors.clone(), farewells };
-    let mut next = pin!(reception.next(0));
+    let (mut silent, mut conversations) = (JoinSet::new(), JoinSet::new());
+    let mut next = pin!(reception.next());
     loop {
         tokio::select! {
             () = &mut end => break,
             _ = upkeep.tick() => metrics.upkeep(),
-            (stream, visit, gave_way) = &mut next => {
+            (stream, from, visit) = &mut next => {
                 let number = visit.number();
-                let task = conversations.spawn(converse(stream, ways.clone(), visit, connections.watcher()));
-                visitors.served_by(number, task);
-                next.set(reception.next(gave_way));
+                let task = silent.spawn(until_heard(stream, from, visit));
+                reception.silent.served_by(number, task);
+                next.set(reception.next());
+            }
+            Some(heard) = silent.join_next() => {
+                // Whoever gave way, left or said nothing is gone.
+                if let Ok(Some((stream, from))) = heard
+                    && let Some((stream, visit)) = reception.admit(stream, from)
+                {
+                    let number = visit.number();
+                    let task = conversations.spawn(converse(stream, ways.clone(), visit, connections.watcher()));
+                    reception.visitors.served_by(number, task);
+                }
             }
             Some(_) = conversations.join_next() => {}
         }
@@ -145,19 +148,38 @@ async fn serve(
     }
 }
 
+/// Waits for the first byte of a caller; nothing when none comes.
+async fn until_heard(stream: TcpStream, from: SocketAddr, visit: Visit) -> Option<(TcpStream, SocketAddr)> {
+    let heard = timeout(HEAD_READ_TIME_MAX, stream.peek(&mut [0])).await;
+    drop(visit);
+    matches!(heard, Ok(Ok(1..))).then_some((stream, from))
+}
+
 /// Where connections come in.
+///
+/// One that has said nothing yet costs a file and little memory: there is room for many, so that those who only hold
+/// connections need not be thrown out, to come again at once. Whoever has begun to speak takes one of the places.
 struct Reception {
     listener: TcpListener,
+    silent: Visitors,
     visitors: Visitors,
+    /// How many had to give way since the last pause.
+    gave_way: AtomicUsize,
     farewells: Arc<Semaphore>,
 }
 
 impl Reception {
-    /// The next connection that has a place, and how many had to give way since the last pause.
-    async fn next(&self, mut gave_way: usize) -> (TcpStream, Visit, usize) {
+    fn new(listener: TcpListener, silent_max: usize, connections_max: usize) -> Self {
+        let (silent, visitors) = (Visitors::new(silent_max), Visitors::new(connections_max));
+        let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
+        Self { listener, silent, visitors, gave_way: AtomicUsize::new(0), farewells }
+    }
+
+    /// The next connection.
+    async fn next(&self) -> (TcpStream, SocketAddr, Visit) {
         loop {
-            if gave_way >= GIVE_WAYS_PER_PAUSE {
-                gave_way = 0;
+            if self.gave_way.load(Ordering::Relaxed) >= GIVE_WAYS_PER_PAUSE {
+                self.gave_way.store(0, Ordering::Relaxed);
                 // Whoever dials faster than that waits in the kernel, and not at the cost of the node.
                 tokio::time::sleep(GIVE_WAY_PAUSE).await;
             }
@@ -169,22 +191,32 @@ impl Reception {
                     continue;
                 }
             };
-            match self.visitors.enter(from) {
-                Entry::Admitted(visit, another_gave_way) => {
-                    // Small answers must not wait for more to send; a socket that refuses only answers more slowly.
-                    let _ = stream.set_nodelay(true);
-                    return (stream, visit, gave_way + usize::from(another_gave_way));
+            if let Entry::Admitted(visit, another_gave_way) = self.silent.enter(from) {
+                self.gave_way.fetch_add(usize::from(another_gave_way), Ordering::Relaxed);
+                return (stream, from, visit);
+            }
+        }
+    }
+
+    /// Gives a place to one that has begun to speak, or tells it that there is none.
+    fn admit(&self, stream: TcpStream, from: SocketAddr) -> Option<(TcpStream, Visit)> {
+        match self.visitors.enter(from) {
+            Entry::Admitted(visit, another_gave_way) => {
+                self.gave_way.fetch_add(usize::from(another_gave_way), Ordering::Relaxed);
+                // Small answers must not wait for more to send; a socket that refuses only answers more slowly.
+                let _ = stream.set_nodelay(true);
+                Some((stream, visit))
+            }
+            Entry::Full => {
+                self.gave_way.fetch_add(1, Ordering::Relaxed);
+                // Beyond that many at once, nobody is told why.
+                if let Ok(place) = self.farewells.clone().try_acquire_owned() {
+                    tokio::spawn(async move {
+                        let _ = timeout(FAREWELL_TIME_MAX, turn_away(stream)).await;
+                        drop(place);
+                    });
                 }
-                Entry::Full => {
-                    gave_way += 1;
-                    // Beyond that many at once, nobody is told why.
-                    if let Ok(place) = self.farewells.clone().try_acquire_owned() {
-                        tokio::spawn(async move {
-                            let _ = timeout(FAREWELL_TIME_MAX, turn_away(stream)).await;
-                            drop(place);
-                        });
-                    }
-                }
+                None
             }
         }
     }

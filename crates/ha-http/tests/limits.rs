@@ -75,7 +75,7 @@ async fn what_is_no_http_ends_its_connection_and_nothing_else() {
 #[tokio::test]
 async fn connections_that_wait_give_way_to_new_ones() {
     let puppet = Puppet::new(healthy());
-    let config = Config { listen: ([127, 0, 0, 1], 0).into(), connections_max: 4, ..Config::default() };
+    let config = Config { listen: ([127, 0, 0, 1], 0).into(), connections_max: 4, silent_max: 4, ..Config::default() };
     let server = ha_http::listen(config).await.unwrap().serve(puppet.node());
     let caller = Caller { to: server.local_addr() };
     let mut idle = Vec::new();
@@ -89,12 +89,38 @@ async fn connections_that_wait_give_way_to_new_ones() {
             assert_eq!(caller.get("/health/live").await.status, 200);
         }
     }
+    // Three quarters of four of those that are silent, and of those that are not.
+    assert!(ended(idle).await >= 54);
+}
+
+/// How many of these connections were ended by the server.
+async fn ended(streams: Vec<TcpStream>) -> usize {
     let mut ended = 0;
-    for mut stream in idle {
+    for mut stream in streams {
         let read = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut [0; 1])).await;
         ended += usize::from(read.is_ok_and(|read| read.is_err() || read.is_ok_and(|count| count == 0)));
     }
-    assert!(ended >= 57, "{ended} of 60 have given way");
+    ended
+}
+
+#[tokio::test]
+async fn those_that_say_nothing_take_no_place_of_those_that_speak() {
+    let puppet = Puppet::new(healthy());
+    let config =
+        Config { listen: ([127, 0, 0, 1], 0).into(), connections_max: 4, silent_max: 100, ..Config::default() };
+    let server = ha_http::listen(config).await.unwrap().serve(puppet.node());
+    let caller = Caller { to: server.local_addr() };
+    let mut silent = Vec::new();
+    for _ in 0..70 {
+        silent.push(TcpStream::connect(caller.to).await.unwrap());
+    }
+    let mut first = silent.remove(0);
+    first.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    support::read_until(&mut first, "200 OK").await;
+    for _ in 0..20 {
+        assert_eq!(caller.get("/health/live").await.status, 200);
+    }
+    assert_eq!(ended(silent).await, 0);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ const CLIENTS: usize = 8;
 const P99_TIMES_MOST: f64 = 3.0;
 /// Stated bounds of one node under siege.
 const RESIDENT_MIB_MOST: f64 = 128.0;
-const FILES_MOST: usize = 2_000;
+const FILES_MOST: usize = 20_480;
 const LINES_PER_SECOND_MOST: f64 = 25.0;
 /// Until the siege stands.
 const LAYING: Duration = Duration::from_secs(3);

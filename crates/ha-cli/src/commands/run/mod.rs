@@ -155,8 +155,10 @@ async fn start(config: Config, token: Option<Token>, command: Vec<OsString>, log
 
 async fn open_door(config: &Config, token: Option<Token>, log: LogControl) -> Result<Door, Failure> {
     let listen = SocketAddr::new(config.http.address, config.http.port);
-    let connections_max = files::connections_max(files::make_room());
-    let http = ha_http::Config { listen, token, log: Some(log), connections_max, ..ha_http::Config::default() };
+    let files = files::make_room();
+    let (connections_max, silent_max) = (files::connections_max(files), files::silent_max(files));
+    let http =
+        ha_http::Config { listen, token, log: Some(log), connections_max, silent_max, ..ha_http::Config::default() };
     http.metrics.install().map_err(Failure::failed)?;
     ha_http::listen(http).await.map_err(|error| {
         let advice = match error.source.kind() {
