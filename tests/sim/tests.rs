@@ -177,7 +177,7 @@ fn one_seed_is_one_run() {
 
 /// Plays a broken product, until an invariant breaks.
 fn expect_noticed(mutant: &str, scenes: &[&str]) {
-    let runs = scenes.iter().flat_map(|scene| (1..=3).map(move |seed| (*scene, seed)));
+    let runs = scenes.iter().flat_map(|scene| (1..=6).map(move |seed| (*scene, seed)));
     for (scene, seed) in runs {
         let run = Run::new(scene, seed, &["--mutant", mutant]);
         if run.broke_an_invariant() {

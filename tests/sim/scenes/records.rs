@@ -117,8 +117,8 @@ pub(super) fn joint_torn(world: &mut World) {
     world.start(nodes(5).clients(3).keeping_joint_records().comparing_every(secs(5)));
     world.load(ms(10));
     world.expect_records_within(secs(20));
-    for _ in 0..25 {
-        world.run_up_to(ms(200));
+    for _ in 0..60 {
+        world.run_up_to(ms(100));
         let mut names = world.names();
         let victim = names.swap_remove(world.rng_below(names.len()));
         let left = world.rng_below(names.len());
@@ -131,7 +131,7 @@ pub(super) fn joint_torn(world: &mut World) {
         world.run_up_to(ms(300));
         world.heal();
         world.restart(victim);
-        world.run(ms(200));
+        world.run(ms(100));
     }
 }
 
