@@ -18,6 +18,8 @@ use crate::view::Epoch;
 const LINEAGE: &str = "lineage";
 /// Recoveries that are remembered; the first go first.
 const FORKS_MAX: usize = 8;
+/// The highest generation that is believed: more would not leave room for the epochs that each of them begins.
+const GENERATION_MAX: u64 = 1 << 12;
 
 /// One forced recovery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +119,26 @@ impl Lineage {
         let (ours, theirs) = (last(self), last(other));
         let forks = ours.as_ref().map(Fork::order).cmp(&theirs.as_ref().map(Fork::order));
         self.generation.cmp(&other.generation).then(forks)
+    }
+
+    /// Whether it can be that of a cluster: it names every recovery that is remembered.
+    pub(crate) fn is_sound(&self) -> bool {
+        let generations = self.forks.iter().map(|fork| fork.generation);
+        let kept = self.forks.len() as u64;
+        self.generation <= GENERATION_MAX
+            && kept == self.generation.min(FORKS_MAX as u64)
+            && generations.eq(self.generation - kept + 1..=self.generation)
+    }
+
+    /// The first recovery of this cluster that another one does not have; `None` when it has, or may have, all of them. What
+    /// that other one has in its place comes with it.
+    pub(crate) fn first_beyond<'a>(&'a self, other: &'a Self) -> Option<(&'a Fork, Option<&'a Fork>)> {
+        let at = |generation| other.forks.iter().find(|fork| fork.generation == generation);
+        let is_beyond = |fork: &&Fork| match at(fork.generation) {
+            Some(theirs) => !theirs.is(fork),
+            None => fork.generation > other.generation,
+        };
+        self.forks.iter().find(is_beyond).map(|fork| (fork, at(fork.generation)))
     }
 
     /// The last epoch that this cluster shares with another one; `None` when nobody knows. `holds` says whether the log of

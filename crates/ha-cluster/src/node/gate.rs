@@ -24,9 +24,12 @@ struct Known {
     cluster_id: Option<ClusterId>,
     lineage: Lineage,
     /// The highest that a peer named, of this node's cluster or of one that it may join, and who named it.
-    seen: Option<(Lineage, NodeId)>,
+    /// What peers said of themselves, as far as it may be so.
+    claims: BTreeMap<NodeId, Claim>,
     /// The disk with which each member joined.
     disks: BTreeMap<NodeId, u64>,
+    /// Whether these are known: not before the log was read.
+    is_read: bool,
     /// What each admitted peer said of itself last.
     introduced: BTreeMap<NodeId, Life>,
     /// Where this node really listens, when the system chose the port.
@@ -78,14 +81,15 @@ impl Doorman {
     /// The lineage of the cluster that this node joins, as its members named it.
     pub(crate) fn lineage_to_join(&self) -> Lineage {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.seen.as_ref().map(|(lineage, _)| lineage.clone()).unwrap_or_default()
+        known.believed().map(|(_, claim)| claim.lineage.clone()).unwrap_or_default()
     }
 
     /// What this node's cluster became without it, by force, and a node of that.
     pub(crate) fn superseded(&self) -> Option<(Lineage, NodeId)> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.cluster_id?;
-        known.seen.clone().filter(|(lineage, _)| lineage.compare(&known.lineage).is_gt())
+        let (by, claim) = known.believed()?;
+        claim.lineage.compare(&known.lineage).is_gt().then(|| (claim.lineage.clone(), by.clone()))
     }
 
     /// This node listens here.
@@ -129,7 +133,58 @@ impl Doorman {
             }
             known.removed.retain(|node, _| !disks.contains_key(node));
             known.disks = disks;
+            known.is_read = true;
         });
+    }
+}
+
+/// What an admitted peer says of the cluster that it belongs to.
+#[derive(Debug)]
+struct Claim {
+    lineage: Lineage,
+    disk: Option<u64>,
+}
+
+impl Known {
+    /// Whether to believe a peer what its cluster became. A node gives everything up that it has for this, so that the
+    /// word of just anybody will not do: the peer must be a member, or the recovery be that of one. After this node has
+    /// gone on by force itself, it knows the members no more that did the same elsewhere.
+    fn believes(&self, peer: &NodeId, claim: &Claim) -> bool {
+        if self.cluster_id.is_none() {
+            return true;
+        }
+        let is_member = self.disks.get(peer).is_some_and(|joined| Some(*joined) == claim.disk);
+        let of_a_member = match claim.lineage.first_beyond(&self.lineage) {
+            Some((_, Some(_))) => true,
+            Some((fork, None)) => self.disks.contains_key(&fork.by),
+            None => false,
+        };
+        // Without members there is nothing yet to be given up.
+        self.is_read && (self.disks.is_empty() || is_member || of_a_member)
+    }
+
+    /// The greatest cluster that somebody belongs to who is believed.
+    fn believed(&self) -> Option<(&NodeId, &Claim)> {
+        let believed = self.claims.iter().filter(|(peer, claim)| self.believes(peer, claim));
+        believed.max_by(|(_, one), (_, other)| one.lineage.compare(&other.lineage))
+    }
+
+    /// Takes note of what a peer says; whether that is believed. Before the log is read, that is not known.
+    fn hear(&mut self, peer: &NodeId, claim: Claim) -> bool {
+        if !claim.lineage.is_sound() {
+            return false;
+        }
+        if self.cluster_id.is_some() && claim.lineage.compare(&self.lineage).is_le() {
+            return true;
+        }
+        let believes = self.believes(peer, &claim);
+        if believes || !self.is_read {
+            self.claims.insert(peer.clone(), claim);
+            while self.claims.len() > INTRODUCED_MAX {
+                self.claims.pop_first();
+            }
+        }
+        believes
     }
 }
 
@@ -222,10 +277,10 @@ impl Gate for Doorman {
         }
         if peer.cluster_id.is_some() {
             let theirs = Lineage::of(peer);
-            if known.seen.as_ref().is_none_or(|(seen, _)| seen.compare(&theirs).is_le()) {
-                known.seen = Some((theirs.clone(), peer.node_id.clone()));
-            }
-            match theirs.compare(&known.lineage) {
+            let order = theirs.compare(&known.lineage);
+            let (generation, is_read) = (theirs.generation, known.is_read);
+            let believes = known.hear(&peer.node_id, Claim { lineage: theirs, disk: disk_of(peer) });
+            match order {
                 _ if known.cluster_id.is_none() => {}
                 Ordering::Equal => {}
                 Ordering::Less => {
@@ -233,8 +288,18 @@ impl Gate for Doorman {
                     return refuse(RefusalCode::Generation, gone_on(&peer.node_id, &me.node_id, generation));
                 }
                 Ordering::Greater => {
-                    // This node stops by itself; the other need not know why.
-                    let message = format!("the cluster went on without {}, which stops", me.node_id);
+                    let (they, we) = (&peer.node_id, &me.node_id);
+                    let message = if believes {
+                        // This node stops by itself; the other need not know why.
+                        format!("the cluster went on without {we}, which stops")
+                    } else if !is_read {
+                        format!("{we} has not read its log yet")
+                    } else {
+                        format!(
+                            "{they} says that the cluster went on by force, in generation {generation}, and {we} knows of \
+                             no member that did. If it is so all the same, give {we} an empty data directory"
+                        )
+                    };
                     return refuse(RefusalCode::Busy, message);
                 }
             }
@@ -350,10 +415,53 @@ mod tests {
         assert_eq!(code(&new, &old.introduce()), Some(RefusalCode::Generation));
         assert_eq!(new.superseded(), None);
         assert_eq!(code(&old, &new.introduce()), Some(RefusalCode::Busy));
+        assert_eq!(old.superseded(), None, "its log is not read yet");
+        old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("b".parse().unwrap(), 2)]), &[]);
         assert_eq!(old.superseded(), Some((recovered(1, 5), "b".parse().unwrap())));
         let fresh = doorman("c", 3);
         assert_eq!((code(&fresh, &new.introduce()), code(&new, &fresh.introduce())), (None, None));
         assert_eq!((fresh.lineage_to_join(), fresh.superseded()), (recovered(1, 5), None));
+    }
+
+    /// One hello must not make a node give everything up that it has.
+    #[test]
+    fn that_the_cluster_went_on_by_force_is_not_believed_of_just_anybody() {
+        let old = doorman("a", 1);
+        old.belong(ClusterId(7), Lineage::default());
+        let new = |node: &str, disk, lineage: Lineage| {
+            let new = doorman(node, disk);
+            new.belong(ClusterId(7), lineage);
+            new.introduce()
+        };
+        let believed = |peer: &Introduction| (code(&old, peer), old.superseded().is_some());
+        assert_eq!(
+            believed(&new("b", 2, recovered(1, 5))),
+            (Some(RefusalCode::Busy), false),
+            "its log is not read yet"
+        );
+        old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]), &[]);
+        let by = |by: &str, generation| {
+            let fork = Fork { by: by.parse().unwrap(), ..recovered(1, 5).forks.remove(0) };
+            (1..=generation)
+                .map(|generation| Fork { generation, ..fork.clone() })
+                .fold(Lineage::default(), Lineage::and)
+        };
+        for peer in [
+            new("b", 2, by("b", 1)),
+            new("c", 9, by("b", 1)),
+            new("c", 3, Lineage::of_generation(1)),
+            new("c", 3, Lineage::of_generation(u64::MAX)),
+            new("c", 3, by("c", 1).and(Fork { generation: u64::MAX, ..recovered(1, 5).forks.remove(0) })),
+        ] {
+            assert_eq!(believed(&peer), (Some(RefusalCode::Busy), false), "{peer:?}");
+        }
+        // A node that joined a cluster which a member took on by force, while this one was away for twenty of them.
+        for peer in [new("d", 4, by("c", 20)), new("c", 3, by("b", 1))] {
+            let old = doorman("a", 1);
+            old.belong(ClusterId(7), Lineage::default());
+            old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]), &[]);
+            assert_eq!((code(&old, &peer), old.superseded().is_some()), (Some(RefusalCode::Busy), true), "{peer:?}");
+        }
     }
 
     #[test]
@@ -361,6 +469,8 @@ mod tests {
         let (old, new) = (doorman("a", 1), doorman("b", 2));
         old.belong(ClusterId(7), recovered(1, 5));
         new.belong(ClusterId(7), recovered(1, 6));
+        // Whoever went on by force knows only itself.
+        old.members(BTreeMap::from([("a".parse().unwrap(), 1)]), &[]);
         assert_eq!(code(&new, &old.introduce()), Some(RefusalCode::Generation));
         assert_eq!(code(&old, &new.introduce()), Some(RefusalCode::Busy));
         assert!(old.superseded().is_some() && new.superseded().is_none());

@@ -171,16 +171,20 @@ impl Driver {
         self.campaign_notice();
     }
 
+    /// Tells the gate who is a member, as far as the log says, and which members were removed for good.
+    pub(super) fn admit_members(&self, status: &RaftStatus, removed: &[NodeId]) {
+        // What an old log says of others is past, as when this node joins anew under an id that it had before.
+        let members = status.nodes.iter().filter(|_| self.cx.me.is_named_by(status));
+        self.cx.doorman.members(members.map(|(node, record)| (node.clone(), record.disk)).collect(), removed);
+    }
+
     fn members_changed(&mut self, before: &RaftStatus, status: &RaftStatus) {
         let me = &self.cx.me.node_id;
-        // What an old log says of others is past, as when this node joins anew under an id that it had before.
         let is_current = self.cx.me.is_named_by(status);
-        let members = status.nodes.iter().filter(|_| is_current);
-        let disks = members.map(|(node, record)| (node.clone(), record.disk)).collect();
         let mut gone: Vec<NodeId> = before.settled.difference(&status.settled).cloned().collect();
         gone.retain(|node| if node == me { self.cx.me.is_named_by(before) } else { is_current });
         let removed = if status.is_leader() { gone.as_slice() } else { &[] };
-        self.cx.doorman.members(disks, removed);
+        self.admit_members(status, removed);
         for (node, record) in status.nodes.iter().filter(|(node, _)| *node != me) {
             if before.nodes.get(node) != Some(record) {
                 self.cx.net.learn(node, &record.address);

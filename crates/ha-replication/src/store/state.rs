@@ -106,7 +106,8 @@ impl State {
         if let Some(schema) = bytes.first().filter(|schema| **schema > SCHEMA) {
             return Err(damaged(format!("its state has format {schema}, which a newer version of this program wrote")));
         }
-        let (encoded, checksum) = bytes.split_last_chunk().ok_or_else(|| damaged("its state is cut short".to_owned()))?;
+        let (encoded, checksum) =
+            bytes.split_last_chunk().ok_or_else(|| damaged("its state is cut short".to_owned()))?;
         if crc32c::crc32c(encoded) != u32::from_le_bytes(*checksum) {
             return Err(damaged("the checksum of its state is wrong".to_owned()));
         }
