@@ -21,6 +21,7 @@ mod body;
 mod config;
 mod conversation;
 mod error;
+mod files;
 #[cfg(feature = "testing")]
 pub mod fuzzing;
 pub mod limits;
@@ -36,6 +37,7 @@ mod visitors;
 
 pub use access::{Token, TokenError};
 pub use config::Config;
+pub use files::make_room;
 pub use log_control::LogControl;
 pub use metrics::Metrics;
 pub use server::{Door, ListenError, Server, listen};

@@ -42,7 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn node() -> Result<(), Box<dyn Error>> {
     let config = Config::builder().with_env()?;
     let listen = SocketAddr::new(config.http.address, config.http.port);
-    let door = ha_http::listen(ha_http::Config { listen, ..ha_http::Config::default() }).await?;
+    let http = ha_http::Config { listen, ..ha_http::Config::default() }.within(ha_http::make_room());
+    let door = ha_http::listen(http).await?;
     let (seams, certificate) = ha_runtime::guarded(&config, Seams::default()).await?;
     let mut machines = Machines::new().with(Ledger::default()).with(Store::new());
     let mut opened = None;

@@ -2,7 +2,6 @@
 
 mod banner;
 mod fate;
-mod files;
 mod service;
 
 use std::ffi::OsString;
@@ -155,10 +154,8 @@ async fn start(config: Config, token: Option<Token>, command: Vec<OsString>, log
 
 async fn open_door(config: &Config, token: Option<Token>, log: LogControl) -> Result<Door, Failure> {
     let listen = SocketAddr::new(config.http.address, config.http.port);
-    let files = files::make_room();
-    let (connections_max, silent_max) = (files::connections_max(files), files::silent_max(files));
-    let http =
-        ha_http::Config { listen, token, log: Some(log), connections_max, silent_max, ..ha_http::Config::default() };
+    let http = ha_http::Config { listen, token, log: Some(log), ..ha_http::Config::default() };
+    let http = http.within(ha_http::make_room());
     http.metrics.install().map_err(Failure::failed)?;
     ha_http::listen(http).await.map_err(|error| {
         let advice = match error.source.kind() {
