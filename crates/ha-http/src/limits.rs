@@ -29,6 +29,13 @@ pub const EVENT_STREAMS_MAX: usize = 128;
 /// States of the cluster that are saved, and that are brought back, at once: each is in memory as a whole.
 pub const SNAPSHOTS_MAX: usize = 1;
 
+/// Bytes of such a state that are sent at once, and the pause before each time: some 50 MB a second, beside which the
+/// node still has time for its callers.
+pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
+
+/// The pause.
+pub const SNAPSHOT_PAUSE: Duration = Duration::from_millis(1);
+
 /// Longest request body: 1 MiB of JSON, and room for what wraps it.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024 + 64 * 1024;
 

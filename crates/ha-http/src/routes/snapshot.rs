@@ -6,6 +6,7 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::Response;
+use futures::StreamExt as _;
 use ha_runtime::{Archive, Ha, RestoreAnyway, RestoreError, RestoreRefused};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,14 +14,12 @@ use serde_json::{Value, json};
 use super::state::fresh;
 use crate::asked::query;
 use crate::error::ApiError;
+use crate::limits::{SNAPSHOT_PART_BYTES, SNAPSHOT_PAUSE};
 use crate::router::Shared;
 
 /// Which cluster the state is of, and how far it was.
 const CLUSTER_ID: HeaderName = HeaderName::from_static("ha-cluster-id");
 const EPOCH: HeaderName = HeaderName::from_static("ha-epoch");
-
-/// Bytes that are sent at once.
-const PART_BYTES: usize = 64 * 1024;
 
 /// `GET /v1/snapshot`: a file that holds everything, with its checksum.
 pub(crate) async fn save(State(Shared { ha, snapshots, .. }): State<Shared>) -> Result<Response, ApiError> {
@@ -40,11 +39,14 @@ pub(crate) async fn save(State(Shared { ha, snapshots, .. }): State<Shared>) -> 
     ];
     // In parts, between which others are served.
     let parts = pieces.into_iter().flat_map(|mut piece| {
-        std::iter::from_fn(move || (!piece.is_empty()).then(|| piece.split_to(piece.len().min(PART_BYTES))))
+        let next = move || (!piece.is_empty()).then(|| piece.split_to(piece.len().min(SNAPSHOT_PART_BYTES)));
+        std::iter::from_fn(next)
     });
-    let parts = parts.inspect(move |_| _ = &place);
-    let body = Body::from_stream(futures::stream::iter(parts.map(Ok::<_, std::convert::Infallible>)));
-    Ok(fresh((headers, body)))
+    let parts = futures::stream::iter(parts.inspect(move |_| _ = &place)).then(|part| async {
+        tokio::time::sleep(SNAPSHOT_PAUSE).await;
+        Ok::<_, std::convert::Infallible>(part)
+    });
+    Ok(fresh((headers, Body::from_stream(parts))))
 }
 
 /// The query of `POST /v1/snapshot`.
