@@ -92,6 +92,13 @@ impl Lineage {
         self
     }
 
+    /// Before the last one.
+    pub(crate) fn without_the_last(mut self) -> Self {
+        self.forks.pop();
+        self.generation = self.generation.saturating_sub(1);
+        self
+    }
+
     /// What a peer says of itself.
     pub(crate) fn of(peer: &Introduction) -> Self {
         let generation = peer.generation;

@@ -68,6 +68,8 @@ impl Identity {
     pub(crate) async fn lineage(&self) -> Result<Lineage, SlotError> {
         let generation = self.generation();
         let kept = self.read_slot(LINEAGE).await?.and_then(|bytes| codec::decode::<Lineage>(&bytes).ok());
+        // A recovery that was cut short is in the lineage, and not yet in the generation.
+        let kept = kept.map(|kept| if kept.generation == generation + 1 { kept.without_the_last() } else { kept });
         let kept = kept.filter(|lineage| lineage.generation == generation);
         Ok(kept.unwrap_or(Lineage::of_generation(generation)))
     }
@@ -199,6 +201,17 @@ mod tests {
         file.write_at(name.as_bytes(), 0).await.unwrap();
         file.sync_data().await.unwrap();
         disk.sync_dir(path.parent().unwrap()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_recovery_that_was_cut_short_is_not_counted_yet() {
+        let disk = FaultyDisk::default();
+        let identity = open(&disk).await;
+        identity.save_lineage(&lineage()).await.unwrap();
+        identity.save_cluster(ClusterId(7), 1).await.unwrap();
+        let next = Fork { generation: 2, ..lineage().forks.remove(0) };
+        identity.save_lineage(&lineage().and(next)).await.unwrap();
+        assert_eq!(identity.lineage().await.unwrap(), lineage());
     }
 
     /// A node with something in each place, which is told to set it aside.

@@ -79,16 +79,16 @@ impl Doorman {
     }
 
     /// The lineage of the cluster that this node joins, as its members named it.
-    pub(crate) fn lineage_to_join(&self) -> Lineage {
+    pub(crate) fn lineage_to_join(&self, cluster_id: ClusterId) -> Lineage {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.believed().map(|(_, claim)| claim.lineage.clone()).unwrap_or_default()
+        let believed = known.believed(&self.me.node_id, cluster_id);
+        believed.map(|(_, claim)| claim.lineage.clone()).unwrap_or_default()
     }
 
     /// What this node's cluster became without it, by force, and a node of that.
     pub(crate) fn superseded(&self) -> Option<(Lineage, NodeId)> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.cluster_id?;
-        let (by, claim) = known.believed()?;
+        let (by, claim) = known.believed(&self.me.node_id, known.cluster_id?)?;
         claim.lineage.compare(&known.lineage).is_gt().then(|| (claim.lineage.clone(), by.clone()))
     }
 
@@ -134,6 +134,10 @@ impl Doorman {
             known.removed.retain(|node, _| !disks.contains_key(node));
             known.disks = disks;
             known.is_read = true;
+            // Whoever is not believed now is not believed later either, be it a member by then: it may say so again.
+            let claims = std::mem::take(&mut known.claims);
+            let believed = claims.into_iter().filter(|(peer, claim)| known.believes(&self.me.node_id, peer, claim));
+            known.claims = believed.collect();
         });
     }
 }
@@ -141,6 +145,7 @@ impl Doorman {
 /// What an admitted peer says of the cluster that it belongs to.
 #[derive(Debug)]
 struct Claim {
+    cluster_id: ClusterId,
     lineage: Lineage,
     disk: Option<u64>,
 }
@@ -149,35 +154,40 @@ impl Known {
     /// Whether to believe a peer what its cluster became. A node gives everything up that it has for this, so that the
     /// word of just anybody will not do: the peer must be a member, or the recovery be that of one. After this node has
     /// gone on by force itself, it knows the members no more that did the same elsewhere.
-    fn believes(&self, peer: &NodeId, claim: &Claim) -> bool {
-        if self.cluster_id.is_none() {
-            return true;
+    fn believes(&self, me: &NodeId, peer: &NodeId, claim: &Claim) -> bool {
+        match self.cluster_id {
+            None => return true,
+            Some(ours) if ours != claim.cluster_id => return false,
+            Some(_) => {}
         }
         let is_member = self.disks.get(peer).is_some_and(|joined| Some(*joined) == claim.disk);
         let of_a_member = match claim.lineage.first_beyond(&self.lineage) {
-            Some((_, Some(_))) => true,
-            Some((fork, None)) => self.disks.contains_key(&fork.by),
+            Some((theirs, Some(ours))) => ours.by == *me || theirs.by == *peer,
+            // What this node did itself it would know.
+            Some((fork, None)) => fork.by != *me && self.disks.contains_key(&fork.by),
             None => false,
         };
         // Without members there is nothing yet to be given up.
         self.is_read && (self.disks.is_empty() || is_member || of_a_member)
     }
 
-    /// The greatest cluster that somebody belongs to who is believed.
-    fn believed(&self) -> Option<(&NodeId, &Claim)> {
-        let believed = self.claims.iter().filter(|(peer, claim)| self.believes(peer, claim));
+    /// The greatest cluster of this id that somebody belongs to who is believed.
+    fn believed(&self, me: &NodeId, cluster_id: ClusterId) -> Option<(&NodeId, &Claim)> {
+        let of_it = self.claims.iter().filter(|(_, claim)| claim.cluster_id == cluster_id);
+        let believed = of_it.filter(|(peer, claim)| self.believes(me, peer, claim));
         believed.max_by(|(_, one), (_, other)| one.lineage.compare(&other.lineage))
     }
 
     /// Takes note of what a peer says; whether that is believed. Before the log is read, that is not known.
-    fn hear(&mut self, peer: &NodeId, claim: Claim) -> bool {
+    fn hear(&mut self, me: &NodeId, peer: &NodeId, claim: Claim) -> bool {
+        self.claims.remove(peer);
         if !claim.lineage.is_sound() {
             return false;
         }
         if self.cluster_id.is_some() && claim.lineage.compare(&self.lineage).is_le() {
             return true;
         }
-        let believes = self.believes(peer, &claim);
+        let believes = self.believes(me, peer, &claim);
         if believes || !self.is_read {
             self.claims.insert(peer.clone(), claim);
             while self.claims.len() > INTRODUCED_MAX {
@@ -275,11 +285,12 @@ impl Gate for Doorman {
                 ),
             );
         }
-        if peer.cluster_id.is_some() {
+        if let Some(cluster_id) = peer.cluster_id {
             let theirs = Lineage::of(peer);
             let order = theirs.compare(&known.lineage);
             let (generation, is_read) = (theirs.generation, known.is_read);
-            let believes = known.hear(&peer.node_id, Claim { lineage: theirs, disk: disk_of(peer) });
+            let claim = Claim { cluster_id, lineage: theirs, disk: disk_of(peer) };
+            let believes = known.hear(&me.node_id, &peer.node_id, claim);
             match order {
                 _ if known.cluster_id.is_none() => {}
                 Ordering::Equal => {}
@@ -420,7 +431,7 @@ mod tests {
         assert_eq!(old.superseded(), Some((recovered(1, 5), "b".parse().unwrap())));
         let fresh = doorman("c", 3);
         assert_eq!((code(&fresh, &new.introduce()), code(&new, &fresh.introduce())), (None, None));
-        assert_eq!((fresh.lineage_to_join(), fresh.superseded()), (recovered(1, 5), None));
+        assert_eq!((fresh.lineage_to_join(ClusterId(7)), fresh.superseded()), (recovered(1, 5), None));
     }
 
     /// One hello must not make a node give everything up that it has.
@@ -462,6 +473,29 @@ mod tests {
             old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]), &[]);
             assert_eq!((code(&old, &peer), old.superseded().is_some()), (Some(RefusalCode::Busy), true), "{peer:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_believed_once_the_log_is_read_is_forgotten() {
+        let (a, p) = (doorman("a", 1), doorman("p", 5));
+        a.belong(ClusterId(7), Lineage::default());
+        p.belong(
+            ClusterId(7),
+            Lineage::default().and(Fork { by: "p".parse().unwrap(), ..recovered(1, 5).forks.remove(0) }),
+        );
+        assert_eq!(code(&a, &p.introduce()), Some(RefusalCode::Busy));
+        a.members(BTreeMap::from([("a".parse().unwrap(), 1)]), &[]);
+        a.members(BTreeMap::from([("a".parse().unwrap(), 1), ("p".parse().unwrap(), 6)]), &[]);
+        assert_eq!(a.superseded(), None, "it is a member now, with another disk");
+    }
+
+    #[test]
+    fn the_lineage_to_join_is_that_of_the_cluster_to_join() {
+        let (fresh, foreign) = (doorman("x", 1), doorman("p", 5));
+        foreign.belong(ClusterId(8), recovered(1, 5));
+        assert_eq!(code(&fresh, &foreign.introduce()), None);
+        assert_eq!(fresh.lineage_to_join(ClusterId(8)), recovered(1, 5));
+        assert_eq!(fresh.lineage_to_join(ClusterId(7)), Lineage::default());
     }
 
     #[test]

@@ -173,6 +173,11 @@ impl Driver {
 
     /// Tells the gate who is a member, as far as the log says, and which members were removed for good.
     pub(super) fn admit_members(&self, status: &RaftStatus, removed: &[NodeId]) {
+        let log = self.wal.state();
+        if status.nodes.is_empty() && log.last.or(log.purged).is_some() {
+            // It is not read yet.
+            return;
+        }
         // What an old log says of others is past, as when this node joins anew under an id that it had before.
         let members = status.nodes.iter().filter(|_| self.cx.me.is_named_by(status));
         self.cx.doorman.members(members.map(|(node, record)| (node.clone(), record.disk)).collect(), removed);

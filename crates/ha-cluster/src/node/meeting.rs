@@ -132,7 +132,7 @@ impl Driver {
         let lineage = match self.identity.lineage().await {
             // A node that belongs to a cluster keeps to it; a higher one that it meets overtakes it.
             Ok(own) if self.identity.cluster_id().is_some() => own,
-            _ => self.cx.doorman.lineage_to_join(),
+            _ => self.cx.doorman.lineage_to_join(cluster_id),
         };
         let saved = self.identity.save_lineage(&lineage).await.map_err(|error| error.to_string());
         let generation = lineage.generation;
