@@ -121,14 +121,10 @@ async fn serve(reception: Reception, ways: Ways, metrics: Metrics, mut ended: wa
     let mut next = pin!(reception.next());
     loop {
         tokio::select! {
+            // Those that have come before those that come: between the two rooms nobody counts them.
+            biased;
             () = &mut end => break,
             _ = upkeep.tick() => metrics.upkeep(),
-            (stream, from, visit) = &mut next => {
-                let number = visit.number();
-                let task = silent.spawn(until_heard(stream, from, visit));
-                reception.silent.served_by(number, task);
-                next.set(reception.next());
-            }
             Some(heard) = silent.join_next() => {
                 // Whoever gave way, left or said nothing is gone.
                 if let Ok(Some((stream, from))) = heard
@@ -140,6 +136,12 @@ async fn serve(reception: Reception, ways: Ways, metrics: Metrics, mut ended: wa
                 }
             }
             Some(_) = conversations.join_next() => {}
+            (stream, from, visit) = &mut next => {
+                let number = visit.number();
+                let task = silent.spawn(until_heard(stream, from, visit));
+                reception.silent.served_by(number, task);
+                next.set(reception.next());
+            }
         }
     }
     if tokio::time::timeout(STOP_TIME_MAX, connections.shutdown()).await.is_err() {
