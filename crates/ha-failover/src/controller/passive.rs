@@ -114,9 +114,13 @@ impl Controller {
         }
         let scheduled = facts.roster.roles.iter().filter(|(_, role)| is_active(role)).filter_map(|(id, role)| {
             let from = &role.phase.holder()?.node;
-            let able = facts.members.keys().filter(|node| self.check(facts, role, node).is_ok());
-            let to = able.max_by_key(|node| facts.priority(node))?;
-            let left = self.until_back(now, facts, id, from, to).filter(|_| self.memory.may_move(now, id))?;
+            let is_well = facts.standing(from).is_some_and(|standing| !standing.draining && standing.fitness.healthy);
+            if !is_well || !self.memory.may_move(now, id) {
+                return None;
+            }
+            let able = self.candidates(now, facts, role).into_iter();
+            let back = able.filter_map(|to| Some((self.until_back(now, facts, id, from, to)?, to)));
+            let (left, to) = back.min_by_key(|(left, _)| *left)?;
             Some(Scheduled { role: id.clone(), to: to.clone(), in_seconds: left.as_secs_f64().ceil() as u64 })
         });
         scheduled.min_by_key(|scheduled| scheduled.in_seconds)
