@@ -100,7 +100,7 @@ impl Memory {
 
     /// What has a later stamp than this is stamped again.
     pub(crate) fn go_back(&mut self, stamp: u64) {
-        self.stamp = stamp;
+        self.stamp = self.stamp.min(stamp);
     }
 
     /// Takes one change that no leader ordered; it is newer than any of that record that is here or stored.

@@ -43,7 +43,9 @@ impl Clock {
 
     /// Goes back: what was given or seen after this stamp is stamped again. By how many milliseconds it went.
     pub(crate) fn go_back(&mut self, last: u64) -> u64 {
-        milliseconds(std::mem::replace(&mut self.last, last)).saturating_sub(milliseconds(last))
+        let before = self.last;
+        self.last = before.min(last);
+        milliseconds(before) - milliseconds(self.last)
     }
 
     /// What marks the stamps of this node.
@@ -53,13 +55,17 @@ impl Clock {
 
     /// Takes note of a stamp of another node. One that is too far ahead is not taken note of.
     pub(crate) fn see(&mut self, time: u64, now_ms: u64) -> Result<(), TooFarAhead> {
-        let ahead = milliseconds(time).saturating_sub(now_ms);
-        if u128::from(ahead) > OFFSET_MAX.as_millis() {
-            return Err(TooFarAhead { milliseconds: ahead });
+        if is_too_far_ahead(time, now_ms) {
+            return Err(TooFarAhead { milliseconds: milliseconds(time) - now_ms });
         }
         self.last = self.last.max(time);
         Ok(())
     }
+}
+
+/// Whether a stamp is one that a node with this time turns away.
+pub(crate) fn is_too_far_ahead(time: u64, now_ms: u64) -> bool {
+    u128::from(milliseconds(time).saturating_sub(now_ms)) > OFFSET_MAX.as_millis()
 }
 
 /// When a stamp was given, in milliseconds since 1970.

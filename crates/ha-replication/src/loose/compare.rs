@@ -177,8 +177,8 @@ async fn bucket_with(
     let theirs: BTreeMap<u64, Version> =
         theirs.into_iter().map(|(name, time, tie)| (name, Version { time, tie })).collect();
     // Where siblings are kept, neither of two states need be the newer one.
-    let joins = copy.keeps_siblings();
-    let newer = |held: &Version, other: &Version| if joins { held != other } else { held < other };
+    let (joins, now) = (copy.keeps_siblings(), copy.now_ms());
+    let newer = |held: &Version, other: &Version| if joins { held != other } else { copy.gives_way(held, other, now) };
     let newer_there = |name: &u64, version: &Version| ours.get(name).is_none_or(|(_, ours)| newer(ours, version));
     let wanted: Vec<u64> =
         theirs.iter().filter(|(name, version)| newer_there(name, version)).map(|(name, _)| *name).collect();

@@ -367,7 +367,7 @@ impl LooseCopy {
             let held = self.inner.copy.get(key).map_err(|error| error.to_string())?;
             match &held {
                 Some(held) if held.version == version => continue,
-                Some(held) if !self.inner.keeps_siblings && held.version > version => {
+                Some(held) if !self.inner.keeps_siblings && !self.gives_way(&held.version, &version, now) => {
                     self.counts().outdated += 1;
                     continue;
                 }

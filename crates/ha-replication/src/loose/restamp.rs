@@ -7,15 +7,22 @@ use ha_cluster::NodeId;
 
 use super::LooseCopy;
 use super::ahead::Told;
-use super::clock::{OFFSET_MAX, last_of, milliseconds};
-use crate::StoreError;
+use super::clock::{OFFSET_MAX, is_too_far_ahead, last_of, milliseconds};
 use crate::record::Kept;
 use crate::store::BUCKETS;
+use crate::{StoreError, Version};
 
 /// How far the stamps that are left as they are may be ahead: every copy takes those, also one whose time is behind.
 const LEFT_MAX: Duration = Duration::from_millis(250);
 
 impl LooseCopy {
+    /// Whether another version of a record takes the place of the one that is held: the later one stays, except that of
+    /// two stamps of one node one that is too far ahead was replaced by it since.
+    pub(super) fn gives_way(&self, held: &Version, other: &Version, now_ms: u64) -> bool {
+        let is_ahead = |version: &Version| is_too_far_ahead(version.time, now_ms);
+        if held.tie == other.tie && is_ahead(held) != is_ahead(other) { is_ahead(held) } else { held < other }
+    }
+
     /// Another copy says how far too far ahead of its time a stamp of this node is, or 0.
     pub(super) fn told_ahead(&self, node: &NodeId, stamp: u64, told: u64) {
         let here = milliseconds(stamp).saturating_sub(self.now_ms());
@@ -40,13 +47,22 @@ impl LooseCopy {
             copy.change(|memory| memory.go_back(limit));
             clock.go_back(limit)
         };
-        let mut records: u64 = 0;
+        let (mut records, mut damaged): (u64, u64) = (0, 0);
         for bucket in 0..BUCKETS {
             for (key, version) in copy.store().slots(bucket as u16)? {
-                if version.time > limit {
-                    let Some(kept) = copy.get(&key)?.filter(|kept| kept.version == version) else { continue };
-                    self.put_back(key, version, Kept { version: self.version(), ..kept })?;
-                    records += 1;
+                // What another node stamped, that one stamps again; see [`LooseCopy::gives_way`].
+                if version.time <= limit || version.tie != self.tie() {
+                    continue;
+                }
+                match copy.get(&key) {
+                    Ok(Some(kept)) if kept.version == version => {
+                        self.put_back(key, version, Kept { version: self.version(), ..kept })?;
+                        records += 1;
+                    }
+                    Ok(_) => {}
+                    // One record must not keep all others from being compared.
+                    Err(StoreError::Damaged { .. }) => damaged += 1,
+                    Err(error) => return Err(error),
                 }
             }
             copy.until_room().await;
@@ -57,6 +73,7 @@ impl LooseCopy {
         self.ahead().forget();
         tracing::warn!(
             records,
+            damaged,
             milliseconds = by,
             "this node had the wrong time: what it stamped then is stamped again"
         );

@@ -70,8 +70,10 @@ struct Line {
 impl Line {
     fn of(key: &Key, version: Version, data: Option<&Bytes>) -> Self {
         let json = data.and_then(|data| serde_json::from_slice::<Box<RawValue>>(data).ok());
-        // Whitespace around a value is no part of it; then the bytes themselves are kept.
-        let json = json.filter(|json| data.is_some_and(|data| json.get().len() == data.len() && is_one_line(data)));
+        // Whitespace around a value is no part of it, and null would be read as no data; then the bytes themselves are
+        // kept.
+        let is_kept = |json: &str, data: &Bytes| json.len() == data.len() && is_one_line(data) && json != "null";
+        let json = json.filter(|json| data.is_some_and(|data| is_kept(json.get(), data)));
         Self {
             data_type: key.data_type().to_owned(),
             data_id: key.data_id().to_owned(),
@@ -232,16 +234,21 @@ mod tests {
     async fn what_is_set_aside_is_counted_read_back_and_kept_after_it_was_dealt_with() {
         let tails = Tails::new(Arc::new(FaultyDisk::default()), Path::new("/data/replication"));
         assert_eq!(tails.list().await.unwrap(), []);
-        let first = [change("a", 1, Some("{\"x\": 1}")), change("b", 2, Some("no json")), change("c", 3, None)];
+        let first = [
+            change("a", 1, Some("{\"x\": 1}")),
+            change("b", 2, Some("no json")),
+            change("c", 3, None),
+            change("d", 3, Some("null")),
+        ];
         tails.add(7, &first).await.unwrap();
         tails.add(7, &[change("a", 4, Some("\"spans\nlines\"")), change("a", 1, Some("{\"x\": 1}"))]).await.unwrap();
         let listed = tails.list().await.unwrap();
         let counts = |tail: &Tail| (tail.name.clone(), tail.records, tail.deletions, tail.bytes, tail.damaged);
-        assert_eq!(listed.iter().map(counts).collect::<Vec<_>>(), [("7".to_owned(), 2, 1, 20, 0)]);
+        assert_eq!(listed.iter().map(counts).collect::<Vec<_>>(), [("7".to_owned(), 3, 1, 24, 0)]);
         let (changes, _) = tails.read("7").await.unwrap();
         let of = |id: &str| changes[&Key::new("t", id).unwrap()].clone();
         assert_eq!(of("a"), (Version { time: 4, tie: Version::STAMPED | 1 }, Some("\"spans\nlines\"".into())));
-        assert_eq!((of("b").1, of("c").1), (Some("no json".into()), None));
+        assert_eq!((of("b").1, of("c").1, of("d").1), (Some("no json".into()), None, Some("null".into())));
         assert!(tails.read("../7").await.is_err());
         tails.done("7").await.unwrap();
         assert_eq!(tails.list().await.unwrap(), []);

@@ -99,6 +99,16 @@ pub enum StoreError {
         /// What.
         what: String,
     },
+    /// Another version of this program wrote them.
+    #[error(
+        "records on this disk have format {found}, and this program knows {known}: start the version that wrote them"
+    )]
+    OtherFormat {
+        /// The number of their format.
+        found: u8,
+        /// That of this program's.
+        known: u8,
+    },
     /// Another process uses them.
     #[error("the records in {} are in use by another process", directory.display())]
     InUse {

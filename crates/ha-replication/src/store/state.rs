@@ -103,18 +103,15 @@ impl State {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let damaged = |what: String| StoreError::Damaged { what };
-        if let Some(schema) = bytes.first().filter(|schema| **schema > SCHEMA) {
-            return Err(damaged(format!("its state has format {schema}, which a newer version of this program wrote")));
+        if let Some(schema) = bytes.first().filter(|schema| **schema != SCHEMA) {
+            return Err(StoreError::OtherFormat { found: *schema, known: SCHEMA });
         }
         let (encoded, checksum) =
             bytes.split_last_chunk().ok_or_else(|| damaged("its state is cut short".to_owned()))?;
         if crc32c::crc32c(encoded) != u32::from_le_bytes(*checksum) {
             return Err(damaged("the checksum of its state is wrong".to_owned()));
         }
-        let (schema, state) = encoding::decode::<(u8, Self)>(encoded).map_err(|error| damaged(error.to_string()))?;
-        if schema != SCHEMA {
-            return Err(damaged(format!("its state has format {schema}, and this program knows {SCHEMA}")));
-        }
+        let (_, state) = encoding::decode::<(u8, Self)>(encoded).map_err(|error| damaged(error.to_string()))?;
         Ok(state)
     }
 }
