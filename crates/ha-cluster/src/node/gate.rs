@@ -1,9 +1,12 @@
 //! Who may talk to this node.
 
+mod claims;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use claims::Claim;
 use ha_net::{Address, ClusterId, Gate, Incarnation, Introduction, NodeId, Refusal, RefusalCode};
 
 use crate::Config;
@@ -23,7 +26,6 @@ pub(crate) struct Doorman {
 struct Known {
     cluster_id: Option<ClusterId>,
     lineage: Lineage,
-    /// The highest that a peer named, of this node's cluster or of one that it may join, and who named it.
     /// What peers said of themselves, as far as it may be so.
     claims: BTreeMap<NodeId, Claim>,
     /// The disk with which each member joined.
@@ -139,62 +141,6 @@ impl Doorman {
             let believed = claims.into_iter().filter(|(peer, claim)| known.believes(&self.me.node_id, peer, claim));
             known.claims = believed.collect();
         });
-    }
-}
-
-/// What an admitted peer says of the cluster that it belongs to.
-#[derive(Debug)]
-struct Claim {
-    cluster_id: ClusterId,
-    lineage: Lineage,
-    disk: Option<u64>,
-}
-
-impl Known {
-    /// Whether to believe a peer what its cluster became. A node gives everything up that it has for this, so that the
-    /// word of just anybody will not do: the peer must be a member, or the recovery be that of one. After this node has
-    /// gone on by force itself, it knows the members no more that did the same elsewhere.
-    fn believes(&self, me: &NodeId, peer: &NodeId, claim: &Claim) -> bool {
-        match self.cluster_id {
-            None => return true,
-            Some(ours) if ours != claim.cluster_id => return false,
-            Some(_) => {}
-        }
-        let is_member = self.disks.get(peer).is_some_and(|joined| Some(*joined) == claim.disk);
-        let of_a_member = match claim.lineage.first_beyond(&self.lineage) {
-            Some((theirs, Some(ours))) => ours.by == *me || theirs.by == *peer,
-            // What this node did itself it would know.
-            Some((fork, None)) => fork.by != *me && self.disks.contains_key(&fork.by),
-            None => false,
-        };
-        // Without members there is nothing yet to be given up.
-        self.is_read && (self.disks.is_empty() || is_member || of_a_member)
-    }
-
-    /// The greatest cluster of this id that somebody belongs to who is believed.
-    fn believed(&self, me: &NodeId, cluster_id: ClusterId) -> Option<(&NodeId, &Claim)> {
-        let of_it = self.claims.iter().filter(|(_, claim)| claim.cluster_id == cluster_id);
-        let believed = of_it.filter(|(peer, claim)| self.believes(me, peer, claim));
-        believed.max_by(|(_, one), (_, other)| one.lineage.compare(&other.lineage))
-    }
-
-    /// Takes note of what a peer says; whether that is believed. Before the log is read, that is not known.
-    fn hear(&mut self, me: &NodeId, peer: &NodeId, claim: Claim) -> bool {
-        self.claims.remove(peer);
-        if !claim.lineage.is_sound() {
-            return false;
-        }
-        if self.cluster_id.is_some() && claim.lineage.compare(&self.lineage).is_le() {
-            return true;
-        }
-        let believes = self.believes(me, peer, &claim);
-        if believes || !self.is_read {
-            self.claims.insert(peer.clone(), claim);
-            while self.claims.len() > INTRODUCED_MAX {
-                self.claims.pop_first();
-            }
-        }
-        believes
     }
 }
 
