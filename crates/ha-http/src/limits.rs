@@ -8,7 +8,7 @@ pub const CONNECTIONS_MAX: usize = 1024;
 /// Connections that say nothing are held up to so many by a node that may open enough files.
 pub const SILENT_MAX: usize = 16 * 1024;
 
-/// The part of them that one address may have, as a fraction: so much is left for others in any case.
+/// The part of either that one address may have, as a fraction: so much is left for others in any case.
 pub const SHARE_OF_ONE_PLACE: (usize, usize) = (3, 4);
 
 /// Connections that the kernel keeps ready to be accepted, where it is set to allow so many. A caller that comes when

@@ -193,6 +193,7 @@ impl Reception {
                     continue;
                 }
             };
+            // Whoever is silent waits, so that one gives way for each that comes.
             if let Entry::Admitted(visit, another_gave_way) = self.silent.enter(from) {
                 self.gave_way.fetch_add(usize::from(another_gave_way), Ordering::Relaxed);
                 return (stream, from, visit);

@@ -1,4 +1,5 @@
-//! The connections that are served, and who gives way when there are too many.
+//! The connections of one room, and who gives way when there are too many: of those that are served, or of those that
+//! have said nothing yet, which all wait.
 //!
 //! A connection *waits* while its next request is not there in full: it has just come, is idle, or sends slowly. Such a
 //! one may be ended at any time, and its caller may call again. One whose request is being answered is left alone.
