@@ -198,36 +198,32 @@ impl Copy {
         self.until_stored(place).await;
     }
 
-    /// Removes everything, because this copy was away for too long. Nothing is left of it when this returns.
-    pub(crate) async fn wipe(&self, horizon: u64) -> Result<(), StoreError> {
+    /// Has something written beside the layers. Cancelled, it is not known whether it is there.
+    async fn filled(&self, what: impl FnOnce(Fill) -> Fill) -> Result<(), StoreError> {
         let (done, written) = oneshot::channel();
-        self.fills().push(Fill { wipes: Some(horizon), ..Fill::new(done) });
+        self.fills().push(what(Fill::new(done)));
         self.inner.wake.notify_one();
         written.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Removes everything, because this copy was away for too long. Nothing is left of it when this returns.
+    pub(crate) async fn wipe(&self, horizon: u64) -> Result<(), StoreError> {
+        self.filled(|fill| Fill { wipes: Some(horizon), ..fill }).await
     }
 
     /// Remembers that this copy has been compared with the others since it began.
     pub(crate) async fn loaded(&self) -> Result<(), StoreError> {
-        let (done, written) = oneshot::channel();
-        self.fills().push(Fill { loaded: true, ..Fill::new(done) });
-        self.inner.wake.notify_one();
-        written.await.unwrap_or(Err(StoreError::Closed))
+        self.filled(|fill| Fill { loaded: true, ..fill }).await
     }
 
     /// Remembers that what this copy had alone before an epoch is set aside.
     pub(crate) async fn rewound(&self, epoch: u64) -> Result<(), StoreError> {
-        let (done, written) = oneshot::channel();
-        self.fills().push(Fill { rewound: Some(epoch), ..Fill::new(done) });
-        self.inner.wake.notify_one();
-        written.await.unwrap_or(Err(StoreError::Closed))
+        self.filled(|fill| Fill { rewound: Some(epoch), ..fill }).await
     }
 
     /// Remembers that nothing here has a stamp that is later than those in memory.
     pub(crate) async fn restamped(&self) -> Result<(), StoreError> {
-        let (done, written) = oneshot::channel();
-        self.fills().push(Fill { restamped: true, ..Fill::new(done) });
-        self.inner.wake.notify_one();
-        written.await.unwrap_or(Err(StoreError::Closed))
+        self.filled(|fill| Fill { restamped: true, ..fill }).await
     }
 
     /// Whether no leader orders what is written.
@@ -249,10 +245,7 @@ impl Copy {
         hole_upto: u64,
         anew: bool,
     ) -> Result<(), StoreError> {
-        let (done, written) = oneshot::channel();
-        self.fills().push(Fill { changes, upto, last, hole_upto, anew, ..Fill::new(done) });
-        self.inner.wake.notify_one();
-        written.await.unwrap_or(Err(StoreError::Closed))
+        self.filled(|fill| Fill { changes, upto, last, hole_upto, anew, ..fill }).await
     }
 
     /// What is written next; waits until there is something.

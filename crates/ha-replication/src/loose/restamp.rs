@@ -30,7 +30,7 @@ impl LooseCopy {
         self.ahead().tell(node, Told { milliseconds: told, agrees });
     }
 
-    /// Does so where most of the others say that its stamps are ahead, and its own time says so too.
+    /// Stamps again where most of the others say that this node's stamps are ahead, and its own time says so too.
     ///
     /// Cut short, it begins again: its latest stamp is known to be right only when everything else is. In what was
     /// written meanwhile elsewhere the later stamp decides, as ever; which of them was first cannot be known.
