@@ -26,6 +26,7 @@ pub fn targets() -> Vec<Target> {
         ("record-past", pasts(), past),
         ("record-state", store::fuzzing_states(), store::fuzz_state),
         ("record-manifest", vec![vec![0; 12]], machine::fuzz_manifest),
+        ("record-tail", loose::fuzzing_lines(), loose::fuzz_line),
         ("record-clock", vec![vec![0xff; 24], vec![1; 24]], clock),
     ]
 }

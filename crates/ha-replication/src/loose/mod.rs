@@ -39,6 +39,8 @@ pub(crate) use master::{Lost, Master};
 pub(crate) use push::run as push;
 pub(crate) use seat::Seat;
 pub use tail::{Applied as TailApplied, Tail};
+#[cfg(feature = "testing")]
+pub(crate) use tail::{fuzz_line, fuzzing_lines};
 pub use wall::{SystemWall, Wall};
 
 /// How long a stamp that was turned away is told of.
@@ -232,7 +234,8 @@ impl LooseCopy {
         (self.inner.has_master && lost.epoch > rewound).then_some(lost)
     }
 
-    /// Puts something else in the place of a change that this copy has alone, be it earlier, unless another one has taken its place since.
+    /// Puts something else in the place of a change that this copy has alone, be it earlier, unless another one has taken
+    /// that place since.
     fn put_back(&self, key: Key, alone: Version, kept: Kept) -> Result<(), StoreError> {
         let _clock = self.clock();
         if self.inner.copy.get(&key)?.is_some_and(|held| held.version == alone) {

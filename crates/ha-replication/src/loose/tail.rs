@@ -86,10 +86,14 @@ impl Line {
         }
     }
 
+    fn value(&self) -> Option<Bytes> {
+        let json = self.data.as_ref().map(|json| Bytes::copy_from_slice(json.get().as_bytes()));
+        json.or_else(|| self.bytes.clone().map(Bytes::from))
+    }
+
     fn change(self) -> Option<(Version, Change)> {
         let key = Key::new(&self.data_type, &self.data_id).ok()?;
-        let json = self.data.map(|json| Bytes::copy_from_slice(json.get().as_bytes()));
-        let data = json.or_else(|| self.bytes.map(Bytes::from));
+        let data = self.value();
         let version = Version { time: self.time, tie: self.tie };
         let fits = data.is_none() == self.is_deleted && checksum(&key, version, data.as_ref()) == self.crc32c;
         fits.then_some((version, Change { key, data }))
@@ -105,6 +109,30 @@ fn checksum(key: &Key, version: Version, data: Option<&Bytes>) -> u32 {
 
 fn is_one_line(data: &[u8]) -> bool {
     !data.contains(&b'\n')
+}
+
+/// Lines of tails, to begin with.
+#[cfg(feature = "testing")]
+pub(crate) fn fuzzing_lines() -> Vec<Vec<u8>> {
+    let key = Key::new("task", "1").unwrap_or_else(|_| unreachable!("a key"));
+    let version = Version { time: 7, tie: Version::STAMPED | 1 };
+    let data = [None, Some(Bytes::from_static(b"{\"x\": 1}")), Some(Bytes::from_static(b"no json"))];
+    data.iter().filter_map(|data| serde_json::to_vec(&Line::of(&key, version, data.as_ref())).ok()).collect()
+}
+
+/// Any bytes for one.
+#[cfg(feature = "testing")]
+pub(crate) fn fuzz_line(input: &[u8]) {
+    let Ok(mut line) = serde_json::from_slice::<Line>(input) else { return };
+    // Else hardly any input would come further than its checksum.
+    if let Ok(key) = Key::new(&line.data_type, &line.data_id) {
+        line.crc32c = checksum(&key, Version { time: line.time, tie: line.tie }, line.value().as_ref());
+    }
+    if let Some((version, change)) = line.change() {
+        let again = serde_json::to_vec(&Line::of(&change.key, version, change.data.as_ref()));
+        let again = again.ok().and_then(|again| serde_json::from_slice::<Line>(&again).ok()).and_then(Line::change);
+        assert!(again == Some((version, change)), "a line is not read as it was written");
+    }
 }
 
 /// The tails of one copy. Cheap to clone.

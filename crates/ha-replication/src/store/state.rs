@@ -139,3 +139,26 @@ pub(crate) fn fuzz_state(input: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_wrote_is_told_from_what_is_damaged() {
+        let state = State { place: 7, ..State::default() };
+        let encoded = state.encode().unwrap();
+        assert_eq!(State::decode(&encoded).unwrap(), state);
+        for at in 1..encoded.len() {
+            let mut flipped = encoded.clone();
+            flipped[at] ^= 1;
+            assert!(matches!(State::decode(&flipped), Err(StoreError::Damaged { .. })), "byte {at}");
+            assert!(matches!(State::decode(&encoded[..at]), Err(StoreError::Damaged { .. })), "cut at {at}");
+        }
+        for other in [SCHEMA - 1, SCHEMA + 1] {
+            let mut older = encoded.clone();
+            older[0] = other;
+            assert_eq!(State::decode(&older), Err(StoreError::OtherFormat { found: other, known: SCHEMA }));
+        }
+    }
+}
