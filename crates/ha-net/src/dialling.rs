@@ -13,7 +13,7 @@ use crate::limits::{CRASH_VERDICT_WAIT_MAX, REDIAL_WAIT_MAX, VERDICT_DIALS_MAX};
 use crate::link::Link;
 use crate::peers::Target;
 use crate::shared::Shared;
-use crate::{Address, Lane, Peer, PeerEvent, Refusal, RefusalCode};
+use crate::{Address, Incarnation, Lane, Peer, PeerEvent, Refusal, RefusalCode};
 
 /// Why a dial brought no connection.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,7 @@ pub(crate) async fn keep(target: Arc<Target>, number: usize, shared: Arc<Shared>
         target: &target,
         link,
         shared: &shared,
+        life: None,
         short_lives: 0,
         lost: None,
     };
@@ -88,7 +89,9 @@ struct Keeper<'a> {
     link: &'a Link,
     shared: &'a Arc<Shared>,
     backoff: Backoff,
-    /// Connections in a row that ended soon after they began.
+    /// Which life of the peer the last connection led to.
+    life: Option<Incarnation>,
+    /// Connections to that life, in a row, that ended soon after they began.
     short_lives: u32,
     lost: Option<Lost>,
 }
@@ -150,7 +153,11 @@ impl Keeper<'_> {
         let ended = self.until_ended(connection).await;
         self.link.set_down();
         // The first loss is answered at once, but a peer that takes connections only to drop them is dialled ever more
-        // slowly.
+        // slowly. One that dies soon after each start is another peer each time.
+        let life = connection.peer.incarnation;
+        if self.life.replace(life) != Some(life) {
+            self.short_lives = 0;
+        }
         self.short_lives = if began.elapsed() < REDIAL_WAIT_MAX { self.short_lives.saturating_add(1) } else { 0 };
         if self.short_lives <= 1 {
             self.backoff.reset();

@@ -102,6 +102,21 @@ async fn a_restarted_peer_is_found_again_with_its_new_life() {
     assert_eq!(a.ask("b", Lane::Bulk(1), MIRROR, "ab").await, "ba");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_dies_soon_after_each_start_is_reported_as_crashed_each_time() {
+    let network = MemoryNetwork::new();
+    let (mut a, mut b) = pair(&network).await;
+    for life in 2..8 {
+        network.crash("b");
+        assert!(matches!(a.event().await, PeerEvent::Crashed(peer) if peer.incarnation == Incarnation(life - 1)));
+        let mut again = on_memory(&network, "b");
+        again.incarnation = life;
+        again.config.listen.set_port(b.address.port());
+        b = again.start().await;
+        assert!(matches!(a.event().await, PeerEvent::Up(peer) if peer.incarnation == Incarnation(life)));
+    }
+}
+
 #[tokio::test]
 async fn a_reset_alone_is_down_and_up_again() {
     let network = MemoryNetwork::new();
