@@ -24,6 +24,7 @@ pub fn targets() -> Vec<Target> {
         ("record-answer", answers(), answer),
         ("record", records(), record),
         ("record-past", pasts(), past),
+        ("record-entry", entries(), store::fuzz_entry),
         ("record-state", store::fuzzing_states(), store::fuzz_state),
         ("record-manifest", vec![vec![0; 12]], machine::fuzz_manifest),
         ("record-tail", loose::fuzzing_lines(), loose::fuzz_line),
@@ -122,6 +123,11 @@ fn records() -> Vec<Vec<u8>> {
     [kept.clone(), Kept { past: pasts().concat().into(), ..kept.clone() }, Kept { data: None, ..kept }]
         .map(|kept| kept.encode(&key()).to_vec())
         .into()
+}
+
+fn entries() -> Vec<Vec<u8>> {
+    let kept = Kept::decode(&key(), &records()[0]);
+    kept.map(|kept| store::fuzzing_entries(&key(), &kept)).unwrap_or_default()
 }
 
 /// As it is, and with a right checksum.

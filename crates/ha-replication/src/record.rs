@@ -118,10 +118,15 @@ pub(crate) struct Kept {
     pub(crate) past: Bytes,
 }
 
+/// The place among all changes of a copy.
+pub(crate) fn order(place: u64, version: Version) -> (u64, u64) {
+    (place, if version.is_stamp() { 0 } else { version.tie })
+}
+
 impl Kept {
     /// Its place among all changes of this copy.
     pub(crate) fn order(&self) -> (u64, u64) {
-        (self.place, if self.version.is_stamp() { 0 } else { self.version.tie })
+        order(self.place, self.version)
     }
 
     /// What it counts as, in bytes.
@@ -140,10 +145,10 @@ impl Kept {
         out
     }
 
-    /// As [`Self::encode`], into a buffer that is used again and again.
+    /// As [`Self::encode`], behind what a buffer holds.
     pub(crate) fn encode_to(&self, key: &Key, out: &mut BytesMut) {
         let data = self.data.as_deref().unwrap_or_default();
-        out.clear();
+        let start = out.len();
         out.reserve(HEADER_BYTES + 4 + self.past.len() + data.len());
         out.put_u8(SCHEMA);
         let has_past = if self.past.is_empty() { 0 } else { HAS_PAST };
@@ -157,6 +162,7 @@ impl Kept {
             out.put_slice(&self.past);
         }
         out.put_slice(data);
+        let out = &mut out[start..];
         let crc = checksum(key, out);
         out[2..6].copy_from_slice(&crc.to_le_bytes());
     }
@@ -186,11 +192,6 @@ impl Kept {
         header.advance(5);
         let version = Version { time: header.get_u64_le(), tie: header.get_u64_le() };
         Some(Self { version, place: header.get_u64_le(), data: None, past: Bytes::new() })
-    }
-
-    /// Whether encoded bytes are a grave.
-    pub(crate) fn is_grave(bytes: &[u8]) -> bool {
-        bytes.get(1).is_some_and(|flags| flags & GRAVE != 0)
     }
 }
 
@@ -233,7 +234,6 @@ mod tests {
             let kept = Kept { version: Version { time: 7, tie: Version::STAMPED | 3 }, place: 9, data, past };
             let bytes = kept.encode(&key);
             assert_eq!(Kept::decode(&key, &bytes), Ok(kept.clone()));
-            assert_eq!(Kept::is_grave(&bytes), kept.data.is_none());
             for bit in 0..bytes.len() * 8 {
                 let mut flipped = bytes.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::{ORDER, RECORDS, SLOTS, SUMS, State, Store, StoreError, valid};
+use super::entry::split_change;
+use super::{CHANGES, SLOTS, SUMS, State, Store, StoreError, valid};
 use crate::record::{Kept, fingerprint, mix};
 use crate::{Key, Version};
 
@@ -103,18 +104,17 @@ impl Store {
         let reading = database.begin_read().map_err(|error| self.fault(error))?;
         let sums = reading.open_table(SUMS).map_err(|error| self.fault(error))?;
         let slots = reading.open_table(SLOTS).map_err(|error| self.fault(error))?;
-        let order = reading.open_table(ORDER).map_err(|error| self.fault(error))?;
-        let records = reading.open_table(RECORDS).map_err(|error| self.fault(error))?;
+        let changes = reading.open_table(CHANGES).map_err(|error| self.fault(error))?;
         let mut known = Known { sums: vec![0; BUCKETS], recent: Slots::new() };
         for entry in sums.iter().map_err(fault)? {
             let (bucket, sum) = entry.map_err(fault)?;
             known.sums[usize::from(bucket.value())] = sum.value();
         }
         let mut touched = Touched::new();
-        for entry in order.range((Bound::Excluded((state.slotted, u64::MAX)), Bound::Unbounded)).map_err(fault)? {
-            let key = valid(entry.map_err(fault)?.1.value())?;
-            let held = records.get(&key.bytes()[..]).map_err(fault)?;
-            let version = held.and_then(|held| Kept::header(held.value())).map(|held| held.version);
+        for entry in changes.range((Bound::Excluded((state.slotted, u64::MAX)), Bound::Unbounded)).map_err(fault)? {
+            let (_, change) = entry.map_err(fault)?;
+            let (key, record) = split_change(change.value())?;
+            let version = Kept::header(record).map(|kept| kept.version);
             let Some(version) = version.filter(|version| version.is_stamp()) else { continue };
             let slot = slot_key(&key);
             let sum = touched.entry(bucket_of(&key)).or_default();

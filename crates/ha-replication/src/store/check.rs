@@ -3,8 +3,8 @@
 use redb::ReadableTable;
 use serde::Serialize;
 
-use super::{Store, StoreError, Totals, decode, valid};
-use crate::record::fingerprint;
+use super::entry::{Entry, decode_change};
+use super::{Store, StoreError, Totals};
 
 /// Findings that are told one by one.
 const FINDINGS_MAX: usize = 20;
@@ -40,34 +40,34 @@ impl Store {
     pub(crate) fn check(&self) -> Result<CheckReport, StoreError> {
         let mut report = CheckReport::default();
         let Some(tables) = self.tables()? else { return Ok(report) };
-        let (mut totals, mut placed) = (Totals::default(), 0_u64);
-        for entry in tables.records.iter().map_err(|error| self.fault(error))? {
-            let (key, value) = entry.map_err(|error| self.fault(error))?;
-            let read = valid(key.value()).and_then(|key| Ok((decode(&key, value.value())?, key)));
-            let (kept, key) = match read {
+        let (mut totals, mut changes) = (Totals::default(), 0_u64);
+        for change in tables.changes.iter().map_err(|error| self.fault(error))? {
+            let (place, change) = change.map_err(|error| self.fault(error))?;
+            changes += 1;
+            let (key, kept) = match decode_change(change.value()) {
                 Ok(read) => read,
                 Err(error) => {
                     report.found(error.to_string());
                     continue;
                 }
             };
-            let at = tables.order.get(kept.order()).map_err(|error| self.fault(error))?;
-            if at.is_none_or(|at| at.value() != &key.bytes()[..]) {
-                report.found(format!("{key} is not in the order of changes"));
+            let entry = Entry::of(&key, &kept);
+            let indexed = tables.index.get(&key.bytes()[..]).map_err(|error| self.fault(error))?;
+            let indexed = indexed.and_then(|indexed| Entry::decode(key.bytes(), indexed.value()).ok());
+            if indexed != Some(entry) || place.value() != entry.order() {
+                report.found(format!("the index does not say of {key} what its change says"));
             }
-            placed += 1;
-            match kept.data {
-                None => totals.graves += 1,
-                Some(_) => {
-                    totals.records += 1;
-                    totals.bytes += kept.bytes(&key) as u64;
-                    totals.digest = totals.digest.wrapping_add(fingerprint(&key, &kept));
-                }
+            if entry.is_grave {
+                totals.graves += 1;
+            } else {
+                totals.records += 1;
+                totals.bytes += u64::from(entry.bytes);
+                totals.digest = totals.digest.wrapping_add(entry.fingerprint);
             }
         }
-        let changes = tables.order.iter().map_err(|error| self.fault(error))?.count() as u64;
-        if changes != placed {
-            report.found(format!("the order of changes has {changes} entries for {placed} records"));
+        let indexed = tables.index.iter().map_err(|error| self.fault(error))?.count() as u64;
+        if indexed != changes {
+            report.found(format!("the index has {indexed} entries for {changes} records"));
         }
         if totals != tables.state.totals {
             report.found(format!("its own totals {:?} are not what was counted: {totals:?}", tables.state.totals));

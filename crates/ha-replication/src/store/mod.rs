@@ -3,6 +3,7 @@
 mod backend;
 mod buckets;
 mod check;
+mod entry;
 mod open;
 mod state;
 mod write;
@@ -18,6 +19,9 @@ use redb::{ReadOnlyTable, TableDefinition};
 
 pub(crate) use buckets::{BUCKETS, GROUP, bucket_of, name_of};
 pub use check::CheckReport;
+use entry::{Entry, decode_change};
+#[cfg(feature = "testing")]
+pub(crate) use entry::{fuzz_entry, fuzzing_entries};
 pub(crate) use state::{Agreed, Hole, Position, State, SyncSet, Totals};
 #[cfg(feature = "testing")]
 pub(crate) use state::{fuzz_state, fuzzing_states};
@@ -29,10 +33,10 @@ use crate::record::Kept;
 /// The file in the data directory of replication.
 pub(crate) const FILE: &str = "records.redb";
 
-/// Key to header and data.
-const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
-/// Place in the order of changes to key; the newest change of each record only.
-const ORDER: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("order");
+/// Key to where its newest change is.
+const INDEX: TableDefinition<&[u8], &[u8]> = TableDefinition::new("index");
+/// Place in the order of changes to key and record; the newest change of each record only.
+const CHANGES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("changes");
 /// The places of graves.
 const GRAVES: TableDefinition<(u64, u64), ()> = TableDefinition::new("graves");
 /// Bucket and key to version, of records that are replicated without a leader; not those of the latest changes.
@@ -48,8 +52,8 @@ pub(crate) type Place = (u64, u64);
 
 /// The tables as of the last batch. Held for a moment only: as long as it is, old pages cannot be reused.
 struct Tables {
-    records: ReadOnlyTable<&'static [u8], &'static [u8]>,
-    order: ReadOnlyTable<(u64, u64), &'static [u8]>,
+    index: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    changes: ReadOnlyTable<(u64, u64), &'static [u8]>,
     slots: ReadOnlyTable<&'static [u8], (u64, u64)>,
     state: Arc<State>,
 }
@@ -164,8 +168,20 @@ impl Store {
     /// A record, or its grave.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Kept>, StoreError> {
         let Some(tables) = self.tables()? else { return Ok(None) };
-        let found = tables.records.get(&key.bytes()[..]).map_err(|error| self.fault(error))?;
-        found.map(|bytes| decode(key, bytes.value())).transpose()
+        let found = tables.index.get(&key.bytes()[..]).map_err(|error| self.fault(error))?;
+        let entry = found.map(|entry| Entry::decode(key.bytes(), entry.value())).transpose()?;
+        entry
+            .map(|entry| self.change(&tables, key.bytes(), &entry))
+            .transpose()
+            .map(|found| found.map(|(_, kept)| kept))
+    }
+
+    /// The change that the index names.
+    fn change(&self, tables: &Tables, key: &[u8], entry: &Entry) -> Result<(Key, Kept), StoreError> {
+        let found = tables.changes.get(entry.order()).map_err(|error| self.fault(error))?;
+        let found = found.map(|change| decode_change(change.value())).transpose()?;
+        let wrong = || StoreError::Damaged { what: format!("the index names no change of {}", key.escape_ascii()) };
+        found.filter(|(found, _)| found.bytes() == key).ok_or_else(wrong)
     }
 
     /// The first records whose keys begin with `prefix` and come after `after`, graves left out, until there are
@@ -182,18 +198,18 @@ impl Store {
             Some(after) => Bound::Excluded(&after.bytes()[..]),
             None => Bound::Included(&prefix[..]),
         };
-        let range = tables.records.range::<&[u8]>((start, Bound::Unbounded)).map_err(|error| self.fault(error))?;
+        let range = tables.index.range::<&[u8]>((start, Bound::Unbounded)).map_err(|error| self.fault(error))?;
         let (mut page, mut bytes) = (Vec::new(), 0);
         for entry in range {
             let (key, value) = entry.map_err(|error| self.fault(error))?;
             if !key.value().starts_with(prefix) || page.len() >= limit || bytes >= bytes_max {
                 break;
             }
-            if Kept::is_grave(value.value()) {
+            let entry = Entry::decode(key.value(), value.value())?;
+            if entry.is_grave {
                 continue;
             }
-            let key = valid(key.value())?;
-            let kept = decode(&key, value.value())?;
+            let (key, kept) = self.change(&tables, key.value(), &entry)?;
             bytes += kept.bytes(&key);
             page.push((key, kept));
         }
@@ -213,17 +229,14 @@ impl Store {
         if after >= upto {
             return Ok(Vec::new());
         }
-        let range = tables.order.range((Bound::Excluded(after), Bound::Included(upto)));
+        let range = tables.changes.range((Bound::Excluded(after), Bound::Included(upto)));
         let (mut page, mut bytes) = (Vec::new(), 0);
         for entry in range.map_err(|error| self.fault(error))? {
-            let (_, key) = entry.map_err(|error| self.fault(error))?;
+            let (_, change) = entry.map_err(|error| self.fault(error))?;
             if page.len() >= limit || bytes >= bytes_max {
                 break;
             }
-            let key = valid(key.value())?;
-            let found = tables.records.get(&key.bytes()[..]).map_err(|error| self.fault(error))?;
-            let missing = || StoreError::Damaged { what: format!("{key} is in the order of changes only") };
-            let kept = decode(&key, found.ok_or_else(missing)?.value())?;
+            let (key, kept) = decode_change(change.value())?;
             bytes += kept.bytes(&key);
             page.push((key, kept));
         }
@@ -234,10 +247,6 @@ impl Store {
 fn valid(bytes: &[u8]) -> Result<Key, StoreError> {
     let damaged = |error: crate::KeyError| StoreError::Damaged { what: error.to_string() };
     Key::from_bytes(Bytes::copy_from_slice(bytes)).map_err(damaged)
-}
-
-fn decode(key: &Key, bytes: &[u8]) -> Result<Kept, StoreError> {
-    Kept::decode(key, bytes).map_err(|_| StoreError::Damaged { what: format!("the checksum of {key} is wrong") })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use redb::{Database, ReadableDatabase, StorageBackend};
 
 use super::backend::{Direct, Mirror};
 use super::{
-    FILE, GRAVES, ORDER, RECORDS, SLOTS, STATE, STATE_KEY, SUMS, Shelf, State, Store, StoreError, Tables, Writer,
+    CHANGES, FILE, GRAVES, INDEX, SLOTS, STATE, STATE_KEY, SUMS, Shelf, State, Store, StoreError, Tables, Writer,
 };
 
 /// How the name of a file ends that was set aside.
@@ -103,8 +103,8 @@ impl Store {
         if !present {
             let mut begun = database.begin_write().map_err(|error| self.fault(error))?;
             begun.set_quick_repair(true);
-            begun.open_table(RECORDS).map_err(|error| self.fault(error))?;
-            begun.open_table(ORDER).map_err(|error| self.fault(error))?;
+            begun.open_table(INDEX).map_err(|error| self.fault(error))?;
+            begun.open_table(CHANGES).map_err(|error| self.fault(error))?;
             begun.open_table(GRAVES).map_err(|error| self.fault(error))?;
             begun.open_table(SLOTS).map_err(|error| self.fault(error))?;
             begun.open_table(SUMS).map_err(|error| self.fault(error))?;
@@ -138,8 +138,8 @@ impl Store {
             Arc::new(State::decode(state.value())?)
         };
         let tables = Tables {
-            records: reading.open_table(RECORDS).map_err(|error| self.fault(error))?,
-            order: reading.open_table(ORDER).map_err(|error| self.fault(error))?,
+            index: reading.open_table(INDEX).map_err(|error| self.fault(error))?,
+            changes: reading.open_table(CHANGES).map_err(|error| self.fault(error))?,
             slots: reading.open_table(SLOTS).map_err(|error| self.fault(error))?,
             state: state.clone(),
         };

@@ -9,7 +9,7 @@ use super::StoreError;
 use crate::loose::{Lost, Master};
 
 /// Layout of the state: its first byte. Its last four are the checksum of all before them.
-const SCHEMA: u8 = 3;
+const SCHEMA: u8 = 4;
 
 /// How far a copy is on the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,10 +9,11 @@ use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::backend::Mirror;
 use super::buckets::{RECENT_MAX, Slots, Touched, key_of, share, slot_key};
+use super::entry::{Entry, decode_change, encode_change, split_change};
 use super::{
-    GRAVES, ORDER, Place, RECORDS, SLOTS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of,
+    CHANGES, GRAVES, INDEX, Place, SLOTS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of,
 };
-use crate::record::{Kept, fingerprint};
+use crate::record::Kept;
 use crate::{Key, Version};
 
 /// Graves that are dug up in one batch at most.
@@ -140,8 +141,8 @@ fn commit(
     transaction.set_quick_repair(true);
     let mut state = read_state(store, &transaction)?;
     if batch.anew {
-        transaction.delete_table(RECORDS).map_err(|error| store.fault(error))?;
-        transaction.delete_table(ORDER).map_err(|error| store.fault(error))?;
+        transaction.delete_table(INDEX).map_err(|error| store.fault(error))?;
+        transaction.delete_table(CHANGES).map_err(|error| store.fault(error))?;
         transaction.delete_table(GRAVES).map_err(|error| store.fault(error))?;
         transaction.delete_table(SLOTS).map_err(|error| store.fault(error))?;
         transaction.delete_table(SUMS).map_err(|error| store.fault(error))?;
@@ -152,8 +153,8 @@ fn commit(
     let committed = {
         let mut writing = Writing {
             store,
-            records: transaction.open_table(RECORDS).map_err(|error| store.fault(error))?,
-            order: transaction.open_table(ORDER).map_err(|error| store.fault(error))?,
+            index: transaction.open_table(INDEX).map_err(|error| store.fault(error))?,
+            changes: transaction.open_table(CHANGES).map_err(|error| store.fault(error))?,
             graves: transaction.open_table(GRAVES).map_err(|error| store.fault(error))?,
             slots: transaction.open_table(SLOTS).map_err(|error| store.fault(error))?,
             totals: state.totals,
@@ -161,11 +162,8 @@ fn commit(
             filed: Touched::new(),
             recent: Slots::new(),
             purged: BTreeSet::new(),
-            encoded: BytesMut::new(),
         };
-        for (key, kept) in batch.changes {
-            writing.put(key, kept, batch.may_be_old)?;
-        }
+        writing.put_all(batch)?;
         let surplus = writing.totals.graves.saturating_sub(batch.graves_max).min(PURGED_AT_ONCE_MAX);
         // While changes are missing, a grave may be what keeps an older change from coming back.
         if state.hole.is_none() {
@@ -209,8 +207,8 @@ fn read_state(store: &Store, transaction: &WriteTransaction) -> Result<State, St
 
 struct Writing<'a, 't> {
     store: &'a Store,
-    records: Table<'t, &'static [u8], &'static [u8]>,
-    order: Table<'t, (u64, u64), &'static [u8]>,
+    index: Table<'t, &'static [u8], &'static [u8]>,
+    changes: Table<'t, (u64, u64), &'static [u8]>,
     graves: Table<'t, (u64, u64), ()>,
     slots: Table<'t, &'static [u8], (u64, u64)>,
     totals: Totals,
@@ -219,56 +217,72 @@ struct Writing<'a, 't> {
     filed: Touched,
     recent: Slots,
     purged: BTreeSet<Box<[u8]>>,
-    encoded: BytesMut,
 }
 
 impl Writing<'_, '_> {
-    fn put(&mut self, key: &Key, kept: &Kept, may_be_old: bool) -> Result<(), StoreError> {
-        let fault = |error| self.store.fault(redb::Error::from(error));
-        if may_be_old {
-            let held = self.records.get(&key.bytes()[..]).map_err(fault)?;
-            let held = held.and_then(|held| Kept::header(held.value()));
-            if held.is_some_and(|held| held.version >= kept.version) {
-                return Ok(());
+    /// The index in the order of keys, then the changes in theirs: each behind the last, where a page is filled to its
+    /// end.
+    fn put_all(&mut self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        let mut placed = Vec::with_capacity(batch.changes.len());
+        for (key, kept) in batch.changes {
+            if self.index(key, kept, batch.may_be_old)? {
+                placed.push((kept.order(), key, kept));
             }
         }
-        kept.encode_to(key, &mut self.encoded);
-        let old = self.records.insert(&key.bytes()[..], &self.encoded[..]).map_err(fault)?;
-        let old = old.map(|old| super::decode(key, old.value())).transpose()?;
-        if let Some(old) = &old {
-            self.forget(key, old)?;
-        }
-        let fault = |error| self.store.fault(redb::Error::from(error));
-        self.order.insert(kept.order(), &key.bytes()[..]).map_err(fault)?;
-        if kept.version.is_stamp() {
-            self.recent.insert(slot_key(key), kept.version);
-            add(&mut self.touched, key, share(key, kept.version));
-        }
-        if kept.data.is_none() {
-            self.graves.insert(kept.order(), ()).map_err(fault)?;
-            self.totals.graves += 1;
-        } else {
-            self.totals.records += 1;
-            self.totals.bytes += kept.bytes(key) as u64;
-            self.totals.digest = self.totals.digest.wrapping_add(fingerprint(key, kept));
+        placed.sort_unstable_by_key(|(place, ..)| *place);
+        let mut encoded = BytesMut::new();
+        for (place, key, kept) in placed {
+            encode_change(key, kept, &mut encoded);
+            self.changes.insert(place, &encoded[..]).map_err(|error| self.store.fault(redb::Error::from(error)))?;
         }
         Ok(())
     }
 
-    /// Takes what was there out of everything but the table of records.
-    fn forget(&mut self, key: &Key, old: &Kept) -> Result<(), StoreError> {
+    /// Puts a change everywhere but among the changes, unless a later one is there; true when it did.
+    fn index(&mut self, key: &Key, kept: &Kept, may_be_old: bool) -> Result<bool, StoreError> {
         let fault = |error| self.store.fault(redb::Error::from(error));
-        self.order.remove(old.order()).map_err(fault)?;
+        if may_be_old {
+            let held = self.index.get(&key.bytes()[..]).map_err(fault)?;
+            let held = held.map(|held| Entry::decode(key.bytes(), held.value())).transpose()?;
+            if held.is_some_and(|held| held.version >= kept.version) {
+                return Ok(false);
+            }
+        }
+        let entry = Entry::of(key, kept);
+        let old = self.index.insert(&key.bytes()[..], &entry.encode(key.bytes())[..]).map_err(fault)?;
+        let old = old.map(|old| Entry::decode(key.bytes(), old.value())).transpose()?;
+        if let Some(old) = &old {
+            self.forget(key, old)?;
+        }
+        if entry.version.is_stamp() {
+            self.recent.insert(slot_key(key), entry.version);
+            add(&mut self.touched, key, share(key, entry.version));
+        }
+        if entry.is_grave {
+            self.graves.insert(entry.order(), ()).map_err(|error| self.store.fault(redb::Error::from(error)))?;
+            self.totals.graves += 1;
+        } else {
+            self.totals.records += 1;
+            self.totals.bytes += u64::from(entry.bytes);
+            self.totals.digest = self.totals.digest.wrapping_add(entry.fingerprint);
+        }
+        Ok(true)
+    }
+
+    /// Takes what was there out of everything but the index.
+    fn forget(&mut self, key: &Key, old: &Entry) -> Result<(), StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        self.changes.remove(old.order()).map_err(fault)?;
         if old.version.is_stamp() {
             add(&mut self.touched, key, share(key, old.version).wrapping_neg());
         }
-        if old.data.is_none() {
+        if old.is_grave {
             self.graves.remove(old.order()).map_err(fault)?;
             self.totals.graves = self.totals.graves.saturating_sub(1);
         } else {
             self.totals.records = self.totals.records.saturating_sub(1);
-            self.totals.bytes = self.totals.bytes.saturating_sub(old.bytes(key) as u64);
-            self.totals.digest = self.totals.digest.wrapping_sub(fingerprint(key, old));
+            self.totals.bytes = self.totals.bytes.saturating_sub(u64::from(old.bytes));
+            self.totals.digest = self.totals.digest.wrapping_sub(old.fingerprint);
         }
         Ok(())
     }
@@ -316,15 +330,13 @@ impl Writing<'_, '_> {
         let mut old = Vec::new();
         for entry in self.graves.iter().map_err(fault)?.take(PURGED_AT_ONCE_MAX as usize) {
             let place = entry.map_err(fault)?.0.value();
-            let Some(bytes) = self.order.get(place).map_err(fault)?.map(|key| key.value().to_owned()) else { continue };
-            let key = super::valid(&bytes)?;
-            let held = self.records.get(&bytes[..]).map_err(fault)?;
-            let held = held.map(|held| super::decode(&key, held.value())).transpose()?;
-            old.extend(held.filter(|held| held.data.is_none() && held.version.time < horizon).map(|held| (key, held)));
+            let change = self.changes.get(place).map_err(fault)?;
+            let change = change.map(|change| decode_change(change.value())).transpose()?;
+            old.extend(change.filter(|(_, kept)| kept.data.is_none() && kept.version.time < horizon));
         }
         for (key, grave) in old {
-            self.forget(&key, &grave)?;
-            self.records.remove(&key.bytes()[..]).map_err(|error| self.store.fault(redb::Error::from(error)))?;
+            self.forget(&key, &Entry::of(&key, &grave))?;
+            self.index.remove(&key.bytes()[..]).map_err(|error| self.store.fault(redb::Error::from(error)))?;
             let slot = slot_key(&key);
             self.recent.remove(&slot);
             self.file_slot(&slot, None)?;
@@ -339,9 +351,10 @@ impl Writing<'_, '_> {
         let Some(place) = self.graves.pop_first().map_err(fault)?.map(|(place, _)| place.value()) else {
             return Ok(None);
         };
-        let key = self.order.remove(place).map_err(fault)?.map(|key| key.value().to_owned());
+        let change = self.changes.remove(place).map_err(fault)?;
+        let key = change.map(|change| split_change(change.value()).map(|(key, _)| key)).transpose()?;
         if let Some(key) = key {
-            self.records.remove(&key[..]).map_err(fault)?;
+            self.index.remove(&key.bytes()[..]).map_err(fault)?;
         }
         self.totals.graves = self.totals.graves.saturating_sub(1);
         Ok(Some(place))
