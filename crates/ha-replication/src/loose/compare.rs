@@ -10,11 +10,11 @@ use ha_cluster::{Cluster, Lane, NodeId, encoding};
 
 use super::clock::TooFarAhead;
 use super::push::{others, send};
-use super::{LooseCopy, Seat, is_in, loose};
+use super::{LooseCopy, Seat, loose};
 use crate::gate::ROOM;
 use crate::message::{Ask, Loose, Slot, Told};
-use crate::store::{BUCKETS, GROUP, name_of};
-use crate::{Config, Key, Version};
+use crate::store::{BUCKETS, GROUP};
+use crate::{Config, Version};
 
 const LANE: Lane = Lane::Bulk(2);
 /// How long an answer may take.
@@ -172,21 +172,20 @@ async fn bucket_with(
     epoch: u64,
 ) -> Result<bool, String> {
     let ours = copy.copy().store().slots(bucket).map_err(|error| error.to_string())?;
-    let ours: BTreeMap<u64, (Key, Version)> =
-        ours.into_iter().map(|(key, version)| (name_of(&key), (key, version))).collect();
+    let ours: BTreeMap<u64, Version> = ours.into_iter().collect();
     let theirs: BTreeMap<u64, Version> =
         theirs.into_iter().map(|(name, time, tie)| (name, Version { time, tie })).collect();
     // Where siblings are kept, neither of two states need be the newer one.
     let (joins, now) = (copy.keeps_siblings(), copy.now_ms());
     let newer = |held: &Version, other: &Version| if joins { held != other } else { copy.gives_way(held, other, now) };
-    let newer_there = |name: &u64, version: &Version| ours.get(name).is_none_or(|(_, ours)| newer(ours, version));
-    let wanted: Vec<u64> =
+    let newer_there = |name: &u64, version: &Version| ours.get(name).is_none_or(|ours| newer(ours, version));
+    let missing: Vec<u64> =
         theirs.iter().filter(|(name, version)| newer_there(name, version)).map(|(name, _)| *name).collect();
     let newer_here = |name: &u64, version: &Version| theirs.get(name).is_none_or(|theirs| newer(theirs, version));
-    let given: Vec<Key> =
-        ours.iter().filter(|(name, (_, version))| newer_here(name, version)).map(|(_, (key, _))| key.clone()).collect();
+    let given: Vec<u64> =
+        ours.iter().filter(|(name, version)| newer_here(name, version)).map(|(name, _)| *name).collect();
     let mut all_came = true;
-    for names in wanted.chunks(RECORDS_AT_ONCE) {
+    for names in missing.chunks(RECORDS_AT_ONCE) {
         let Told::Wanted(changes) = ask(cluster, node, &Ask::Wanted { bucket, names: names.to_vec() }).await? else {
             return Err("its records cannot be read".to_owned());
         };
@@ -195,12 +194,8 @@ async fn bucket_with(
             all_came = false;
         }
     }
-    for keys in given.chunks(RECORDS_AT_ONCE) {
-        let mut changes = Vec::new();
-        for key in keys {
-            let kept = copy.copy().get(key).map_err(|error| error.to_string())?;
-            changes.extend(kept.map(|kept| loose(key.clone(), kept)));
-        }
+    for names in given.chunks(RECORDS_AT_ONCE) {
+        let changes = wanted(copy, bucket, names)?;
         if !send(cluster, node, changes, epoch, copy.left_for(node).0).await {
             return Err("it did not take what is newer here".to_owned());
         }
@@ -235,19 +230,19 @@ pub(crate) fn slots(copy: &LooseCopy, buckets: Vec<u16>) -> Result<Vec<Vec<Slot>
     let slots = |bucket| {
         let slots = copy.copy().store().slots(bucket).map_err(|error| error.to_string())?;
         let named = slots.into_iter().take(SLOTS_MAX);
-        Ok(named.map(|(key, version)| (name_of(&key), version.time, version.tie)).collect())
+        Ok(named.map(|(name, version)| (name, version.time, version.tie)).collect())
     };
     buckets.into_iter().take(BUCKETS_AT_ONCE).map(slots).collect()
 }
 
-/// Answers [`Ask::Wanted`].
+/// Answers [`Ask::Wanted`]: records of a bucket by their names.
 pub(crate) fn wanted(copy: &LooseCopy, bucket: u16, names: &[u64]) -> Result<Vec<Loose>, String> {
-    let mut found = Vec::new();
-    for (key, _) in copy.copy().store().slots(bucket).map_err(|error| error.to_string())? {
-        if names.contains(&name_of(&key)) && is_in(&key, bucket) && found.len() < RECORDS_AT_ONCE {
-            let kept = copy.copy().get(&key).map_err(|error| error.to_string())?;
-            found.extend(kept.map(|kept| loose(key, kept)));
-        }
+    let names = &names[..names.len().min(RECORDS_AT_ONCE)];
+    let keys = copy.copy().store().keys(bucket, names).map_err(|error| error.to_string())?;
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        let kept = copy.copy().get(&key).map_err(|error| error.to_string())?;
+        found.extend(kept.map(|kept| loose(key, kept)));
     }
     Ok(found)
 }

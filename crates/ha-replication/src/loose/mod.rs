@@ -29,7 +29,6 @@ use tokio::time::Instant;
 use crate::copy::Copy;
 use crate::message::{Loose, Report as CopyReport};
 use crate::record::Kept;
-use crate::store::bucket_of;
 use crate::{Alarm, Change, Config, Key, ReplicateError, StoreError, Version};
 #[cfg(feature = "testing")]
 pub(crate) use clock::Clock as FuzzedClock;
@@ -401,9 +400,4 @@ impl LooseCopy {
 /// A record as it is sent.
 pub(crate) fn loose(key: Key, kept: crate::record::Kept) -> Loose {
     Loose { key, time: kept.version.time, tie: kept.version.tie, data: kept.data, past: kept.past }
-}
-
-/// Used where a bucket is named by a peer.
-pub(crate) fn is_in(key: &Key, bucket: u16) -> bool {
-    bucket_of(key) == bucket
 }

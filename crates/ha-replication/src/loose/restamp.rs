@@ -49,14 +49,16 @@ impl LooseCopy {
         };
         let (mut records, mut damaged): (u64, u64) = (0, 0);
         for bucket in 0..BUCKETS {
-            for (key, version) in copy.store().slots(bucket as u16)? {
-                // What another node stamped, that one stamps again; see [`LooseCopy::gives_way`].
-                if version.time <= limit || version.tie != self.tie() {
-                    continue;
-                }
+            let bucket = bucket as u16;
+            // What another node stamped, that one stamps again; see [`LooseCopy::gives_way`].
+            let is_ahead = |version: &Version| version.time > limit && version.tie == self.tie();
+            let slots = copy.store().slots(bucket)?;
+            let names: Vec<u64> =
+                slots.into_iter().filter(|(_, version)| is_ahead(version)).map(|(name, _)| name).collect();
+            for key in copy.store().keys(bucket, &names)? {
                 match copy.get(&key) {
-                    Ok(Some(kept)) if kept.version == version => {
-                        self.put_back(key, version, Kept { version: self.version(), ..kept })?;
+                    Ok(Some(kept)) if is_ahead(&kept.version) => {
+                        self.put_back(key, kept.version, Kept { version: self.version(), ..kept })?;
                         records += 1;
                     }
                     Ok(_) => {}

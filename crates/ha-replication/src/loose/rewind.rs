@@ -28,13 +28,14 @@ pub(super) async fn run(cluster: &Cluster, copy: &LooseCopy, seat: &Seat, master
         let ours = copy.copy().store().slots(bucket).map_err(|error| error.to_string())?;
         // By their names, which is how the master is asked for what it has.
         let mut alone: BTreeMap<u64, (Key, Kept)> = BTreeMap::new();
-        for (key, version) in ours {
-            let name = name_of(&key);
-            let is_own = version.tie == own && version.time > lost.seen;
-            if is_own && theirs.get(&name) != Some(&version) {
-                let kept = copy.copy().get(&key).map_err(|error| error.to_string())?;
-                alone.extend(kept.filter(|kept| kept.version == version).map(|kept| (name, (key, kept))));
-            }
+        let is_alone = |name: &u64, version: &Version| {
+            version.tie == own && version.time > lost.seen && theirs.get(name) != Some(version)
+        };
+        let names: Vec<u64> =
+            ours.into_iter().filter(|(name, version)| is_alone(name, version)).map(|(name, _)| name).collect();
+        for key in copy.copy().store().keys(bucket, &names).map_err(|error| error.to_string())? {
+            let (name, kept) = (name_of(&key), copy.copy().get(&key).map_err(|error| error.to_string())?);
+            alone.extend(kept.filter(|kept| is_alone(&name, &kept.version)).map(|kept| (name, (key, kept))));
         }
         if alone.is_empty() {
             continue;

@@ -1,18 +1,19 @@
 //! Buckets of records, each with a sum, so that copies find where they differ without telling one another everything.
 //!
-//! A slot names one record of a bucket and its version. Names are spread over all buckets, so each slot that is written
-//! costs a page of the file: slots of the latest changes wait in memory until there are many, and are then written in
-//! their order. After a crash they are found again in the order of changes. The sums in the file are those of the slots
-//! in it; the sums in memory are those of all records.
+//! A slot names one record of a bucket, its version and its place. Slots of the latest changes wait in memory until
+//! there are many, and go to the file together: see `runs`. After a crash they are found again in the order of changes.
+//! The sums in the file are those of the slots in it; the sums in memory are those of all records.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::{Database, ReadableDatabase, ReadableTable};
+use bytes::{Buf, BufMut};
+use redb::{Database, ReadableDatabase, ReadableTable, Table};
 
 use super::entry::split_change;
-use super::{CHANGES, SLOTS, SUMS, State, Store, StoreError, valid};
+use super::runs::{self, RUNS, Slot, Slots};
+use super::{CHANGES, SUMS, State, Store, StoreError, Tables};
 use crate::record::{Kept, fingerprint, mix};
 use crate::{Key, Version};
 
@@ -26,8 +27,8 @@ pub(super) const RECENT_MAX: usize = if cfg!(any(test, feature = "testing")) { 8
 
 /// What is added to the sum of each bucket.
 pub(super) type Touched = BTreeMap<u16, u64>;
-/// Slots by their key.
-pub(super) type Slots = BTreeMap<Box<[u8]>, Version>;
+/// Sums that fit in a page of the file.
+const PAGE_SUMS: usize = 500;
 
 /// The buckets as of the last batch.
 #[derive(Clone)]
@@ -43,13 +44,19 @@ pub(super) struct Known {
 
 impl Default for Buckets {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Known { sums: vec![0; BUCKETS], recent: Slots::new() })))
+        Self(Arc::new(Mutex::new(Known::default())))
     }
 }
 
 impl Buckets {
     pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { sums: vec![0; BUCKETS], recent: Slots::new() }
     }
 }
 
@@ -83,18 +90,41 @@ pub(crate) fn bucket_of(key: &Key) -> u16 {
     (name_of(key) >> 48) as u16
 }
 
-pub(super) fn slot_key(key: &Key) -> Box<[u8]> {
-    [&bucket_of(key).to_be_bytes()[..], &key.bytes()[..]].concat().into()
-}
-
-/// The key that a slot is of.
-pub(super) fn key_of(slot: &[u8]) -> Result<Key, StoreError> {
-    valid(slot.get(2..).unwrap_or_default())
+/// The names in a bucket.
+fn names_in(bucket: u16) -> RangeInclusive<u64> {
+    let first = u64::from(bucket) << 48;
+    first..=first | (u64::MAX >> 16)
 }
 
 /// What a record adds to the sum of its bucket.
 pub(super) fn share(key: &Key, version: Version) -> u64 {
     fingerprint(key, &Kept { version, place: 0, data: None, past: bytes::Bytes::new() })
+}
+
+/// Writes all sums, as they are after what was touched.
+pub(super) fn write_sums(
+    store: &Store,
+    table: &mut Table<'_, u16, &'static [u8]>,
+    touched: &Touched,
+    anew: bool,
+) -> Result<(), StoreError> {
+    let mut after =
+        if anew { Known::default() } else { Known { sums: store.buckets.lock().sums.clone(), ..Known::default() } };
+    after.add(touched);
+    for (number, sums) in (0..).zip(after.sums.chunks(PAGE_SUMS)) {
+        let mut page = Vec::with_capacity(sums.len() * 8 + 4);
+        sums.iter().for_each(|sum| page.put_u64_le(*sum));
+        let crc = crc32c::crc32c(&page);
+        page.put_u32_le(crc);
+        table.insert(number, &page[..]).map_err(|error| store.fault(error))?;
+    }
+    Ok(())
+}
+
+pub(super) fn read_sums(page: &[u8]) -> Result<impl Iterator<Item = u64> + '_, StoreError> {
+    let sound = page.split_last_chunk().filter(|(sums, crc)| crc32c::crc32c(sums) == u32::from_le_bytes(**crc));
+    let (sums, _) = sound.ok_or_else(|| StoreError::Damaged { what: "a page of sums".to_owned() })?;
+    Ok(sums.chunks_exact(8).map(|mut sum| sum.get_u64_le()))
 }
 
 impl Store {
@@ -103,27 +133,31 @@ impl Store {
         let fault = |error: redb::StorageError| self.fault(error);
         let reading = database.begin_read().map_err(|error| self.fault(error))?;
         let sums = reading.open_table(SUMS).map_err(|error| self.fault(error))?;
-        let slots = reading.open_table(SLOTS).map_err(|error| self.fault(error))?;
+        let runs = reading.open_table(RUNS).map_err(|error| self.fault(error))?;
         let changes = reading.open_table(CHANGES).map_err(|error| self.fault(error))?;
-        let mut known = Known { sums: vec![0; BUCKETS], recent: Slots::new() };
-        for entry in sums.iter().map_err(fault)? {
-            let (bucket, sum) = entry.map_err(fault)?;
-            known.sums[usize::from(bucket.value())] = sum.value();
+        let mut known = Known::default();
+        for page in sums.iter().map_err(fault)? {
+            let (number, page) = page.map_err(fault)?;
+            let first = usize::from(number.value()) * PAGE_SUMS;
+            known.sums.iter_mut().skip(first).zip(read_sums(page.value())?).for_each(|(known, sum)| *known = sum);
         }
-        let mut touched = Touched::new();
+        let mut keys = BTreeMap::new();
         for entry in changes.range((Bound::Excluded((state.slotted, u64::MAX)), Bound::Unbounded)).map_err(fault)? {
             let (_, change) = entry.map_err(fault)?;
             let (key, record) = split_change(change.value())?;
-            let version = Kept::header(record).map(|kept| kept.version);
-            let Some(version) = version.filter(|version| version.is_stamp()) else { continue };
-            let slot = slot_key(&key);
-            let sum = touched.entry(bucket_of(&key)).or_default();
-            if let Some(before) = slots.get(&slot[..]).map_err(fault)? {
-                let (time, tie) = before.value();
-                *sum = sum.wrapping_sub(share(&key, Version { time, tie }));
+            if let Some(kept) = Kept::header(record).filter(|kept| kept.version.is_stamp()) {
+                known.recent.insert(name_of(&key), Slot { version: kept.version, place: kept.place });
+                keys.insert(name_of(&key), key);
             }
-            *sum = sum.wrapping_add(share(&key, version));
-            known.recent.insert(slot, version);
+        }
+        let before = runs::latest(self, &runs, &state.runs, &known.recent)?;
+        let mut touched = Touched::new();
+        for (name, key) in keys {
+            let sum = touched.entry(bucket_of(&key)).or_default();
+            for (slot, sign) in [(before.get(&name), -1_i64), (known.recent.get(&name), 1)] {
+                let Some(slot) = slot.filter(|slot| slot.is_there()) else { continue };
+                *sum = sum.wrapping_add(share(&key, slot.version).wrapping_mul(sign as u64));
+            }
         }
         known.add(&touched);
         *self.buckets.lock() = known;
@@ -141,29 +175,36 @@ impl Store {
         self.buckets.lock().sums.chunks(GROUP).nth(usize::from(group)).unwrap_or_default().to_vec()
     }
 
-    /// The records of a bucket, graves included, and their versions.
-    pub(crate) fn slots(&self, bucket: u16) -> Result<Vec<(Key, Version)>, StoreError> {
-        let prefix = bucket.to_be_bytes();
-        let is_of = |slot: &[u8]| slot.starts_with(&prefix);
+    /// What is in a bucket, graves included, with the tables of the same moment.
+    fn bucket(&self, bucket: u16) -> Result<Option<(Slots, Arc<Tables>)>, StoreError> {
+        let names = names_in(bucket);
         // Both at once: what waits is newer than what is in the file, be its version earlier.
-        let (recent, tables): (Vec<(Key, Version)>, _) = {
+        let (recent, tables): (Slots, _) = {
             let known = self.buckets.lock();
-            let slots = known.recent.range::<[u8], _>((Bound::Included(&prefix[..]), Bound::Unbounded));
-            let slots = slots.take_while(|(slot, _)| is_of(slot));
-            let recent = slots.map(|(slot, version)| Ok((key_of(slot)?, *version)));
-            (recent.collect::<Result<_, StoreError>>()?, self.tables()?)
+            (known.recent.range(names.clone()).map(|(name, slot)| (*name, *slot)).collect(), self.tables()?)
         };
-        let Some(tables) = tables else { return Ok(Vec::new()) };
-        let mut found = BTreeMap::new();
-        for entry in tables.slots.range::<&[u8]>(&prefix[..]..).map_err(|error| self.fault(error))? {
-            let (slot, version) = entry.map_err(|error| self.fault(error))?;
-            if !is_of(slot.value()) {
-                break;
-            }
-            let (time, tie) = version.value();
-            found.insert(key_of(slot.value())?, Version { time, tie });
+        let Some(tables) = tables else { return Ok(None) };
+        let mut slots = runs::find(self, &tables.runs, &tables.state.runs, names)?;
+        slots.extend(recent);
+        slots.retain(|_, slot| slot.is_there());
+        Ok(Some((slots, tables)))
+    }
+
+    /// The names of the records of a bucket, graves included, and their versions.
+    pub(crate) fn slots(&self, bucket: u16) -> Result<Vec<(u64, Version)>, StoreError> {
+        let found = self.bucket(bucket)?.map(|(slots, _)| slots).unwrap_or_default();
+        Ok(found.into_iter().map(|(name, slot)| (name, slot.version)).collect())
+    }
+
+    /// The keys of those records of a bucket that have these names.
+    pub(crate) fn keys(&self, bucket: u16, names: &[u64]) -> Result<Vec<Key>, StoreError> {
+        let Some((slots, tables)) = self.bucket(bucket)? else { return Ok(Vec::new()) };
+        let mut keys = Vec::with_capacity(names.len());
+        for slot in names.iter().filter_map(|name| slots.get(name)) {
+            let change = tables.changes.get((slot.place, 0)).map_err(|error| self.fault(error))?;
+            let change = change.map(|change| split_change(change.value()).map(|(key, _)| key)).transpose()?;
+            keys.extend(change);
         }
-        found.extend(recent);
-        Ok(found.into_iter().collect())
+        Ok(keys)
     }
 }

@@ -123,10 +123,15 @@ pub(crate) fn fuzzing_entries(key: &Key, kept: &Kept) -> Vec<Vec<u8>> {
     vec![Entry::of(key, kept).encode(key.bytes()).to_vec(), change.to_vec()]
 }
 
-/// Any bytes for those.
+/// Any bytes for those, and for pages of slots and sums, with a right checksum too.
 #[cfg(feature = "testing")]
 pub(crate) fn fuzz_entry(input: &[u8]) {
     let _ = decode_change(input);
+    let summed = [input, &crc32c::crc32c(input).to_le_bytes()].concat();
+    for page in [input, &summed] {
+        let _ = super::runs::read_page(page).map(Iterator::count);
+        let _ = super::buckets::read_sums(page).map(Iterator::count);
+    }
     if let Ok(mut entry) = <[u8; ENTRY_BYTES]>::try_from(input) {
         let crc = checksum(b"k", &entry);
         entry[1..SUMMED_FROM].copy_from_slice(&crc.to_le_bytes());

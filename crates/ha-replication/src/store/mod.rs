@@ -5,6 +5,7 @@ mod buckets;
 mod check;
 mod entry;
 mod open;
+mod runs;
 mod state;
 mod write;
 
@@ -39,10 +40,8 @@ const INDEX: TableDefinition<&[u8], &[u8]> = TableDefinition::new("index");
 const CHANGES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("changes");
 /// The places of graves.
 const GRAVES: TableDefinition<(u64, u64), ()> = TableDefinition::new("graves");
-/// Bucket and key to version, of records that are replicated without a leader; not those of the latest changes.
-const SLOTS: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("slots");
-/// Bucket to the sum of its slots.
-const SUMS: TableDefinition<u16, u64> = TableDefinition::new("sums");
+/// Page of sums to the sums of its buckets.
+const SUMS: TableDefinition<u16, &[u8]> = TableDefinition::new("sums");
 /// One entry: what the copy knows of itself.
 const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
 const STATE_KEY: &str = "state";
@@ -54,7 +53,7 @@ pub(crate) type Place = (u64, u64);
 struct Tables {
     index: ReadOnlyTable<&'static [u8], &'static [u8]>,
     changes: ReadOnlyTable<(u64, u64), &'static [u8]>,
-    slots: ReadOnlyTable<&'static [u8], (u64, u64)>,
+    runs: runs::Reading,
     state: Arc<State>,
 }
 

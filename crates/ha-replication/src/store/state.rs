@@ -6,6 +6,7 @@ use ha_cluster::{NodeId, encoding};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::runs::Run;
 use crate::loose::{Lost, Master};
 
 /// Layout of the state: its first byte. Its last four are the checksum of all before them.
@@ -73,6 +74,8 @@ pub(crate) struct State {
     pub(crate) place: u64,
     /// The last place whose change is in the slots; those of later ones follow from the order of changes.
     pub(crate) slotted: u64,
+    /// Where the slots are, oldest first.
+    pub(crate) runs: Vec<Run>,
     /// The latest stamp given or seen.
     pub(crate) stamp: u64,
     /// The horizon at which this copy began anew last.

@@ -305,7 +305,12 @@ fn buckets_fit(store: &Store, model: &BTreeMap<Key, Version>) {
     }
     for n in 0..40 {
         let bucket = bucket_of(&key(n));
-        assert_eq!(store.slots(bucket).unwrap(), slots.get(&bucket).cloned().unwrap_or_default());
+        let expected = slots.get(&bucket).cloned().unwrap_or_default();
+        let named: Vec<_> = expected.iter().map(|(key, version)| (name_of(key), *version)).collect();
+        assert_eq!(store.slots(bucket).unwrap(), named);
+        let names: Vec<u64> = named.iter().map(|(name, _)| *name).collect();
+        let keys: Vec<Key> = expected.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(store.keys(bucket, &names).unwrap(), keys);
     }
     let told: Vec<u64> = (0..=u8::MAX).flat_map(|group| store.bucket_sums(group)).collect();
     assert!(told == sums, "the sums do not fit");

@@ -1,6 +1,6 @@
 //! The one that writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -8,13 +8,12 @@ use ha_cluster::disk::DirLock;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::backend::Mirror;
-use super::buckets::{RECENT_MAX, Slots, Touched, key_of, share, slot_key};
+use super::buckets::{RECENT_MAX, Touched, name_of, share, write_sums};
 use super::entry::{Entry, decode_change, encode_change, split_change};
-use super::{
-    CHANGES, GRAVES, INDEX, Place, SLOTS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of,
-};
+use super::runs::{self, RUNS, Slot, Slots};
+use super::{CHANGES, GRAVES, INDEX, Place, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of};
+use crate::Key;
 use crate::record::Kept;
-use crate::{Key, Version};
 
 /// Graves that are dug up in one batch at most.
 const PURGED_AT_ONCE_MAX: u64 = 10_000;
@@ -79,8 +78,7 @@ impl Writer {
         self.open().await?;
         let Some((database, mirror)) = &self.open else { return Err(StoreError::Closed) };
         let store = &self.store;
-        let Committed { touched, recent, purged, indexed } =
-            store.guarded(|| commit(store, database, &batch, change))?;
+        let Committed { touched, recent, indexed } = store.guarded(|| commit(store, database, &batch, change))?;
         if let Some(mirror) = mirror {
             mirror.drain().await.map_err(|error| store.fault(redb::Error::Io(error)))?;
         }
@@ -91,9 +89,6 @@ impl Writer {
             }
             known.add(&touched);
             known.recent.extend(recent);
-            if !purged.is_empty() {
-                known.recent.retain(|slot, _| !purged.contains(slot));
-            }
         }
         if !indexed {
             return store.guarded(|| store.publish(database));
@@ -124,8 +119,6 @@ struct Committed {
     touched: Touched,
     /// Slots of the changes in it.
     recent: Slots,
-    /// Slots of what is gone.
-    purged: BTreeSet<Box<[u8]>>,
     /// All slots are in the file now.
     indexed: bool,
 }
@@ -144,10 +137,11 @@ fn commit(
         transaction.delete_table(INDEX).map_err(|error| store.fault(error))?;
         transaction.delete_table(CHANGES).map_err(|error| store.fault(error))?;
         transaction.delete_table(GRAVES).map_err(|error| store.fault(error))?;
-        transaction.delete_table(SLOTS).map_err(|error| store.fault(error))?;
+        transaction.delete_table(RUNS).map_err(|error| store.fault(error))?;
         transaction.delete_table(SUMS).map_err(|error| store.fault(error))?;
         state.totals = Totals::default();
         state.floor = (0, 0);
+        state.runs.clear();
     }
     change(&mut state);
     let committed = {
@@ -156,12 +150,9 @@ fn commit(
             index: transaction.open_table(INDEX).map_err(|error| store.fault(error))?,
             changes: transaction.open_table(CHANGES).map_err(|error| store.fault(error))?,
             graves: transaction.open_table(GRAVES).map_err(|error| store.fault(error))?,
-            slots: transaction.open_table(SLOTS).map_err(|error| store.fault(error))?,
             totals: state.totals,
             touched: Touched::new(),
-            filed: Touched::new(),
             recent: Slots::new(),
-            purged: BTreeSet::new(),
         };
         writing.put_all(batch)?;
         let surplus = writing.totals.graves.saturating_sub(batch.graves_max).min(PURGED_AT_ONCE_MAX);
@@ -175,18 +166,20 @@ fn commit(
             writing.purge_below(batch.horizon)?;
         }
         state.totals = writing.totals;
-        let indexed = writing.file_slots(batch.anew)?;
-        if indexed {
-            state.slotted = state.place;
-        }
-        let mut sums = transaction.open_table(SUMS).map_err(|error| store.fault(error))?;
-        for (bucket, change) in &writing.filed {
-            let fault = |error| store.fault(redb::Error::from(error));
-            let before = sums.get(bucket).map_err(fault)?.map_or(0, |sum| sum.value());
-            sums.insert(bucket, before.wrapping_add(*change)).map_err(fault)?;
-        }
-        let Writing { touched, recent, purged, .. } = writing;
-        Committed { touched, recent, purged, indexed }
+        let Writing { touched, recent, .. } = writing;
+        let indexed = match slots_due(store, &recent, batch.anew) {
+            None => false,
+            Some(slots) => {
+                let before = store.tables()?.filter(|_| !batch.anew);
+                let mut table = transaction.open_table(RUNS).map_err(|error| store.fault(error))?;
+                runs::add(store, &mut table, before.as_ref().map(|tables| &tables.runs), &mut state.runs, slots)?;
+                let mut sums = transaction.open_table(SUMS).map_err(|error| store.fault(error))?;
+                write_sums(store, &mut sums, &touched, batch.anew)?;
+                state.slotted = state.place;
+                true
+            }
+        };
+        Committed { touched, recent, indexed }
     };
     let encoded = state.encode()?;
     transaction
@@ -196,6 +189,19 @@ fn commit(
         .map_err(|error| store.fault(error))?;
     transaction.commit().map_err(|error| store.fault(error))?;
     Ok(committed)
+}
+
+/// The slots that go to the file now: when there are many; and when records are gone, which the order of changes does
+/// not tell.
+fn slots_due(store: &Store, recent: &Slots, anew: bool) -> Option<Slots> {
+    let known = store.buckets.lock();
+    let few = known.recent.len() + recent.len() < RECENT_MAX;
+    if !anew && few && recent.values().all(Slot::is_there) {
+        return None;
+    }
+    let mut slots = if anew { Slots::new() } else { known.recent.clone() };
+    slots.extend(recent);
+    Some(slots)
 }
 
 fn read_state(store: &Store, transaction: &WriteTransaction) -> Result<State, StoreError> {
@@ -210,13 +216,9 @@ struct Writing<'a, 't> {
     index: Table<'t, &'static [u8], &'static [u8]>,
     changes: Table<'t, (u64, u64), &'static [u8]>,
     graves: Table<'t, (u64, u64), ()>,
-    slots: Table<'t, &'static [u8], (u64, u64)>,
     totals: Totals,
     touched: Touched,
-    /// What is added to the sums in the file.
-    filed: Touched,
     recent: Slots,
-    purged: BTreeSet<Box<[u8]>>,
 }
 
 impl Writing<'_, '_> {
@@ -255,7 +257,7 @@ impl Writing<'_, '_> {
             self.forget(key, old)?;
         }
         if entry.version.is_stamp() {
-            self.recent.insert(slot_key(key), entry.version);
+            self.recent.insert(name_of(key), Slot { version: entry.version, place: entry.place });
             add(&mut self.touched, key, share(key, entry.version));
         }
         if entry.is_grave {
@@ -287,43 +289,6 @@ impl Writing<'_, '_> {
         Ok(())
     }
 
-    /// Writes the slots that wait, when there are many; true when none waits any more.
-    fn file_slots(&mut self, anew: bool) -> Result<bool, StoreError> {
-        let mut waiting = {
-            let known = self.store.buckets.lock();
-            let few = known.recent.len() + self.recent.len() < RECENT_MAX;
-            match (anew, few) {
-                (true, _) => Slots::new(),
-                (false, true) => return Ok(false),
-                (false, false) => known.recent.clone(),
-            }
-        };
-        waiting.retain(|slot, _| !self.purged.contains(slot));
-        waiting.append(&mut std::mem::take(&mut self.recent));
-        for (slot, version) in waiting {
-            self.file_slot(&slot, Some(version))?;
-        }
-        Ok(true)
-    }
-
-    /// Writes one slot, or removes it.
-    fn file_slot(&mut self, slot: &[u8], version: Option<Version>) -> Result<(), StoreError> {
-        let fault = |error| self.store.fault(redb::Error::from(error));
-        let key = key_of(slot)?;
-        let before = match version {
-            Some(version) => self.slots.insert(slot, (version.time, version.tie)),
-            None => self.slots.remove(slot),
-        };
-        if let Some(before) = before.map_err(fault)? {
-            let (time, tie) = before.value();
-            add(&mut self.filed, &key, share(&key, Version { time, tie }).wrapping_neg());
-        }
-        if let Some(version) = version {
-            add(&mut self.filed, &key, share(&key, version));
-        }
-        Ok(())
-    }
-
     /// Digs up graves with a stamp below the horizon: nobody who matters could bring back what lay there.
     fn purge_below(&mut self, horizon: u64) -> Result<(), StoreError> {
         let fault = |error| self.store.fault(redb::Error::from(error));
@@ -337,10 +302,7 @@ impl Writing<'_, '_> {
         for (key, grave) in old {
             self.forget(&key, &Entry::of(&key, &grave))?;
             self.index.remove(&key.bytes()[..]).map_err(|error| self.store.fault(redb::Error::from(error)))?;
-            let slot = slot_key(&key);
-            self.recent.remove(&slot);
-            self.file_slot(&slot, None)?;
-            self.purged.insert(slot);
+            self.recent.insert(name_of(&key), Slot::GONE);
         }
         Ok(())
     }
