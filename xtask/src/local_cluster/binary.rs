@@ -92,7 +92,7 @@ pub fn build(program: Program, release: bool, mut progress: impl FnMut(&BuildPro
     let total = count_packages(&root, program);
     let mut cargo = cargo(&root);
     cargo.args(["build", "--bin", program.name, "--message-format=json-render-diagnostics"]);
-    cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    cargo.args(chosen_with(program).iter().flat_map(|package| ["--package", package]));
     if release {
         cargo.arg("--release");
     }
@@ -126,6 +126,11 @@ pub fn build(program: Program, release: bool, mut progress: impl FnMut(&BuildPro
         Some(path) => Ok(path),
         None => Err(BuildError::Failed { program: program.name, output }),
     }
+}
+
+/// The packages that are chosen when a program is built.
+fn chosen_with(program: Program) -> Vec<&'static str> {
+    if PACKAGES.contains(&program.package) { PACKAGES.to_vec() } else { vec![program.package] }
 }
 
 /// One line of cargo's JSON output, as far as it is needed.
@@ -163,4 +168,16 @@ fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_of_a_program_is_among_those_that_are_chosen() {
+        for package in ["ha-cli", "ha-bench-node", "ha-tests"] {
+            assert!(chosen_with(Program { package, name: "" }).contains(&package), "{package}");
+        }
+    }
 }
