@@ -11,7 +11,7 @@ use crate::message::Report;
 use crate::record::Kept;
 use crate::store::{Hole, Place, State, Store, StoreError};
 use crate::work::{Fill, Work};
-use crate::{CheckReport, Key};
+use crate::{CheckReport, Key, Version};
 
 /// Bytes that may wait for the store; above that, the node applies nothing more.
 const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -378,6 +378,14 @@ impl Copy {
         match self.memory().find(key) {
             Some(kept) => Ok(Some(kept)),
             None => self.inner.store.get(key),
+        }
+    }
+
+    /// The version of the newest change of a record.
+    pub(crate) fn version(&self, key: &Key) -> Result<Option<Version>, StoreError> {
+        match self.memory().find(key) {
+            Some(kept) => Ok(Some(kept.version)),
+            None => self.inner.store.version(key),
         }
     }
 

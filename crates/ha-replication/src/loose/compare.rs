@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ha_cluster::{Cluster, Lane, NodeId, encoding};
+use tokio::time::Instant;
 
 use super::clock::TooFarAhead;
 use super::push::{others, send};
@@ -21,6 +22,8 @@ const LANE: Lane = Lane::Bulk(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a copy compares itself that has not been compared since it began.
 const HURRY: Duration = Duration::from_millis(200);
+/// How long a comparison is put off, at most, while changes are under way that it would carry a second time.
+const PUT_OFF_MAX: Duration = Duration::from_secs(60);
 /// Buckets whose slots are asked for at once.
 pub(super) const BUCKETS_AT_ONCE: usize = 64;
 /// Records that are asked for, or sent, at once.
@@ -33,6 +36,7 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
     if let Some(seat) = &seat {
         seat.look().await;
     }
+    let mut compared_at = Instant::now();
     loop {
         // A copy that cannot answer for anything yet is in a hurry.
         let is_loaded = copy.copy().state().is_ok_and(|state| state.loaded);
@@ -42,6 +46,12 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
             () = tokio::time::sleep(interval) => {}
             () = called(seat.as_ref()) => {}
         }
+        let takes_over = seat.as_ref().is_some_and(|seat| seat.takes_over(&copy).is_some());
+        let can_wait = !hurries && !takes_over && !config.is_leaderless_quorum();
+        if can_wait && copy.is_in_flow() && compared_at.elapsed() < PUT_OFF_MAX {
+            continue;
+        }
+        compared_at = Instant::now();
         let others = others(&cluster);
         copy.retain_told(others.iter().map(|(node, _)| node.clone()).collect());
         let alive: Vec<NodeId> = others.into_iter().filter_map(|(node, alive)| alive.then_some(node)).collect();

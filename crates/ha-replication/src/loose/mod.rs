@@ -6,6 +6,7 @@
 mod ahead;
 mod clock;
 mod compare;
+mod cursors;
 mod master;
 mod push;
 mod restamp;
@@ -45,6 +46,9 @@ pub use wall::{SystemWall, Wall};
 /// How long a stamp that was turned away is told of.
 const ALARM_TIME: Duration = Duration::from_secs(60);
 
+/// Copies of which one waits for changes for so long, or was told so recently that there are more, are not compared now.
+const FLOW_TIME: Duration = Duration::from_millis(100);
+
 /// How long a write waits for the disk: less than a node that passed it on waits for an answer.
 const STORE_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -64,10 +68,11 @@ struct Inner {
     has_master: bool,
     /// The changes that were made here.
     runs: Mutex<runs::Runs>,
-    /// Up to which place each other copy was sent what was made here.
-    cursors: Mutex<BTreeMap<NodeId, u64>>,
+    cursors: cursors::Cursors,
     /// How many changes the master of an epoch had for this copy when it was heard last.
     behind: Mutex<Option<(u64, u64)>>,
+    /// When another copy pushed last that had more.
+    pushed: Mutex<Option<Instant>>,
     /// Held while a change is compared with what is here and put there, so that two never cross.
     clock: Mutex<Clock>,
     wall: Mutex<wall::Reckoning>,
@@ -108,8 +113,9 @@ impl LooseCopy {
             keeps_siblings: config.is_leaderless_quorum(),
             has_master: config.has_loose_master(),
             runs: Mutex::default(),
-            cursors: Mutex::default(),
+            cursors: cursors::Cursors::default(),
             behind: Mutex::default(),
+            pushed: Mutex::default(),
             seen: Mutex::default(),
             report: Mutex::default(),
             ahead: Mutex::default(),
@@ -247,31 +253,33 @@ impl LooseCopy {
         Ok(())
     }
 
-    fn cursors(&self) -> MutexGuard<'_, BTreeMap<NodeId, u64>> {
-        self.inner.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn runs(&self) -> MutexGuard<'_, runs::Runs> {
+        self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was made here so far is for nobody any more.
     fn forget_cursor(&self) {
         let place = self.inner.copy.memory().place();
-        self.cursors().values_mut().for_each(|cursor| *cursor = place);
-    }
-
-    /// How many changes that were made here another copy lacks, and since when.
-    fn left_for(&self, node: &NodeId) -> (u64, Option<Instant>) {
-        let cursor = self.cursors().get(node).copied();
-        let runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        cursor.map_or((0, None), |cursor| runs.above(cursor))
+        self.inner.cursors.forget(place);
     }
 
     /// How many changes that were made here lie above a place.
     fn above(&self, place: u64) -> u64 {
-        self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner).above(place).0
+        self.runs().above(place).0
     }
 
     /// A copy that makes changes says how many more it has for this one.
     pub(crate) fn told_left(&self, epoch: u64, left: u64) {
         *self.inner.behind.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, left));
+        if left > 0 {
+            *self.inner.pushed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
+
+    /// Whether changes are under way that a comparison would only carry a second time.
+    fn is_in_flow(&self) -> bool {
+        let pushed = *self.inner.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lags(FLOW_TIME) || pushed.is_some_and(|at| at.elapsed() < FLOW_TIME)
     }
 
     /// Adds to a report what is known here.
@@ -313,7 +321,7 @@ impl LooseCopy {
     pub(crate) fn is_buried(&self, key: &Key, time: u64) -> Result<bool, String> {
         let is_loaded = self.inner.copy.state().is_ok_and(|state| state.loaded);
         let is_old = is_loaded && time < self.inner.copy.memory().agreed().horizon;
-        Ok(is_old && self.inner.copy.get(key).map_err(|error| error.to_string())?.is_none())
+        Ok(is_old && self.inner.copy.version(key).map_err(|error| error.to_string())?.is_none())
     }
 
     /// Makes a change here; returns its version, and the nodes whose disk has it.
@@ -321,12 +329,13 @@ impl LooseCopy {
         if let Some(alarm) = self.ahead().of_most() {
             return Err(ReplicateError::NotReplicated { reason: alarm.to_string() });
         }
+        self.until_sent().await;
         let (now, horizon) = (self.now_ms(), self.inner.copy.memory().agreed().horizon);
         let (version, place) = {
             let mut clock = self.clock();
             clock.raise(horizon);
             let version = clock.stamp(now);
-            let mut runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut runs = self.runs();
             let place = self.inner.copy.change(|memory| {
                 memory.put_next(change.key, Kept { version, place: 0, data: change.data, past: Bytes::new() });
                 memory.advance_loose();
@@ -366,10 +375,10 @@ impl LooseCopy {
                 refused = Some(format!("{key} has a stamp {milliseconds} ms ahead of the time here: check the clocks"));
                 continue;
             }
-            let held = self.inner.copy.get(key).map_err(|error| error.to_string())?;
+            let held = self.inner.copy.version(key).map_err(|error| error.to_string())?;
             match &held {
-                Some(held) if held.version == version => continue,
-                Some(held) if !self.inner.keeps_siblings && !self.gives_way(&held.version, &version, now) => {
+                Some(held) if *held == version => continue,
+                Some(held) if !self.inner.keeps_siblings && !self.gives_way(held, &version, now) => {
                     self.counts().outdated += 1;
                     continue;
                 }
@@ -382,6 +391,7 @@ impl LooseCopy {
                 None => {}
             }
             let kept = if self.inner.keeps_siblings {
+                let held = self.inner.copy.get(key).map_err(|error| error.to_string())?;
                 let Some(kept) = crate::quorum::merged(held.as_ref(), &change)? else { continue };
                 kept
             } else {

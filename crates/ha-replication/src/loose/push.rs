@@ -14,8 +14,10 @@ use crate::message::{Ask, Loose, Told};
 
 /// Beside what the log sends.
 const LANE: Lane = Lane::Bulk(3);
-/// Bytes after which a push takes no further change.
-const BYTES_MAX: usize = 512 * 1024;
+/// Pushes that are under way to one copy at once.
+const PUSHES_MAX: usize = 16;
+/// Bytes in all of them, about.
+const BYTES_MAX: usize = 2 * 1024 * 1024;
 /// How long a push may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a master that has nothing to push says so.
@@ -40,6 +42,7 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
     loop {
         let others: Vec<NodeId> = others(&cluster).into_iter().map(|(node, _)| node).collect();
         tasks.retain(|node, _| others.contains(node));
+        copy.inner.cursors.retain(&others);
         for node in others {
             let task = || tokio::spawn(to(cluster.clone(), copy.clone(), config.clone(), node.clone()));
             tasks.entry(node.clone()).or_insert_with(|| AbortOnDropHandle::new(task()));
@@ -56,7 +59,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
     let own = copy.tie();
     let mut applied = copy.copy().applied();
     let mut after = (copy.copy().memory().place(), 0);
-    copy.cursors().insert(node.clone(), after.0);
+    copy.inner.cursors.begin(&node, after.0);
     loop {
         applied.borrow_and_update();
         // Known before anything is looked up: whoever knows a later master takes nothing of this.
@@ -67,7 +70,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
             after = (copy.copy().memory().place(), 0);
             continue;
         }
-        let found = match copy.copy().changes(after, config.batch_items_max, BYTES_MAX) {
+        let found = match copy.copy().changes(after, PUSHES_MAX * config.batch_items_max, BYTES_MAX) {
             Ok(Changes::Found(found)) => found,
             Ok(Changes::Compacted(floor)) => {
                 after = floor;
@@ -88,29 +91,34 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
             }
             continue;
         };
-        let own = found.into_iter().filter(|(_, kept)| kept.version.tie == own);
-        let changes: Vec<_> = own.map(|(key, kept)| loose(key, kept)).collect();
-        let left = copy.above(last.0);
-        let pushed = if changes.is_empty() { Pushed::Taken } else { push(&cluster, &node, changes, epoch, left).await };
+        let pushes = found.chunks(config.batch_items_max).map(|changes| {
+            let own = changes.iter().filter(|(_, kept)| kept.version.tie == own);
+            let own: Vec<_> = own.map(|(key, kept)| loose(key.clone(), kept.clone())).collect();
+            let left = changes.last().map_or(0, |(_, kept)| copy.above(kept.place));
+            let (cluster, node) = (&cluster, &node);
+            async move { if own.is_empty() { Pushed::Taken } else { push(cluster, node, own, epoch, left).await } }
+        });
+        let pushed = futures::future::join_all(pushes).await.into_iter().max().unwrap_or(Pushed::Taken);
         match pushed {
-            Pushed::Taken => {}
+            Pushed::Taken => copy.inner.cursors.took(&node, last.0),
             // What was made here later has a later stamp: it would be turned away too, so that nothing waits in vain.
             Pushed::TurnedAway => {
+                copy.inner.cursors.lost(&node);
                 tokio::time::sleep(REFUSED_PAUSE).await;
                 continue;
             }
             Pushed::Lost => {
+                copy.inner.cursors.lost(&node);
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         }
         after = last;
-        copy.cursors().insert(node.clone(), after.0);
     }
 }
 
-/// What became of a push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What became of a push; of several, the last of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Pushed {
     /// That copy has all of it, or has something later.
     Taken,

@@ -25,3 +25,34 @@ async fn a_write_that_the_disk_does_not_take_is_told_as_what_it_is() {
     assert!(acknowledged_by.is_empty());
     assert_eq!(loose.copy().get(&key).unwrap().unwrap().version, version, "it is there all the same");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_waits_for_a_copy_that_answers_and_lags_and_not_for_one_that_is_silent() {
+    let loose = stuck(Consistency::Eventual).await;
+    let (cursors, other) = (&loose.inner.cursors, "node-2".parse().unwrap());
+    let wait = async || {
+        let began = Instant::now();
+        loose.until_sent().await;
+        began.elapsed()
+    };
+    let made = Instant::now();
+    loose.runs().add(1, made);
+    cursors.begin(&other, 0);
+    tokio::time::advance(cursors::LAG_MAX * 2).await;
+    assert_eq!(wait().await, Duration::ZERO, "it has never answered");
+    cursors.took(&other, 0);
+    assert!(loose.lags(cursors::LAG_MAX));
+    let silent = wait().await;
+    assert!(silent >= cursors::SILENT_AFTER && silent < cursors::SILENT_AFTER * 3, "{silent:?}");
+    let moves = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        cursors.took(&other, 1);
+    };
+    cursors.took(&other, 0);
+    let (waited, ()) = tokio::join!(wait(), moves);
+    assert!(waited >= Duration::from_millis(10) && waited < Duration::from_millis(50), "{waited:?}");
+    loose.runs().add(2, made);
+    cursors.took(&other, 1);
+    cursors.lost(&other);
+    assert_eq!(wait().await, Duration::ZERO, "it did not take the last push");
+}

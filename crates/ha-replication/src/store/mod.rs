@@ -28,8 +28,8 @@ pub(crate) use state::{Agreed, Hole, Position, State, SyncSet, Totals};
 pub(crate) use state::{fuzz_state, fuzzing_states};
 pub(crate) use write::{Batch, Writer};
 
-use crate::Key;
 use crate::record::Kept;
+use crate::{Key, Version};
 
 /// The file in the data directory of replication.
 pub(crate) const FILE: &str = "records.redb";
@@ -173,6 +173,17 @@ impl Store {
             .map(|entry| self.change(&tables, key.bytes(), &entry))
             .transpose()
             .map(|found| found.map(|(_, kept)| kept))
+    }
+
+    /// The version of a record, or of its grave.
+    pub(crate) fn version(&self, key: &Key) -> Result<Option<Version>, StoreError> {
+        let Some(tables) = self.tables()? else { return Ok(None) };
+        Ok(self.entry(&tables, key)?.map(|entry| entry.version))
+    }
+
+    fn entry(&self, tables: &Tables, key: &Key) -> Result<Option<Entry>, StoreError> {
+        let found = tables.index.get(&key.bytes()[..]).map_err(|error| self.fault(error))?;
+        found.map(|entry| Entry::decode(key.bytes(), entry.value())).transpose()
     }
 
     /// The change that the index names.

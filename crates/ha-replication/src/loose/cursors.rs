@@ -1,0 +1,107 @@
+//! How far the other copies were sent what was made here, and who waits for them.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ha_cluster::NodeId;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use super::LooseCopy;
+
+/// A writer waits while a copy that answers lacks what was made here so long ago: one that is made faster than it is
+/// sent would only be lacking for longer and longer.
+pub(super) const LAG_MAX: Duration = Duration::from_millis(500);
+/// A copy that took nothing for so long is waited for no longer.
+pub(super) const SILENT_AFTER: Duration = Duration::from_millis(500);
+
+/// How far the other copies were sent what was made here.
+#[derive(Default)]
+pub(super) struct Cursors {
+    of: Mutex<BTreeMap<NodeId, Cursor>>,
+    moved: Notify,
+    /// Writers wait one after the other.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    /// Everything up to here.
+    place: u64,
+    /// When it took something last, if it took the last that was sent.
+    answered: Option<Instant>,
+}
+
+impl Cursors {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Cursor>> {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy is sent what is made from here on.
+    pub(super) fn begin(&self, node: &NodeId, place: u64) {
+        self.lock().insert(node.clone(), Cursor { place, answered: None });
+    }
+
+    /// A copy has everything up to a place.
+    pub(super) fn took(&self, node: &NodeId, place: u64) {
+        self.lock().insert(node.clone(), Cursor { place, answered: Some(Instant::now()) });
+        self.moved.notify_waiters();
+    }
+
+    /// A copy did not take what was sent.
+    pub(super) fn lost(&self, node: &NodeId) {
+        if let Some(cursor) = self.lock().get_mut(node) {
+            cursor.answered = None;
+        }
+        self.moved.notify_waiters();
+    }
+
+    /// A copy is no longer one.
+    pub(super) fn retain(&self, nodes: &[NodeId]) {
+        self.lock().retain(|node, _| nodes.contains(node));
+        self.moved.notify_waiters();
+    }
+
+    /// What was made up to here is for nobody any more.
+    pub(super) fn forget(&self, place: u64) {
+        self.lock().values_mut().for_each(|cursor| cursor.place = place);
+    }
+
+    pub(super) fn of(&self, node: &NodeId) -> Option<u64> {
+        self.lock().get(node).map(|cursor| cursor.place)
+    }
+}
+
+impl LooseCopy {
+    /// How many changes that were made here another copy lacks, and since when.
+    pub(super) fn left_for(&self, node: &NodeId) -> (u64, Option<Instant>) {
+        let cursor = self.inner.cursors.of(node);
+        cursor.map_or((0, None), |cursor| self.runs().above(cursor))
+    }
+
+    /// Whether a copy that answers lacks what was made here longer ago than this.
+    pub(super) fn lags(&self, longer: Duration) -> bool {
+        let (cursors, runs) = (self.inner.cursors.lock(), self.runs());
+        cursors.values().any(|cursor| {
+            cursor.answered.is_some_and(|at| at.elapsed() < SILENT_AFTER)
+                && runs.above(cursor.place).1.is_some_and(|since| since.elapsed() > longer)
+        })
+    }
+
+    /// Waits until no copy that answers lacks what was made here too long ago. Cancel-safe.
+    pub(super) async fn until_sent(&self) {
+        if !self.lags(LAG_MAX) {
+            return;
+        }
+        let _turn = self.inner.cursors.turn.lock().await;
+        loop {
+            let moved = self.inner.cursors.moved.notified();
+            if !self.lags(LAG_MAX) {
+                return;
+            }
+            // One that answers no more says nothing either.
+            let _ = timeout(SILENT_AFTER, moved).await;
+        }
+    }
+}
