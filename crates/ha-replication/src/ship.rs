@@ -70,11 +70,17 @@ impl Shipper {
 async fn gather(log: Replicated<Records>, gate: Gate, items_max: usize, mut queue: mpsc::Receiver<Job>) {
     let mut under_way: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
     let mut left: VecDeque<Job> = VecDeque::new();
+    let mut crowded = false;
     loop {
         if under_way.len() < UNDER_WAY_MAX
             && let Some(first) = left.pop_front().or_else(|| queue.try_recv().ok())
         {
+            if crowded {
+                // Those that were answered together are about to ask again: one command for all of them.
+                tokio::task::yield_now().await;
+            }
             let batch = take(first, &mut left, &mut queue, items_max);
+            crowded = batch.len() > 1;
             under_way.push(Box::pin(ship(log.clone(), gate.clone(), batch)));
             continue;
         }
