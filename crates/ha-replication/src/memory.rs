@@ -254,8 +254,9 @@ mod tests {
             let kept = Kept { version, place: 0, data: Some(Bytes::from(vec![0; 1000])), past: Bytes::new() };
             memory.put_next(Key::new("t", &n.to_string()).unwrap(), kept);
         }
-        let places =
-            |after| -> Vec<u64> { memory.changes((after, 0), 100, 2500).iter().map(|(_, kept)| kept.place).collect() };
+        let places = |after| -> Vec<u64> {
+            memory.changes((after, u64::MAX), 100, 2500).iter().map(|(_, kept)| kept.place).collect()
+        };
         assert_eq!((places(0), places(3), places(7)), (vec![1, 2, 3], vec![4, 5, 6], vec![8, 9]));
     }
 

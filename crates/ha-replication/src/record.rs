@@ -118,9 +118,10 @@ pub(crate) struct Kept {
     pub(crate) past: Bytes,
 }
 
-/// The place among all changes of a copy.
+/// The place among all changes of a copy. Those that a leader ordered and those with a stamp never share one, should a
+/// store hold both.
 pub(crate) fn order(place: u64, version: Version) -> (u64, u64) {
-    (place, if version.is_stamp() { 0 } else { version.tie })
+    (place, if version.is_stamp() { u64::MAX } else { version.tie })
 }
 
 impl Kept {

@@ -140,7 +140,10 @@ impl Replication {
     }
 
     async fn write(&self, change: Change) -> Result<Written, ReplicateError> {
-        // Without a leader, whoever writes faster than the disk takes it waits for the disk, for a while.
+        // Without a leader, whoever writes faster than the disk and the other copies take it waits for them, for a while.
+        if let Some(loose) = &self.inner.loose {
+            tokio::time::timeout(ROOM_PATIENCE, loose.until_sent()).await.map_err(|_| crowded())?;
+        }
         if self.inner.loose.is_some() && self.inner.copy.must_wait() {
             let waited = tokio::time::timeout(ROOM_PATIENCE, self.inner.copy.until_room()).await;
             waited.map_err(|_| crowded())?;
@@ -229,6 +232,8 @@ impl Replication {
         loose: &LooseCopy,
         change: Change,
     ) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
+        // Before anything is looked at that may have changed afterwards.
+        tokio::time::timeout(ROOM_PATIENCE, loose.until_sent()).await.map_err(|_| crowded())?;
         self.takes_writes()?;
         if let Some(seat) = &self.inner.seat {
             seat.takes(loose, self.master().as_ref()).await.map_err(|reason| refused(&reason))?;

@@ -47,11 +47,11 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
             () = called(seat.as_ref()) => {}
         }
         let takes_over = seat.as_ref().is_some_and(|seat| seat.takes_over(&copy).is_some());
-        let can_wait = !hurries && !takes_over && !config.is_leaderless_quorum();
+        let is_needed = hurries || takes_over || !is_loaded || copy.ahead().of_most().is_some();
+        let can_wait = !is_needed && !config.is_leaderless_quorum();
         if can_wait && copy.is_in_flow() && compared_at.elapsed() < PUT_OFF_MAX {
             continue;
         }
-        compared_at = Instant::now();
         let others = others(&cluster);
         copy.retain_told(others.iter().map(|(node, _)| node.clone()).collect());
         let alive: Vec<NodeId> = others.into_iter().filter_map(|(node, alive)| alive.then_some(node)).collect();
@@ -90,6 +90,9 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
             seat.begin(epoch, compared == alive.len());
         }
         let is_all = compared > 0 && compared == alive.len();
+        if is_all {
+            compared_at = Instant::now();
+        }
         if (is_all || config.is_leaderless_quorum())
             && let Err(error) = copy.compared_with_all().await
         {

@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout};
 
 use super::LooseCopy;
 
-/// A writer waits while a copy that answers lacks what was made here so long ago: one that is made faster than it is
-/// sent would only be lacking for longer and longer.
+/// A writer waits while a copy that answers lacks what was made here so long ago: what is made faster than it is sent
+/// would be lacking for longer and longer. A copy that was away catches up while writes go on.
 pub(super) const LAG_MAX: Duration = Duration::from_millis(500);
 /// A copy that took nothing for so long is waited for no longer.
 pub(super) const SILENT_AFTER: Duration = Duration::from_millis(500);
@@ -31,6 +31,8 @@ struct Cursor {
     place: u64,
     /// When it took something last, if it took the last that was sent.
     answered: Option<Instant>,
+    /// It has caught up since it did not take something.
+    is_level: bool,
 }
 
 impl Cursors {
@@ -40,19 +42,32 @@ impl Cursors {
 
     /// A copy is sent what is made from here on.
     pub(super) fn begin(&self, node: &NodeId, place: u64) {
-        self.lock().insert(node.clone(), Cursor { place, answered: None });
+        self.lock().insert(node.clone(), Cursor { place, ..Cursor::default() });
     }
 
-    /// A copy has everything up to a place.
+    /// A copy took what was sent, and has everything up to a place.
     pub(super) fn took(&self, node: &NodeId, place: u64) {
-        self.lock().insert(node.clone(), Cursor { place, answered: Some(Instant::now()) });
-        self.moved.notify_waiters();
+        self.moves(node, |cursor| Cursor { place, answered: Some(Instant::now()), ..cursor });
+    }
+
+    /// There was nothing for a copy up to a place.
+    pub(super) fn passed(&self, node: &NodeId, place: u64) {
+        self.moves(node, |cursor| Cursor { place, ..cursor });
+    }
+
+    /// A copy has caught up.
+    pub(super) fn is_level(&self, node: &NodeId) {
+        self.moves(node, |cursor| Cursor { is_level: true, ..cursor });
     }
 
     /// A copy did not take what was sent.
     pub(super) fn lost(&self, node: &NodeId) {
+        self.moves(node, |cursor| Cursor { answered: None, is_level: false, ..cursor });
+    }
+
+    fn moves(&self, node: &NodeId, change: impl FnOnce(Cursor) -> Cursor) {
         if let Some(cursor) = self.lock().get_mut(node) {
-            cursor.answered = None;
+            *cursor = change(*cursor);
         }
         self.moved.notify_waiters();
     }
@@ -80,17 +95,18 @@ impl LooseCopy {
         cursor.map_or((0, None), |cursor| self.runs().above(cursor))
     }
 
-    /// Whether a copy that answers lacks what was made here longer ago than this.
+    /// Whether a copy that answers, and had caught up, lacks what was made here longer ago than this.
     pub(super) fn lags(&self, longer: Duration) -> bool {
         let (cursors, runs) = (self.inner.cursors.lock(), self.runs());
         cursors.values().any(|cursor| {
-            cursor.answered.is_some_and(|at| at.elapsed() < SILENT_AFTER)
+            cursor.is_level
+                && cursor.answered.is_some_and(|at| at.elapsed() < SILENT_AFTER)
                 && runs.above(cursor.place).1.is_some_and(|since| since.elapsed() > longer)
         })
     }
 
-    /// Waits until no copy that answers lacks what was made here too long ago. Cancel-safe.
-    pub(super) async fn until_sent(&self) {
+    /// Waits until no copy that keeps up lacks what was made here too long ago. Cancel-safe.
+    pub(crate) async fn until_sent(&self) {
         if !self.lags(LAG_MAX) {
             return;
         }

@@ -276,7 +276,7 @@ impl LooseCopy {
         }
     }
 
-    /// Whether changes are under way that a comparison would only carry a second time.
+    /// Whether so many changes are under way, from here or to here, that a comparison would only carry them twice.
     fn is_in_flow(&self) -> bool {
         let pushed = *self.inner.pushed.lock().unwrap_or_else(PoisonError::into_inner);
         self.lags(FLOW_TIME) || pushed.is_some_and(|at| at.elapsed() < FLOW_TIME)
@@ -329,7 +329,6 @@ impl LooseCopy {
         if let Some(alarm) = self.ahead().of_most() {
             return Err(ReplicateError::NotReplicated { reason: alarm.to_string() });
         }
-        self.until_sent().await;
         let (now, horizon) = (self.now_ms(), self.inner.copy.memory().agreed().horizon);
         let (version, place) = {
             let mut clock = self.clock();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ha_cluster::{Cluster, Lane, MemberRole, MemberState, NodeId, encoding};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::cursors::LAG_MAX;
 use super::{LooseCopy, loose};
 use crate::Config;
 use crate::copy::Changes;
@@ -58,7 +59,7 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
 async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
     let own = copy.tie();
     let mut applied = copy.copy().applied();
-    let mut after = (copy.copy().memory().place(), 0);
+    let mut after = (copy.copy().memory().place(), u64::MAX);
     copy.inner.cursors.begin(&node, after.0);
     loop {
         applied.borrow_and_update();
@@ -67,7 +68,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
         if copy.lost().is_some() {
             // What was made here until now is set aside.
             tokio::time::sleep(PAUSE).await;
-            after = (copy.copy().memory().place(), 0);
+            after = (copy.copy().memory().place(), u64::MAX);
             continue;
         }
         let found = match copy.copy().changes(after, PUSHES_MAX * config.batch_items_max, BYTES_MAX) {
@@ -82,6 +83,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
             }
         };
         let Some(last) = found.last().map(|(_, kept)| kept.order()) else {
+            copy.inner.cursors.is_level(&node);
             tokio::select! {
                 changed = applied.changed() => if changed.is_err() { return },
                 // A copy that hears nothing does not know how far behind it is.
@@ -91,16 +93,36 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
             }
             continue;
         };
-        let pushes = found.chunks(config.batch_items_max).map(|changes| {
+        let of_this = copy.above(after.0).saturating_sub(copy.above(last.0));
+        let mut pushes: Vec<(Vec<Loose>, u64)> = Vec::new();
+        for changes in found.chunks(config.batch_items_max) {
             let own = changes.iter().filter(|(_, kept)| kept.version.tie == own);
             let own: Vec<_> = own.map(|(key, kept)| loose(key.clone(), kept.clone())).collect();
-            let left = changes.last().map_or(0, |(_, kept)| copy.above(kept.place));
-            let (cluster, node) = (&cluster, &node);
-            async move { if own.is_empty() { Pushed::Taken } else { push(cluster, node, own, epoch, left).await } }
-        });
-        let pushed = futures::future::join_all(pushes).await.into_iter().max().unwrap_or(Pushed::Taken);
+            if !own.is_empty() {
+                // They cross: whichever comes last must not say that there is less than there is.
+                let left = (copy.above(last.0) + of_this).saturating_sub(own.len() as u64);
+                pushes.push((own, left));
+            }
+        }
+        let Some((changes, _)) = pushes.pop() else {
+            after = last;
+            copy.inner.cursors.passed(&node, after.0);
+            continue;
+        };
+        let (cluster, to) = (&cluster, &node);
+        let first = pushes.into_iter().map(|(changes, left)| push(cluster, to, changes, epoch, left));
+        let mut pushed = futures::future::join_all(first).await.into_iter().max().unwrap_or(Pushed::Taken);
+        if pushed == Pushed::Taken {
+            // When all others have arrived, this one says how much is left after it.
+            pushed = push(cluster, to, changes, epoch, copy.above(last.0)).await;
+        }
         match pushed {
-            Pushed::Taken => copy.inner.cursors.took(&node, last.0),
+            Pushed::Taken => {
+                copy.inner.cursors.took(&node, last.0);
+                if copy.left_for(&node).1.is_none_or(|since| since.elapsed() < LAG_MAX) {
+                    copy.inner.cursors.is_level(&node);
+                }
+            }
             // What was made here later has a later stamp: it would be turned away too, so that nothing waits in vain.
             Pushed::TurnedAway => {
                 copy.inner.cursors.lost(&node);

@@ -1,13 +1,15 @@
 //! How many changes were made here, and how many of them lie above a place. Pure.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// Runs of neighbouring places that are remembered; the oldest are forgotten, and not counted any more.
 const RUNS_MAX: usize = 65_536;
-/// Changes of one run at most, so that their time is known well enough.
+/// Changes of one run at most, and how long it lasts at most, so that their time is known well enough.
 const RUN_MAX: u64 = 1024;
+const RUN_TIME_MAX: Duration = Duration::from_millis(20);
 
 /// Changes that lie side by side.
 struct Run {
@@ -29,7 +31,13 @@ impl Runs {
     /// One more, at a place higher than all before.
     pub(super) fn add(&mut self, place: u64, now: Instant) {
         match self.runs.back_mut() {
-            Some(run) if run.place + run.count == place && run.count < RUN_MAX => run.count += 1,
+            Some(run)
+                if run.place + run.count == place
+                    && run.count < RUN_MAX
+                    && now.duration_since(run.began) < RUN_TIME_MAX =>
+            {
+                run.count += 1;
+            }
             _ => {
                 if self.runs.len() >= RUNS_MAX {
                     self.runs.pop_front();
@@ -51,8 +59,6 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -69,6 +75,16 @@ mod tests {
             let above = places.iter().filter(|place| **place > asked).count() as u64;
             prop_assert_eq!(runs.above(asked).0, above);
         }
+    }
+
+    #[test]
+    fn what_was_made_later_does_not_count_as_older_for_lying_beside_what_was_made_before() {
+        let (mut runs, begun) = (Runs::default(), Instant::now());
+        for place in 1..=100 {
+            runs.add(place, begun + Duration::from_millis(10) * place as u32);
+        }
+        let since = runs.above(99).1.unwrap();
+        assert!(begun + Duration::from_millis(1000) - since <= RUN_TIME_MAX, "{:?}", since - begun);
     }
 
     #[tokio::test(start_paused = true)]

@@ -41,6 +41,8 @@ async fn a_writer_waits_for_a_copy_that_answers_and_lags_and_not_for_one_that_is
     tokio::time::advance(cursors::LAG_MAX * 2).await;
     assert_eq!(wait().await, Duration::ZERO, "it has never answered");
     cursors.took(&other, 0);
+    assert_eq!(wait().await, Duration::ZERO, "it catches up while writes go on");
+    cursors.is_level(&other);
     assert!(loose.lags(cursors::LAG_MAX));
     let silent = wait().await;
     assert!(silent >= cursors::SILENT_AFTER && silent < cursors::SILENT_AFTER * 3, "{silent:?}");
@@ -53,6 +55,7 @@ async fn a_writer_waits_for_a_copy_that_answers_and_lags_and_not_for_one_that_is
     assert!(waited >= Duration::from_millis(10) && waited < Duration::from_millis(50), "{waited:?}");
     loose.runs().add(2, made);
     cursors.took(&other, 1);
+    assert!(loose.lags(cursors::LAG_MAX));
     cursors.lost(&other);
     assert_eq!(wait().await, Duration::ZERO, "it did not take the last push");
 }

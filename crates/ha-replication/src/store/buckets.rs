@@ -142,7 +142,10 @@ impl Store {
             known.sums.iter_mut().skip(first).zip(read_sums(page.value())?).for_each(|(known, sum)| *known = sum);
         }
         let mut keys = BTreeMap::new();
-        for entry in changes.range((Bound::Excluded((state.slotted, u64::MAX)), Bound::Unbounded)).map_err(fault)? {
+        // None where a leader orders changes: nothing is given a place there.
+        let waiting = (Bound::Excluded((state.slotted, u64::MAX)), Bound::Included((state.place, u64::MAX)));
+        let waiting = (state.place > state.slotted).then(|| changes.range(waiting)).transpose().map_err(fault)?;
+        for entry in waiting.into_iter().flatten() {
             let (_, change) = entry.map_err(fault)?;
             let (key, record) = split_change(change.value())?;
             if let Some(kept) = Kept::header(record).filter(|kept| kept.version.is_stamp()) {
@@ -175,14 +178,17 @@ impl Store {
         self.buckets.lock().sums.chunks(GROUP).nth(usize::from(group)).unwrap_or_default().to_vec()
     }
 
+    /// The slots that wait, and the tables, of one moment.
+    pub(super) fn moment(&self, names: RangeInclusive<u64>) -> Result<(Slots, Option<Arc<Tables>>), StoreError> {
+        let known = self.buckets.lock();
+        Ok((known.recent.range(names).map(|(name, slot)| (*name, *slot)).collect(), self.tables()?))
+    }
+
     /// What is in a bucket, graves included, with the tables of the same moment.
     fn bucket(&self, bucket: u16) -> Result<Option<(Slots, Arc<Tables>)>, StoreError> {
         let names = names_in(bucket);
-        // Both at once: what waits is newer than what is in the file, be its version earlier.
-        let (recent, tables): (Slots, _) = {
-            let known = self.buckets.lock();
-            (known.recent.range(names.clone()).map(|(name, slot)| (*name, *slot)).collect(), self.tables()?)
-        };
+        // What waits is newer than what is in the file, be its version earlier.
+        let (recent, tables) = self.moment(names.clone())?;
         let Some(tables) = tables else { return Ok(None) };
         let mut slots = runs::find(self, &tables.runs, &tables.state.runs, names)?;
         slots.extend(recent);
@@ -201,9 +207,12 @@ impl Store {
         let Some((slots, tables)) = self.bucket(bucket)? else { return Ok(Vec::new()) };
         let mut keys = Vec::with_capacity(names.len());
         for slot in names.iter().filter_map(|name| slots.get(name)) {
-            let change = tables.changes.get((slot.place, 0)).map_err(|error| self.fault(error))?;
-            let change = change.map(|change| split_change(change.value()).map(|(key, _)| key)).transpose()?;
-            keys.extend(change);
+            let change = tables.changes.get(slot.order()).map_err(|error| self.fault(error))?;
+            match change {
+                Some(change) => keys.push(split_change(change.value())?.0),
+                // One record must not keep all others from being compared.
+                None => tracing::error!(bucket, place = slot.place, "a slot names no change: ha replication check"),
+            }
         }
         Ok(keys)
     }

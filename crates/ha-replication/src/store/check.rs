@@ -4,7 +4,9 @@ use redb::ReadableTable;
 use serde::Serialize;
 
 use super::entry::{Entry, decode_change};
-use super::{Store, StoreError, Totals};
+use super::{Store, StoreError, Totals, name_of, runs};
+use crate::Version;
+use crate::record::mix;
 
 /// Findings that are told one by one.
 const FINDINGS_MAX: usize = 20;
@@ -39,8 +41,8 @@ impl Store {
     /// Reads every record of the last batch. Takes as long as the disk needs to read the file once.
     pub(crate) fn check(&self) -> Result<CheckReport, StoreError> {
         let mut report = CheckReport::default();
-        let Some(tables) = self.tables()? else { return Ok(report) };
-        let (mut totals, mut changes) = (Totals::default(), 0_u64);
+        let (recent, Some(tables)) = self.moment(0..=u64::MAX)? else { return Ok(report) };
+        let (mut totals, mut changes, mut slots) = (Totals::default(), 0_u64, 0_u64);
         for change in tables.changes.iter().map_err(|error| self.fault(error))? {
             let (place, change) = change.map_err(|error| self.fault(error))?;
             changes += 1;
@@ -57,6 +59,9 @@ impl Store {
             if indexed != Some(entry) || place.value() != entry.order() {
                 report.found(format!("the index does not say of {key} what its change says"));
             }
+            if entry.version.is_stamp() {
+                slots = slots.wrapping_add(slot_sum(name_of(&key), entry.version, entry.place));
+            }
             if entry.is_grave {
                 totals.graves += 1;
             } else {
@@ -69,10 +74,24 @@ impl Store {
         if indexed != changes {
             report.found(format!("the index has {indexed} entries for {changes} records"));
         }
+        for slot in runs::joined(self, Some(&tables.runs), &tables.state.runs, recent)? {
+            let (name, slot) = slot?;
+            if slot.is_there() {
+                slots = slots.wrapping_sub(slot_sum(name, slot.version, slot.place));
+            }
+        }
+        if slots != 0 {
+            report.found("names and versions by which copies are compared are not those of the records".to_owned());
+        }
         if totals != tables.state.totals {
             report.found(format!("its own totals {:?} are not what was counted: {totals:?}", tables.state.totals));
         }
         let Totals { records, graves, bytes, digest } = totals;
         Ok(CheckReport { records, graves, bytes, digest, ..report })
     }
+}
+
+/// Differs, in all likelihood, between two sets of slots when it is summed over all of each.
+fn slot_sum(name: u64, version: Version, place: u64) -> u64 {
+    [version.time, version.tie, place].into_iter().fold(mix(name), |sum, part| mix(sum ^ part))
 }

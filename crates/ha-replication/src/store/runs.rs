@@ -17,13 +17,15 @@ use bytes::{Buf, BufMut};
 use redb::{ReadOnlyTable, StorageError, Table, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError};
+use super::{Place, Store, StoreError};
 use crate::Version;
 
 /// Run, and the first name of a page, to the page.
 pub(super) const RUNS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("runs");
 
 const SLOT_BYTES: usize = 32;
+/// Slots of a run that is joined of others, at most: so many are read and written in one batch.
+const JOINED_MAX: u64 = 2_000_000;
 /// As many as fit in a page of the file; so few in tests that runs have several pages.
 const PAGE_SLOTS: usize = if cfg!(any(test, feature = "testing")) { 3 } else { 126 };
 
@@ -47,6 +49,11 @@ pub(super) struct Slot {
 impl Slot {
     /// The record is gone, its grave too.
     pub(super) const GONE: Self = Self { version: Version { time: 0, tie: 0 }, place: 0 };
+
+    /// Where that is.
+    pub(super) fn order(&self) -> Place {
+        crate::record::order(self.place, self.version)
+    }
 
     /// Whether there is such a record.
     pub(super) fn is_there(&self) -> bool {
@@ -131,7 +138,24 @@ pub(super) fn latest(store: &Store, reading: &Reading, runs: &[Run], of: &Slots)
     Ok(latest)
 }
 
-/// Writes slots as a run, joined with the last ones as long as these are no larger than all that is joined.
+/// All slots, the newest of each name, in the order of names: those in memory, then the runs from the last to the first.
+pub(super) fn joined<'a>(
+    store: &'a Store,
+    reading: Option<&'a Reading>,
+    runs: &[Run],
+    slots: Slots,
+) -> Result<impl Iterator<Item = Result<(u64, Slot), StoreError>> + use<'a>, StoreError> {
+    let mut sources = vec![source(slots.into_iter().map(Ok))];
+    for run in runs.iter().rev() {
+        if let Some(reading) = reading {
+            sources.push(source(all(store, reading, *run)?));
+        }
+    }
+    Ok(std::iter::from_fn(move || next(&mut sources).transpose()))
+}
+
+/// Writes slots as a run, joined with the last ones as long as these are no larger than all that is joined, and that is
+/// not too much for one batch.
 pub(super) fn add(
     store: &Store,
     table: &mut Table<'_, (u32, u64), &'static [u8]>,
@@ -140,16 +164,10 @@ pub(super) fn add(
     slots: Slots,
 ) -> Result<(), StoreError> {
     let id = runs.last().map_or(0, |run| run.id.wrapping_add(1));
-    let (mut count, mut joined) = (slots.len() as u64, Vec::new());
-    if let Some(reading) = before {
-        while let Some(run) = runs.pop_if(|run| run.slots <= count) {
-            count += run.slots;
-            joined.push((run, reading));
-        }
-    }
-    let mut sources: Vec<Source<'_>> = vec![source(slots.into_iter().map(Ok))];
-    for (run, reading) in &joined {
-        sources.push(source(all(store, reading, *run)?));
+    let (mut count, mut old) = (slots.len() as u64, Vec::new());
+    while let Some(run) = runs.pop_if(|run| run.slots <= count && run.slots + count <= JOINED_MAX) {
+        count += run.slots;
+        old.insert(0, run);
     }
     let mut run = Run { id, slots: 0 };
     let mut page = Vec::with_capacity(PAGE_SLOTS);
@@ -161,7 +179,8 @@ pub(super) fn add(
         }
         Ok(())
     };
-    while let Some((name, slot)) = next(&mut sources)? {
+    for slot in joined(store, before, &old, slots)? {
+        let (name, slot) = slot?;
         // Nothing older is left that it would have to hide.
         if runs.is_empty() && !slot.is_there() {
             continue;
@@ -173,8 +192,7 @@ pub(super) fn add(
         }
     }
     write(&mut page)?;
-    drop(sources);
-    for (old, _) in joined {
+    for old in old {
         table.retain_in((old.id, 0)..=(old.id, u64::MAX), |_, _| false).map_err(|error| store.fault(error))?;
     }
     if run.slots > 0 {

@@ -33,6 +33,18 @@ async fn put(writer: &mut Writer, epoch: u64, changes: &[(u8, Option<&str>)]) ->
     write(writer, epoch, &changes, u64::MAX).await
 }
 
+/// As [`put`], of changes that no leader ordered.
+async fn put_loose(writer: &mut Writer, epoch: u64, changes: &[(u8, Option<&str>)]) -> Result<(), StoreError> {
+    let place = |tie| epoch * 100 + tie;
+    let stamped = |tie, data| {
+        let version = Version { time: place(tie), tie: Version::STAMPED };
+        Kept { version, place: place(tie), ..kept(epoch, tie, data) }
+    };
+    let changes = (0..).zip(changes).map(|(tie, (n, data))| (key(*n), stamped(tie, *data))).collect();
+    let batch = Batch { changes: &changes, may_be_old: false, anew: false, graves_max: u64::MAX, horizon: 0 };
+    writer.write(batch, |state| state.place = place(99)).await.map(drop)
+}
+
 async fn write(
     writer: &mut Writer,
     epoch: u64,
@@ -219,13 +231,30 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// As after another choice of how records are replicated.
+#[tokio::test]
+async fn what_a_leader_ordered_and_what_it_did_not_take_no_place_from_each_other() {
+    let (store, mut writer) = open(&FaultyDisk::default()).await;
+    put_loose(&mut writer, 0, &[(1, Some("loose")), (2, Some("loose")), (3, Some("loose"))]).await.unwrap();
+    put(&mut writer, 1, &[(2, Some("ordered")), (4, Some("ordered"))]).await.unwrap();
+    put(&mut writer, 2, &[(3, Some("ordered"))]).await.unwrap();
+    sound(&store);
+    let texts: Vec<_> = content(&store).into_values().map(|(_, data)| data).collect();
+    assert_eq!(texts, ["loose", "ordered", "ordered", "ordered"]);
+    let named = |n| store.slots(bucket_of(&key(n))).unwrap().len();
+    assert_eq!((named(1), named(2), named(3)), (1, 0, 0));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     /// Whatever is cut off, and wherever: a batch that was acknowledged is there, one that was not is there whole or
     /// not at all, and everything fits together.
     #[test]
-    fn every_batch_survives_every_crash_whole_or_not_at_all(steps in prop::collection::vec(step(), 1..24)) {
+    fn every_batch_survives_every_crash_whole_or_not_at_all(
+        steps in prop::collection::vec(step(), 1..24),
+        is_loose in any::<bool>(),
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut disk = FaultyDisk::default();
@@ -247,7 +276,12 @@ proptest! {
                         }
                         let texts: Vec<_> = changes.iter().map(|(n, data)| (*n, data.map(|data| data.to_string()))).collect();
                         let texts: Vec<_> = texts.iter().map(|(n, data)| (*n, data.as_deref())).collect();
-                        match put(&mut writer, epoch, &texts).await {
+                        let written = if is_loose {
+                            put_loose(&mut writer, epoch, &texts).await
+                        } else {
+                            put(&mut writer, epoch, &texts).await
+                        };
+                        match written {
                             Ok(()) => models = vec![model],
                             Err(error) => {
                                 assert!(due, "{error}");
@@ -260,6 +294,7 @@ proptest! {
                                     .map(|(key, (_, data))| (key, std::str::from_utf8(&data).unwrap().parse().unwrap())).collect();
                                 models.retain(|model| *model == read);
                                 assert!(!models.is_empty(), "neither before nor after: {read:?}");
+                                sound(&store);
                             }
                         }
                         if !due {

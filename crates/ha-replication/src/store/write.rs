@@ -78,25 +78,22 @@ impl Writer {
         self.open().await?;
         let Some((database, mirror)) = &self.open else { return Err(StoreError::Closed) };
         let store = &self.store;
-        let Committed { touched, recent, indexed } = store.guarded(|| commit(store, database, &batch, change))?;
+        let Committed { touched, recent, filed } = store.guarded(|| commit(store, database, &batch, change))?;
         if let Some(mirror) = mirror {
             mirror.drain().await.map_err(|error| store.fault(redb::Error::Io(error)))?;
         }
-        {
-            let mut known = store.buckets.lock();
-            if batch.anew {
-                known.clear();
-            }
-            known.add(&touched);
-            known.recent.extend(recent);
-        }
-        if !indexed {
-            return store.guarded(|| store.publish(database));
-        }
-        // Readers find them here or in the file, and never earlier ones here than in the file.
+        // Slots and tables of one moment: readers take both under this lock.
         let mut known = store.buckets.lock();
         let state = store.guarded(|| store.publish(database))?;
-        known.recent.clear();
+        if batch.anew {
+            known.clear();
+        }
+        known.add(&touched);
+        if filed {
+            known.recent.clear();
+        } else {
+            known.recent.extend(recent);
+        }
         Ok(state)
     }
 
@@ -120,7 +117,7 @@ struct Committed {
     /// Slots of the changes in it.
     recent: Slots,
     /// All slots are in the file now.
-    indexed: bool,
+    filed: bool,
 }
 
 fn commit(
@@ -167,7 +164,7 @@ fn commit(
         }
         state.totals = writing.totals;
         let Writing { touched, recent, .. } = writing;
-        let indexed = match slots_due(store, &recent, batch.anew) {
+        let filed = match slots_due(store, &recent, batch.anew) {
             None => false,
             Some(slots) => {
                 let before = store.tables()?.filter(|_| !batch.anew);
@@ -179,7 +176,7 @@ fn commit(
                 true
             }
         };
-        Committed { touched, recent, indexed }
+        Committed { touched, recent, filed }
     };
     let encoded = state.encode()?;
     transaction
@@ -255,6 +252,9 @@ impl Writing<'_, '_> {
         let old = old.map(|old| Entry::decode(key.bytes(), old.value())).transpose()?;
         if let Some(old) = &old {
             self.forget(key, old)?;
+        }
+        if !entry.version.is_stamp() && old.is_some_and(|old| old.version.is_stamp()) {
+            self.recent.insert(name_of(key), Slot::GONE);
         }
         if entry.version.is_stamp() {
             self.recent.insert(name_of(key), Slot { version: entry.version, place: entry.place });
