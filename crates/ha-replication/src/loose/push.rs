@@ -8,10 +8,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cursors::LAG_MAX;
 use super::{LooseCopy, loose};
-use crate::Config;
 use crate::copy::Changes;
 use crate::gate::ROOM;
 use crate::message::{Ask, Loose, Told};
+use crate::record::Kept;
+use crate::{Config, Key};
 
 /// Beside what the log sends.
 const LANE: Lane = Lane::Bulk(3);
@@ -57,7 +58,6 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
 /// Pushes to one copy. What was made before this began, or is missed while that copy does not answer, is found by
 /// comparing.
 async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
-    let own = copy.tie();
     let mut applied = copy.copy().applied();
     let mut after = (copy.copy().memory().place(), u64::MAX);
     copy.inner.cursors.begin(&node, after.0);
@@ -93,49 +93,59 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
             }
             continue;
         };
-        let of_this = copy.above(after.0).saturating_sub(copy.above(last.0));
-        let mut pushes: Vec<(Vec<Loose>, u64)> = Vec::new();
-        for changes in found.chunks(config.batch_items_max) {
-            let own = changes.iter().filter(|(_, kept)| kept.version.tie == own);
-            let own: Vec<_> = own.map(|(key, kept)| loose(key.clone(), kept.clone())).collect();
-            if !own.is_empty() {
-                // They cross: whichever comes last must not say that there is less than there is.
-                let left = (copy.above(last.0) + of_this).saturating_sub(own.len() as u64);
-                pushes.push((own, left));
-            }
-        }
-        let Some((changes, _)) = pushes.pop() else {
-            after = last;
-            copy.inner.cursors.passed(&node, after.0);
-            continue;
-        };
-        let (cluster, to) = (&cluster, &node);
-        let first = pushes.into_iter().map(|(changes, left)| push(cluster, to, changes, epoch, left));
-        let mut pushed = futures::future::join_all(first).await.into_iter().max().unwrap_or(Pushed::Taken);
-        if pushed == Pushed::Taken {
-            // When all others have arrived, this one says how much is left after it.
-            pushed = push(cluster, to, changes, epoch, copy.above(last.0)).await;
-        }
+        let pushed = push_own(&cluster, &copy, &node, &found, after.0, epoch, config.batch_items_max).await;
         match pushed {
-            Pushed::Taken => {
+            None => copy.inner.cursors.passed(&node, last.0),
+            Some(Pushed::Taken) => {
                 copy.inner.cursors.took(&node, last.0);
                 if copy.left_for(&node).1.is_none_or(|since| since.elapsed() < LAG_MAX) {
                     copy.inner.cursors.is_level(&node);
                 }
             }
             // What was made here later has a later stamp: it would be turned away too, so that nothing waits in vain.
-            Pushed::TurnedAway => {
+            Some(Pushed::TurnedAway) => {
                 copy.inner.cursors.lost(&node);
                 tokio::time::sleep(REFUSED_PAUSE).await;
                 continue;
             }
-            Pushed::Lost => {
+            Some(Pushed::Lost) => {
                 copy.inner.cursors.lost(&node);
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         }
         after = last;
+    }
+}
+
+/// Pushes what was made here of the changes above a place, several batches at once; `None` when nothing was.
+async fn push_own(
+    cluster: &Cluster,
+    copy: &LooseCopy,
+    node: &NodeId,
+    found: &[(Key, Kept)],
+    after: u64,
+    epoch: u64,
+    items_max: usize,
+) -> Option<Pushed> {
+    let (tie, upto) = (copy.tie(), found.last()?.1.place);
+    let of_these = copy.above(after).saturating_sub(copy.above(upto));
+    let mut batches: Vec<Vec<Loose>> = Vec::new();
+    for changes in found.chunks(items_max) {
+        let own = changes.iter().filter(|(_, kept)| kept.version.tie == tie);
+        batches.push(own.map(|(key, kept)| loose(key.clone(), kept.clone())).collect());
+    }
+    batches.retain(|batch| !batch.is_empty());
+    let last = batches.pop()?;
+    let crossing = batches.into_iter().map(|changes| {
+        // Whichever comes last must not say that less is left than there is.
+        let left = (copy.above(upto) + of_these).saturating_sub(changes.len() as u64);
+        push(cluster, node, changes, epoch, left)
+    });
+    match futures::future::join_all(crossing).await.into_iter().max() {
+        Some(pushed @ (Pushed::TurnedAway | Pushed::Lost)) => Some(pushed),
+        // Now that all others have arrived, this one says how much is left after it.
+        Some(Pushed::Taken) | None => Some(push(cluster, node, last, epoch, copy.above(upto)).await),
     }
 }
 
