@@ -9,7 +9,7 @@ pub const TASKS_MAX: usize = 1000;
 pub const DISK_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// The ledger that is played with keeps every entry, and so do its snapshots: bytes for one in all that are there.
-pub const LEDGER_ENTRY_BYTES: u64 = 128;
+const LEDGER_ENTRY_BYTES: u64 = 128;
 
 /// Looks at what can be seen from outside: tasks, and the size of the files.
 pub struct BoundedResources;
