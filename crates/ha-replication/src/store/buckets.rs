@@ -12,8 +12,9 @@ use bytes::{Buf, BufMut};
 use redb::{Database, ReadableDatabase, ReadableTable, Table};
 
 use super::entry::split_change;
-use super::runs::{self, RUNS, Slot, Slots};
-use super::{CHANGES, SUMS, State, Store, StoreError, Tables};
+use super::runs::{self, Slot, Slots};
+use super::sealed::{seal, unseal};
+use super::{CHANGES, RUNS, SUMS, State, Store, StoreError, Tables};
 use crate::record::{Kept, fingerprint, mix};
 use crate::{Key, Version};
 
@@ -68,10 +69,14 @@ impl Known {
     }
 
     pub(super) fn add(&mut self, touched: &Touched) {
-        for (bucket, change) in touched {
-            let sum = &mut self.sums[usize::from(*bucket)];
-            *sum = sum.wrapping_add(*change);
-        }
+        add(&mut self.sums, touched);
+    }
+}
+
+fn add(sums: &mut [u64], touched: &Touched) {
+    for (bucket, change) in touched {
+        let sum = &mut sums[usize::from(*bucket)];
+        *sum = sum.wrapping_add(*change);
     }
 }
 
@@ -108,22 +113,18 @@ pub(super) fn write_sums(
     touched: &Touched,
     anew: bool,
 ) -> Result<(), StoreError> {
-    let mut after =
-        if anew { Known::default() } else { Known { sums: store.buckets.lock().sums.clone(), ..Known::default() } };
-    after.add(touched);
-    for (number, sums) in (0..).zip(after.sums.chunks(PAGE_SUMS)) {
+    let mut sums = if anew { vec![0; BUCKETS] } else { store.buckets.lock().sums.clone() };
+    add(&mut sums, touched);
+    for (number, sums) in (0..).zip(sums.chunks(PAGE_SUMS)) {
         let mut page = Vec::with_capacity(sums.len() * 8 + 4);
         sums.iter().for_each(|sum| page.put_u64_le(*sum));
-        let crc = crc32c::crc32c(&page);
-        page.put_u32_le(crc);
-        table.insert(number, &page[..]).map_err(|error| store.fault(error))?;
+        table.insert(number, &seal(page)[..]).map_err(|error| store.fault(error))?;
     }
     Ok(())
 }
 
 pub(super) fn read_sums(page: &[u8]) -> Result<impl Iterator<Item = u64> + '_, StoreError> {
-    let sound = page.split_last_chunk().filter(|(sums, crc)| crc32c::crc32c(sums) == u32::from_le_bytes(**crc));
-    let (sums, _) = sound.ok_or_else(|| StoreError::Damaged { what: "a page of sums".to_owned() })?;
+    let sums = unseal(page).ok_or_else(|| StoreError::Damaged { what: "a page of sums".to_owned() })?;
     Ok(sums.chunks_exact(8).map(|mut sum| sum.get_u64_le()))
 }
 
@@ -156,11 +157,10 @@ impl Store {
         let before = runs::latest(self, &runs, &state.runs, &known.recent)?;
         let mut touched = Touched::new();
         for (name, key) in keys {
+            let share_of =
+                |slot: Option<&Slot>| slot.filter(|slot| slot.is_there()).map_or(0, |slot| share(&key, slot.version));
             let sum = touched.entry(bucket_of(&key)).or_default();
-            for (slot, sign) in [(before.get(&name), -1_i64), (known.recent.get(&name), 1)] {
-                let Some(slot) = slot.filter(|slot| slot.is_there()) else { continue };
-                *sum = sum.wrapping_add(share(&key, slot.version).wrapping_mul(sign as u64));
-            }
+            *sum = sum.wrapping_sub(share_of(before.get(&name))).wrapping_add(share_of(known.recent.get(&name)));
         }
         known.add(&touched);
         *self.buckets.lock() = known;

@@ -6,6 +6,7 @@ mod check;
 mod entry;
 mod open;
 mod runs;
+mod sealed;
 mod state;
 mod write;
 
@@ -40,6 +41,8 @@ const INDEX: TableDefinition<&[u8], &[u8]> = TableDefinition::new("index");
 const CHANGES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("changes");
 /// The places of graves.
 const GRAVES: TableDefinition<(u64, u64), ()> = TableDefinition::new("graves");
+/// Run of slots, and the first name of a page, to the page.
+const RUNS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("runs");
 /// Page of sums to the sums of its buckets.
 const SUMS: TableDefinition<u16, &[u8]> = TableDefinition::new("sums");
 /// One entry: what the copy knows of itself.

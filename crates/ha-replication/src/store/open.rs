@@ -9,8 +9,9 @@ use ha_cluster::disk::{DirLock, Disk, File, LockError};
 use redb::{Database, ReadableDatabase, StorageBackend};
 
 use super::backend::{Direct, Mirror};
-use super::runs::RUNS;
-use super::{CHANGES, FILE, GRAVES, INDEX, STATE, STATE_KEY, SUMS, Shelf, State, Store, StoreError, Tables, Writer};
+use super::{
+    CHANGES, FILE, GRAVES, INDEX, RUNS, STATE, STATE_KEY, SUMS, Shelf, State, Store, StoreError, Tables, Writer,
+};
 
 /// How the name of a file ends that was set aside.
 const SET_ASIDE: &str = ".damaged";

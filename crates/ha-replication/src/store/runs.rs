@@ -14,14 +14,12 @@ use std::iter::Peekable;
 use std::ops::RangeInclusive;
 
 use bytes::{Buf, BufMut};
-use redb::{ReadOnlyTable, StorageError, Table, TableDefinition};
+use redb::{ReadOnlyTable, StorageError, Table};
 use serde::{Deserialize, Serialize};
 
+use super::sealed::{seal, unseal};
 use super::{Place, Store, StoreError};
 use crate::Version;
-
-/// Run, and the first name of a page, to the page.
-pub(super) const RUNS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("runs");
 
 const SLOT_BYTES: usize = 32;
 /// Slots of a run that is joined of others, at most: so many are read and written in one batch.
@@ -64,21 +62,15 @@ impl Slot {
 /// Slots by name.
 pub(super) type Slots = BTreeMap<u64, Slot>;
 
-pub(super) fn read_page(page: &[u8]) -> Result<impl Iterator<Item = (u64, Slot)> + use<>, StoreError> {
-    let split = page.split_last_chunk();
-    let sound = split.filter(|(slots, crc)| {
-        slots.len().is_multiple_of(SLOT_BYTES) && crc32c::crc32c(slots) == u32::from_le_bytes(**crc)
-    });
-    let (slots, _) = sound.ok_or_else(|| StoreError::Damaged { what: "a page of names and versions".to_owned() })?;
-    let slots: Vec<_> = slots
-        .chunks_exact(SLOT_BYTES)
-        .map(|mut slot| {
-            let name = slot.get_u64_le();
-            let version = Version { time: slot.get_u64_le(), tie: slot.get_u64_le() };
-            (name, Slot { version, place: slot.get_u64_le() })
-        })
-        .collect();
-    Ok(slots.into_iter())
+pub(super) fn read_page(page: &[u8]) -> Result<Vec<(u64, Slot)>, StoreError> {
+    let slots = unseal(page).filter(|slots| slots.len().is_multiple_of(SLOT_BYTES));
+    let slots = slots.ok_or_else(|| StoreError::Damaged { what: "a page of names and versions".to_owned() })?;
+    let slot = |mut slot: &[u8]| {
+        let name = slot.get_u64_le();
+        let version = Version { time: slot.get_u64_le(), tie: slot.get_u64_le() };
+        (name, Slot { version, place: slot.get_u64_le() })
+    };
+    Ok(slots.chunks_exact(SLOT_BYTES).map(slot).collect())
 }
 
 /// All slots of a run, in the order of names.
@@ -89,13 +81,9 @@ fn all(
 ) -> Result<impl Iterator<Item = Result<(u64, Slot), StoreError>>, StoreError> {
     let fault = |error: StorageError| store.fault(error);
     let pages = reading.range((run.id, 0)..=(run.id, u64::MAX)).map_err(fault)?;
-    Ok(pages.flat_map(move |page| {
-        let slots = page.map_err(fault).and_then(|(_, page)| read_page(page.value()));
-        let (slots, error) = match slots {
-            Ok(slots) => (Some(slots), None),
-            Err(error) => (None, Some(Err(error))),
-        };
-        slots.into_iter().flatten().map(Ok).chain(error)
+    Ok(pages.flat_map(move |page| match page.map_err(fault).and_then(|(_, page)| read_page(page.value())) {
+        Ok(slots) => slots.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error)],
     }))
 }
 
@@ -114,7 +102,7 @@ pub(super) fn find(
         let first = first.transpose().map_err(fault)?.map_or(*names.start(), |(page, _)| page.value().1);
         for page in reading.range((run.id, first)..=(run.id, *names.end())).map_err(fault)? {
             let (_, page) = page.map_err(fault)?;
-            found.extend(read_page(page.value())?.filter(|(name, _)| names.contains(name)));
+            found.extend(read_page(page.value())?.into_iter().filter(|(name, _)| names.contains(name)));
         }
     }
     Ok(found)
@@ -238,7 +226,5 @@ fn write_page(slots: &[(u64, Slot)]) -> Vec<u8> {
         out.put_u64_le(version.tie);
         out.put_u64_le(*place);
     }
-    let crc = crc32c::crc32c(&out);
-    out.put_u32_le(crc);
-    out
+    seal(out)
 }

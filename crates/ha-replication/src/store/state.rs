@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::runs::Run;
+use super::sealed::{seal, unseal};
 use crate::loose::{Lost, Master};
 
 /// Layout of the state: its first byte. Its last four are the checksum of all before them.
@@ -101,7 +102,7 @@ pub(crate) struct Totals {
 impl State {
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
         let encoded = encoding::encode(&(SCHEMA, self));
-        encoded.map(sealed).map_err(|error| StoreError::Damaged { what: error.to_string() })
+        encoded.map(seal).map_err(|error| StoreError::Damaged { what: error.to_string() })
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
@@ -109,20 +110,10 @@ impl State {
         if let Some(schema) = bytes.first().filter(|schema| **schema != SCHEMA) {
             return Err(StoreError::OtherFormat { found: *schema, known: SCHEMA });
         }
-        let (encoded, checksum) =
-            bytes.split_last_chunk().ok_or_else(|| damaged("its state is cut short".to_owned()))?;
-        if crc32c::crc32c(encoded) != u32::from_le_bytes(*checksum) {
-            return Err(damaged("the checksum of its state is wrong".to_owned()));
-        }
+        let encoded = unseal(bytes).ok_or_else(|| damaged("the checksum of its state is wrong".to_owned()))?;
         let (_, state) = encoding::decode::<(u8, Self)>(encoded).map_err(|error| damaged(error.to_string()))?;
         Ok(state)
     }
-}
-
-/// With the checksum of it all at the end.
-fn sealed(mut encoded: Vec<u8>) -> Vec<u8> {
-    encoded.extend_from_slice(&crc32c::crc32c(&encoded).to_le_bytes());
-    encoded
 }
 
 /// What a copy knows of itself, to begin with.
@@ -136,7 +127,7 @@ pub(crate) fn fuzzing_states() -> Vec<Vec<u8>> {
 /// Any bytes for that.
 #[cfg(feature = "testing")]
 pub(crate) fn fuzz_state(input: &[u8]) {
-    for bytes in [input.to_vec(), sealed(input.to_vec())] {
+    for bytes in [input.to_vec(), seal(input.to_vec())] {
         if let Ok(state) = State::decode(&bytes) {
             assert!(state.encode().is_ok());
         }

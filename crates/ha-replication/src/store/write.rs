@@ -10,8 +10,8 @@ use redb::{Database, ReadableTable, Table, WriteTransaction};
 use super::backend::Mirror;
 use super::buckets::{RECENT_MAX, Touched, name_of, share, write_sums};
 use super::entry::{Entry, decode_change, encode_change, split_change};
-use super::runs::{self, RUNS, Slot, Slots};
-use super::{CHANGES, GRAVES, INDEX, Place, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of};
+use super::runs::{self, Slot, Slots};
+use super::{CHANGES, GRAVES, INDEX, Place, RUNS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of};
 use crate::Key;
 use crate::record::Kept;
 
