@@ -8,8 +8,8 @@ pub const TASKS_MAX: usize = 1000;
 /// Most bytes of all files of a node: the log since the last snapshot but one, segments made ready, and snapshots.
 pub const DISK_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// The ledger that is played with keeps every entry, and so do its snapshots: bytes for one in all that are there.
-const LEDGER_ENTRY_BYTES: u64 = 128;
+/// The ledger that is played with keeps every entry, in eight bytes, and so do two snapshots and one that is written.
+const LEDGER_ENTRY_BYTES: u64 = 3 * 8;
 
 /// Looks at what can be seen from outside: tasks, and the size of the files.
 pub struct BoundedResources;
