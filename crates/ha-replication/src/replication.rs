@@ -17,7 +17,7 @@ use crate::follow::Subscription;
 use crate::gate::Gate;
 use crate::held::Rules;
 use crate::lead::Known;
-use crate::loose::{LooseCopy, Seat, Tail, TailApplied};
+use crate::loose::{LooseCopy, PASSED_ON_PATIENCE, Seat, Tail, TailApplied};
 use crate::message::{Ask, Told};
 use crate::quorum::Quorum;
 use crate::record::Kept;
@@ -142,7 +142,7 @@ impl Replication {
     async fn write(&self, change: Change) -> Result<Written, ReplicateError> {
         // Without a leader, whoever writes faster than the disk and the other copies take it waits for them, for a while.
         if let Some(loose) = &self.inner.loose {
-            tokio::time::timeout(ROOM_PATIENCE, loose.until_sent()).await.map_err(|_| crowded())?;
+            loose.until_sent(ROOM_PATIENCE).await?;
         }
         if self.inner.loose.is_some() && self.inner.copy.must_wait() {
             let waited = tokio::time::timeout(ROOM_PATIENCE, self.inner.copy.until_room()).await;
@@ -221,10 +221,12 @@ impl Replication {
 
     /// Takes a write that another node passes on.
     pub(crate) async fn take(&self, change: Change) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
-        match &self.inner.loose {
-            Some(loose) if self.inner.seat.is_some() => self.take_as_master(loose, change).await,
-            _ => Err(refused("this node lets nobody pass writes on to it")),
-        }
+        let Some(loose) = self.inner.loose.as_ref().filter(|_| self.inner.seat.is_some()) else {
+            return Err(refused("this node lets nobody pass writes on to it"));
+        };
+        // Before anything is looked at that may have changed afterwards.
+        loose.until_sent(PASSED_ON_PATIENCE).await?;
+        self.take_as_master(loose, change).await
     }
 
     async fn take_as_master(
@@ -232,8 +234,6 @@ impl Replication {
         loose: &LooseCopy,
         change: Change,
     ) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
-        // Before anything is looked at that may have changed afterwards.
-        tokio::time::timeout(ROOM_PATIENCE, loose.until_sent()).await.map_err(|_| crowded())?;
         self.takes_writes()?;
         if let Some(seat) = &self.inner.seat {
             seat.takes(loose, self.master().as_ref()).await.map_err(|reason| refused(&reason))?;
@@ -491,7 +491,7 @@ impl Replication {
     }
 }
 
-/// How long a write that no leader orders waits for the disk.
+/// How long a write that no leader orders waits for the disk, and for the other copies.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn record(key: Key, kept: Kept) -> Option<Record> {

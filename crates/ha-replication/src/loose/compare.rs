@@ -46,9 +46,7 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
             () = tokio::time::sleep(interval) => {}
             () = called(seat.as_ref()) => {}
         }
-        let takes_over = seat.as_ref().is_some_and(|seat| seat.takes_over(&copy).is_some());
-        let is_needed = hurries || takes_over || !is_loaded || copy.ahead().of_most().is_some();
-        let can_wait = !is_needed && !config.is_leaderless_quorum();
+        let can_wait = !hurries && can_wait(&copy, seat.as_ref(), &config);
         if can_wait && copy.is_in_flow() && compared_at.elapsed() < PUT_OFF_MAX {
             continue;
         }
@@ -99,6 +97,13 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
             tracing::warn!("it cannot be remembered that this copy is complete: {error}");
         }
     }
+}
+
+/// Whether nothing depends on the next comparison.
+fn can_wait(copy: &LooseCopy, seat: Option<&Seat>, config: &Config) -> bool {
+    let is_loaded = copy.copy().state().is_ok_and(|state| state.loaded);
+    let takes_over = seat.is_some_and(|seat| seat.takes_over(copy).is_some());
+    is_loaded && !takes_over && copy.ahead().of_most().is_none() && !config.is_leaderless_quorum()
 }
 
 /// Waits until somebody wants a comparison now.

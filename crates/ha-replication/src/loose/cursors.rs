@@ -9,12 +9,16 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::LooseCopy;
+use crate::ReplicateError;
 
 /// A writer waits while a copy that answers lacks what was made here so long ago: what is made faster than it is sent
 /// would be lacking for longer and longer. A copy that was away catches up while writes go on.
 pub(super) const LAG_MAX: Duration = Duration::from_millis(500);
 /// A copy that took nothing for so long is waited for no longer.
 pub(super) const SILENT_AFTER: Duration = Duration::from_millis(500);
+
+/// How long a write waits for them that another node passes on: with the disk, less than that one waits for an answer.
+pub(crate) const PASSED_ON_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// How far the other copies were sent what was made here.
 #[derive(Default)]
@@ -56,7 +60,7 @@ impl Cursors {
     }
 
     /// A copy has caught up.
-    pub(super) fn is_level(&self, node: &NodeId) {
+    pub(super) fn caught_up(&self, node: &NodeId) {
         self.moves(node, |cursor| Cursor { is_level: true, ..cursor });
     }
 
@@ -105,11 +109,19 @@ impl LooseCopy {
         })
     }
 
-    /// Waits until no copy that keeps up lacks what was made here too long ago. Cancel-safe.
-    pub(crate) async fn until_sent(&self) {
+    /// Waits until no copy that keeps up lacks what was made here too long ago, or says that there is too much.
+    /// Cancel-safe.
+    pub(crate) async fn until_sent(&self, patience: Duration) -> Result<(), ReplicateError> {
         if !self.lags(LAG_MAX) {
-            return;
+            return Ok(());
         }
+        timeout(patience, self.sent()).await.map_err(|_| {
+            let reason = "another copy does not keep up with what is written: ask again later".to_owned();
+            ReplicateError::NotReplicated { reason }
+        })
+    }
+
+    async fn sent(&self) {
         let _turn = self.inner.cursors.turn.lock().await;
         loop {
             let moved = self.inner.cursors.moved.notified();

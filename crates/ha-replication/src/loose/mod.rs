@@ -35,6 +35,7 @@ use crate::{Alarm, Change, Config, Key, ReplicateError, StoreError, Version};
 pub(crate) use clock::Clock as FuzzedClock;
 use clock::{Clock, TooFarAhead};
 pub(crate) use compare::{buckets, groups, run as compare, slots, wanted};
+pub(crate) use cursors::PASSED_ON_PATIENCE;
 pub(crate) use master::{Lost, Master};
 pub(crate) use push::run as push;
 pub(crate) use seat::Seat;

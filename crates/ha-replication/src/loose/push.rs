@@ -55,8 +55,7 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
     }
 }
 
-/// Pushes to one copy. What was made before this began, or is missed while that copy does not answer, is found by
-/// comparing.
+/// Pushes to one copy what is made from now on; what was made before is found by comparing.
 async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
     let mut applied = copy.copy().applied();
     let mut after = (copy.copy().memory().place(), u64::MAX);
@@ -83,7 +82,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
             }
         };
         let Some(last) = found.last().map(|(_, kept)| kept.order()) else {
-            copy.inner.cursors.is_level(&node);
+            copy.inner.cursors.caught_up(&node);
             tokio::select! {
                 changed = applied.changed() => if changed.is_err() { return },
                 // A copy that hears nothing does not know how far behind it is.
@@ -99,7 +98,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
             Some(Pushed::Taken) => {
                 copy.inner.cursors.took(&node, last.0);
                 if copy.left_for(&node).1.is_none_or(|since| since.elapsed() < LAG_MAX) {
-                    copy.inner.cursors.is_level(&node);
+                    copy.inner.cursors.caught_up(&node);
                 }
             }
             // What was made here later has a later stamp: it would be turned away too, so that nothing waits in vain.

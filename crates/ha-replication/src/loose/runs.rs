@@ -9,7 +9,7 @@ use tokio::time::Instant;
 const RUNS_MAX: usize = 65_536;
 /// Changes of one run at most, and how long it lasts at most, so that their time is known well enough.
 const RUN_MAX: u64 = 1024;
-const RUN_TIME_MAX: Duration = Duration::from_millis(20);
+const RUN_TIME_MAX: Duration = Duration::from_millis(50);
 
 /// Changes that lie side by side.
 struct Run {

@@ -32,7 +32,7 @@ async fn a_writer_waits_for_a_copy_that_answers_and_lags_and_not_for_one_that_is
     let (cursors, other) = (&loose.inner.cursors, "node-2".parse().unwrap());
     let wait = async || {
         let began = Instant::now();
-        loose.until_sent().await;
+        loose.until_sent(Duration::from_secs(9)).await.unwrap();
         began.elapsed()
     };
     let made = Instant::now();
@@ -42,7 +42,7 @@ async fn a_writer_waits_for_a_copy_that_answers_and_lags_and_not_for_one_that_is
     assert_eq!(wait().await, Duration::ZERO, "it has never answered");
     cursors.took(&other, 0);
     assert_eq!(wait().await, Duration::ZERO, "it catches up while writes go on");
-    cursors.is_level(&other);
+    cursors.caught_up(&other);
     assert!(loose.lags(cursors::LAG_MAX));
     let silent = wait().await;
     assert!(silent >= cursors::SILENT_AFTER && silent < cursors::SILENT_AFTER * 3, "{silent:?}");
@@ -58,4 +58,8 @@ async fn a_writer_waits_for_a_copy_that_answers_and_lags_and_not_for_one_that_is
     assert!(loose.lags(cursors::LAG_MAX));
     cursors.lost(&other);
     assert_eq!(wait().await, Duration::ZERO, "it did not take the last push");
+    cursors.caught_up(&other);
+    cursors.took(&other, 1);
+    let refused = loose.until_sent(Duration::from_millis(1)).await;
+    assert!(matches!(refused, Err(ReplicateError::NotReplicated { .. })), "{refused:?}");
 }
