@@ -13,7 +13,7 @@ use ha_runtime::{ARCHIVE_BYTES_MAX, Ha};
 use tokio::sync::{Semaphore, watch};
 
 use crate::access::Access;
-use crate::asked::REQUEST_KEY;
+use crate::asked::no_request_key;
 use crate::error::ApiError;
 use crate::limits::{
     BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX, SNAPSHOTS_MAX,
@@ -152,13 +152,9 @@ pub(crate) fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Stands before calls that do not remember who asked for them: a caller who relies on that must hear so.
+/// Stands before calls that do not remember who asked for them.
 async fn refuse_request_key(headers: HeaderMap, request: Request, next: Next) -> Result<Response, ApiError> {
-    if headers.contains_key(REQUEST_KEY) {
-        let message = "this call does not know a repetition by its Idempotency-Key: leave the header out, and look \
-                       whether the first call took effect before you ask again";
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "no_request_key", message));
-    }
+    no_request_key(&headers)?;
     Ok(next.run(request).await)
 }
 

@@ -33,6 +33,38 @@ async fn alone(directory: &std::path::Path) -> (ha_runtime::Ha, ha_http::Server,
     (ha, server, caller)
 }
 
+/// What is written plainly takes a short way past the table of routes; what is escaped takes the long one.
+#[tokio::test]
+async fn both_ways_to_a_record_answer_alike() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ha, _server, caller) = alone(directory.path()).await;
+    let (short, long) = ("/v1/replication/way/a-b", "/v1/replication/way/a%2Db");
+    let long_id = "x".repeat(2000);
+    for (method, headers, body) in [
+        ("GET", &[][..], ""),
+        ("PUT", &[], "{\"a\":"),
+        ("PUT", &[], ""),
+        ("PUT", &["Idempotency-Key: r"], "1"),
+        ("PUT", &[], "[1, 2]"),
+        ("GET", &[], ""),
+    ] {
+        let told = [caller.call(method, short, headers, body).await, caller.call(method, long, headers, body).await];
+        let told = told.map(|told| (told.status, if told.status == 200 { String::new() } else { told.code() }));
+        assert_eq!(told[0], told[1], "{method} {body}");
+    }
+    assert_eq!(caller.get(short).await.body, "[1, 2]");
+    let refused = [long_id.clone(), long_id.replacen('x', "%78", 1)];
+    for id in refused {
+        let put = caller.call("PUT", &format!("/v1/replication/way/{id}"), &[], "1").await;
+        assert_eq!((put.status, put.code().as_str()), (400, "bad_key"), "{put:?}");
+    }
+    assert_eq!(caller.call("PUT", &format!("{short}/"), &[], "1").await.status, 404);
+    let metrics = caller.get("/metrics").await.body;
+    let counted = "route=\"/v1/replication/{data_type}/{data_id}\"";
+    assert!(metrics.lines().any(|line| line.contains(counted)), "{metrics}");
+    ha.stop().await;
+}
+
 #[tokio::test]
 async fn a_record_is_put_read_listed_and_deleted() {
     let directory = tempfile::tempdir().unwrap();

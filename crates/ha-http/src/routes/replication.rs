@@ -1,5 +1,7 @@
 //! Records: how their copies are, and each of them.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
@@ -7,8 +9,8 @@ use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::{
-    CheckReport, Consistency, Ha, ReadError, Record, ReplicateError, Replication, ReplicationStatus, StoreError,
-    Written,
+    CheckReport, Consistency, Ha, NodeId, ReadError, Record, ReplicateError, Replication, ReplicationStatus,
+    StoreError, Version, Written,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -41,7 +43,7 @@ fn off(reason: &str) -> ApiError {
 /// What a call may ask for instead of the configured level.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Level {
+pub(crate) enum Level {
     /// As configured.
     #[default]
     Configured,
@@ -60,9 +62,9 @@ pub(crate) struct Asked {
     consistency: Level,
 }
 
-impl Asked {
-    fn level(&self, replication: &Replication) -> Replication {
-        match self.consistency {
+impl Level {
+    fn of(self, replication: &Replication) -> Replication {
+        match self {
             Level::Configured | Level::Stale => replication.clone(),
             Level::Strong => replication.with_consistency(Consistency::Strong),
             Level::Quorum => replication.with_consistency(Consistency::Quorum),
@@ -83,6 +85,14 @@ impl<S: Send + Sync> FromRequest<S> for Document {
             }
             status => ApiError::new(status, "body_unreadable", "the body could not be read to its end"),
         })?;
+        Self::try_from(body)
+    }
+}
+
+impl TryFrom<Bytes> for Document {
+    type Error = ApiError;
+
+    fn try_from(body: Bytes) -> Result<Self, ApiError> {
         serde_json::from_slice::<&RawValue>(&body).map_err(|error| {
             ApiError::new(StatusCode::BAD_REQUEST, "bad_json", format!("the body is not JSON: {error}"))
         })?;
@@ -95,10 +105,21 @@ pub(crate) async fn put(
     State(ha): State<Ha>,
     Path((data_type, data_id)): Path<(String, String)>,
     asked: Result<Query<Asked>, QueryRejection>,
+    body: Document,
+) -> Result<Response, ApiError> {
+    set(&ha, &data_type, &data_id, query(asked)?.consistency, body).await
+}
+
+/// Writes one record.
+pub(crate) async fn set(
+    ha: &Ha,
+    data_type: &str,
+    data_id: &str,
+    level: Level,
     Document(body): Document,
 ) -> Result<Response, ApiError> {
-    let replication = query(asked)?.level(running(&ha)?);
-    written(&ha, replication.replicate_bytes(&data_type, &data_id, body).await)
+    let replication = level.of(running(ha)?);
+    written(ha, replication.replicate_bytes(data_type, data_id, body).await)
 }
 
 /// `DELETE /v1/replication/{data_type}/{data_id}`.
@@ -107,16 +128,22 @@ pub(crate) async fn delete(
     Path((data_type, data_id)): Path<(String, String)>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let replication = query(asked)?.level(running(&ha)?);
+    let replication = query(asked)?.consistency.of(running(&ha)?);
     written(&ha, replication.delete(&data_type, &data_id).await)
+}
+
+/// The answer to a change.
+#[derive(Serialize)]
+struct Changed<'a> {
+    version: Version,
+    acknowledged_by: &'a BTreeSet<NodeId>,
 }
 
 fn written(ha: &Ha, written: Result<Written, ReplicateError>) -> Result<Response, ApiError> {
     match written {
-        Ok(written) => {
-            let tag = tag(&written.version.to_string());
-            let body = serde_json::json!({"version": written.version, "acknowledged_by": written.acknowledged_by});
-            Ok(([(header::ETAG, tag)], Json(body)).into_response())
+        Ok(Written { version, acknowledged_by, .. }) => {
+            let body = Json(Changed { version, acknowledged_by: &acknowledged_by });
+            Ok(([(header::ETAG, tag(version))], body).into_response())
         }
         Err(error) => {
             let leader = ha.cluster().leader().map(|leader| leader.node_id);
@@ -142,17 +169,21 @@ pub(crate) async fn get(
     Path((data_type, data_id)): Path<(String, String)>,
     asked: Result<Query<GetAsked>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let asked = query(asked)?;
-    let replication = Asked { consistency: asked.consistency }.level(running(&ha)?);
+    read(&ha, &data_type, &data_id, query(asked)?).await
+}
+
+/// One record.
+pub(crate) async fn read(ha: &Ha, data_type: &str, data_id: &str, asked: GetAsked) -> Result<Response, ApiError> {
+    let replication = asked.consistency.of(running(ha)?);
     let found = match asked.consistency {
-        Level::Stale => replication.get_local(&data_type, &data_id),
-        _ => replication.get(&data_type, &data_id).await,
+        Level::Stale => replication.get_local(data_type, data_id),
+        _ => replication.get(data_type, data_id).await,
     };
     let Some(record) = found? else {
         let message = format!("there is no record {data_type}/{data_id}");
         return Err(ApiError::new(StatusCode::NOT_FOUND, "no_record", message));
     };
-    let tag = tag(&record.version.to_string());
+    let tag = tag(record.version);
     let beside = HeaderValue::from(record.siblings.len());
     if asked.siblings {
         let siblings: Vec<Value> = record.siblings.iter().map(|one| Value::of(one.version, &one.data)).collect();
@@ -182,12 +213,12 @@ struct All {
 /// One value.
 #[derive(Serialize)]
 struct Value {
-    version: ha_runtime::Version,
+    version: Version,
     data: Box<RawValue>,
 }
 
 impl Value {
-    fn of(version: ha_runtime::Version, data: &Bytes) -> Self {
+    fn of(version: Version, data: &Bytes) -> Self {
         Self { version, data: raw(data) }
     }
 }
@@ -212,7 +243,7 @@ pub(crate) struct Page {
 #[derive(Serialize)]
 struct Item {
     data_id: String,
-    version: ha_runtime::Version,
+    version: Version,
     data: Box<RawValue>,
     /// How many values are beside this one.
     #[serde(skip_serializing_if = "is_none")]
@@ -231,7 +262,7 @@ pub(crate) async fn list(
     asked: Result<Query<PageAsked>, QueryRejection>,
 ) -> Result<Json<Page>, ApiError> {
     let asked = query(asked)?;
-    let replication = Asked { consistency: asked.consistency }.level(running(&ha)?);
+    let replication = asked.consistency.of(running(&ha)?);
     let (after, limit) = (asked.after.as_deref(), asked.limit.unwrap_or(PAGE_ITEMS));
     let records = match asked.consistency {
         Level::Stale => replication.list_local(&data_type, after, limit)?,
@@ -257,7 +288,7 @@ fn raw(data: &Bytes) -> Box<RawValue> {
     raw.unwrap_or_else(|| RawValue::NULL.to_owned())
 }
 
-fn tag(version: &str) -> HeaderValue {
+fn tag(version: Version) -> HeaderValue {
     HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"0\""))
 }
 
