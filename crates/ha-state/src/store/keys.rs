@@ -1,10 +1,13 @@
 //! Keys and their values.
 
+use std::convert::Infallible;
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use imbl::OrdMap;
 
-use super::{Content, Purpose};
+use super::{Content, Lease, Purpose};
 use crate::changes::Changes;
 use crate::command::{Done, Put, Refusal, Reply};
 use crate::limits::{KEY_OVERHEAD_BYTES, LEASE_KEYS_MAX, VALUE_BYTES_MAX};
@@ -15,31 +18,14 @@ pub(super) fn cost(key: &str, value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64 + KEY_OVERHEAD_BYTES
 }
 
-impl Content {
-    pub(super) fn put(&mut self, at: Revision, put: Put, changes: &mut Changes) -> Reply {
-        let found = self.keys.get(&*put.key).cloned();
-        expect_revision(found.as_ref(), put.if_revision)?;
-        if put.value.len() > VALUE_BYTES_MAX {
-            return Err(Refusal::Invalid);
-        }
-        let freed = found.as_ref().map_or(0, |found| cost(&found.key, &found.value));
-        self.admit_bytes(cost(&put.key, &put.value), freed)?;
-        self.admit_lease(put.lease, 1)?;
-        self.replace(at, found.as_deref(), put.key, put.value, put.lease, changes);
-        Ok(Done::Put { revision: at })
-    }
+/// What keeps a key from being set.
+pub(super) struct Bounds<'a> {
+    used: u64,
+    quota: u64,
+    leases: &'a OrdMap<LeaseId, Lease>,
+}
 
-    pub(super) fn delete(
-        &mut self,
-        at: Revision,
-        key: &Key,
-        if_revision: Option<Revision>,
-        changes: &mut Changes,
-    ) -> Reply {
-        expect_revision(self.keys.get(&**key), if_revision)?;
-        Ok(Done::Deleted { revision: at, existed: self.remove(at, key, changes) })
-    }
-
+impl Bounds<'_> {
     /// Whether so many bytes may be added, when so many go at the same time. A change that makes things smaller always
     /// may.
     pub(super) fn admit_bytes(&self, added: u64, freed: u64) -> Result<(), Refusal> {
@@ -60,26 +46,60 @@ impl Content {
             None => Err(Refusal::NoLease),
         }
     }
+}
+
+impl Content {
+    pub(super) fn put(&mut self, at: Revision, put: Put, changes: &mut Changes) -> Reply {
+        let Put { key, value, lease, if_revision } = put;
+        let (length, added) = (value.len(), cost(&key, &value));
+        self.set_if(at, key, value, lease, changes, |found, bounds| {
+            expect_revision(found, if_revision)?;
+            if length > VALUE_BYTES_MAX {
+                return Err(Refusal::Invalid);
+            }
+            let freed = found.map_or(0, |found| cost(&found.key, &found.value));
+            bounds.admit_bytes(added, freed)?;
+            bounds.admit_lease(lease, 1)
+        })?;
+        Ok(Done::Put { revision: at })
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        at: Revision,
+        key: &Key,
+        if_revision: Option<Revision>,
+        changes: &mut Changes,
+    ) -> Reply {
+        expect_revision(self.keys.get(&**key), if_revision)?;
+        Ok(Done::Deleted { revision: at, existed: self.remove(at, key, changes) })
+    }
+
+    pub(super) fn bounds(&self) -> Bounds<'_> {
+        Bounds { used: self.used, quota: self.quota, leases: &self.leases }
+    }
 
     /// Sets a key that was admitted.
     pub(super) fn set(&mut self, at: Revision, key: Key, value: Bytes, lease: Option<LeaseId>, changes: &mut Changes) {
-        let found = self.keys.get(&*key).cloned();
-        self.replace(at, found.as_deref(), key, value, lease, changes);
+        let Ok(()) = self.set_if(at, key, value, lease, changes, |_, _| Ok::<_, Infallible>(()));
     }
 
-    /// Sets a key of which it is known what it was. Looking it up is the larger part of the work.
-    fn replace(
+    /// Sets a key if what it was allows it. It is looked up once: that is the larger part of the work.
+    fn set_if<E>(
         &mut self,
         at: Revision,
-        before: Option<&KeyValue>,
         key: Key,
         value: Bytes,
         lease: Option<LeaseId>,
         changes: &mut Changes,
-    ) {
+        allows: impl FnOnce(Option<&Arc<KeyValue>>, &Bounds<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let bounds = Bounds { used: self.used, quota: self.quota, leases: &self.leases };
+        let found = self.keys.get_mut(&*key);
+        allows(found.as_deref(), &bounds)?;
         self.used += cost(&key, &value);
         let mut set = KeyValue { key: key.clone(), value, created: at, modified: at, version: 1, lease };
-        if let Some(before) = before {
+        if let Some(before) = found.as_deref() {
             // The name that is there already: one copy of it for all of the key's past.
             set.key = before.key.clone();
             set.created = before.created;
@@ -89,12 +109,16 @@ impl Content {
         let set = Arc::new(set);
         changes.key(set.key.clone(), at);
         self.history.push(Event::Put(set.clone()));
-        self.keys.insert(set.key.clone(), set);
+        let before = match found {
+            Some(found) => Some(mem::replace(found, set)),
+            None => self.keys.insert(set.key.clone(), set),
+        };
         let lease_before = before.and_then(|before| before.lease);
         if lease_before != lease {
             self.detach(lease_before, &key);
             self.attach(lease, &key);
         }
+        Ok(())
     }
 
     /// Removes a key; false when it does not exist.

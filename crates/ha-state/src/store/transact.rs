@@ -58,7 +58,7 @@ impl Content {
                 Operation::Put { key, value, lease } => {
                     added += cost(key, value);
                     freed += found_cost(key);
-                    self.admit_lease(*lease, branch.len())?;
+                    self.bounds().admit_lease(*lease, branch.len())?;
                 }
                 Operation::DeletePrefix { prefix } | Operation::List { prefix, .. } if prefix.len() > KEY_BYTES_MAX => {
                     return Err(Refusal::Invalid);
@@ -66,7 +66,7 @@ impl Content {
                 _ => {}
             }
         }
-        if added > 0 { self.admit_bytes(added, freed) } else { Ok(()) }
+        if added > 0 { self.bounds().admit_bytes(added, freed) } else { Ok(()) }
     }
 
     fn operate(
