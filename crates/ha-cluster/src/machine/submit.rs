@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::batch::BATCH_COMMANDS_MAX;
 use super::session::OpenSession;
@@ -25,9 +27,11 @@ pub(crate) const BATCH_BYTES_MAX: usize = BATCH_BYTES + COMMAND_BYTES_MAX + 32 *
 const QUEUE_MAX: usize = 4096;
 /// Entries in flight at once. More keep the disk busy while answers travel.
 const ENTRIES_IN_FLIGHT_MAX: usize = 4;
-/// Commands that must wait for a further entry to take off beside others: an entry costs all nodes together as much as
-/// twenty commands, so small ones are worse than a moment's wait.
-const LARGE_ENTRY_COMMANDS: usize = 64;
+/// What must wait for a further entry to take off beside others, in commands: an entry costs all nodes together as much
+/// as twenty commands, so small ones are worse than a moment's wait.
+const LARGE_ENTRY_LOAD: usize = 64;
+/// So many bytes of a command count as a further one.
+const LOAD_BYTES: usize = 256;
 
 /// Takes an encoded batch to the leader, wherever it is, and brings back what became of each command. Tries again by
 /// itself: repeating a batch is harmless.
@@ -52,18 +56,52 @@ struct Job {
     answer: oneshot::Sender<Result<Bytes, WriteError>>,
 }
 
+/// What waits to be taken into a batch.
+#[derive(Default)]
+struct Waiting {
+    /// In commands, see [`load`].
+    load: AtomicUsize,
+    /// Told when it has become enough for an entry beside others.
+    enough: Notify,
+}
+
+/// What a command counts for.
+fn load(body: &Bytes) -> usize {
+    1 + body.len() / LOAD_BYTES
+}
+
+impl Waiting {
+    fn add(&self, load: usize) {
+        let before = self.load.fetch_add(load, Ordering::Relaxed);
+        if before < LARGE_ENTRY_LOAD && before + load >= LARGE_ENTRY_LOAD {
+            self.enough.notify_one();
+        }
+    }
+
+    fn remove(&self, jobs: &[Job]) {
+        self.load.fetch_sub(jobs.iter().map(|job| load(&job.body)).sum(), Ordering::Relaxed);
+    }
+
+    /// Whether a further entry takes off, beside those in flight.
+    fn takes_off(&self, in_flight: usize) -> bool {
+        in_flight == 0 || (in_flight < ENTRIES_IN_FLIGHT_MAX && self.load.load(Ordering::Relaxed) >= LARGE_ENTRY_LOAD)
+    }
+}
+
 /// Proposes commands in this node's session. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Submitter {
     jobs: mpsc::Sender<Job>,
+    waiting: Arc<Waiting>,
 }
 
 impl Submitter {
     /// Starts the task that gathers; it ends when the last handle is dropped.
     pub(crate) fn start(proposer: impl Propose, me: OpenSession) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(Gatherer::new(proposer, me).run(queue));
-        Self { jobs }
+        let waiting = Arc::<Waiting>::default();
+        tokio::spawn(Gatherer::new(proposer, me, waiting.clone()).run(queue));
+        Self { jobs, waiting }
     }
 
     /// Proposes a command and waits for its reply.
@@ -73,7 +111,9 @@ impl Submitter {
         }
         let (answer, outcome) = oneshot::channel();
         let stopped = || WriteError::NotApplied { reason: "this node is stopping".to_owned() };
-        self.jobs.send(Job { machine, body, answer }).await.map_err(|_| stopped())?;
+        let place = self.jobs.reserve().await.map_err(|_| stopped())?;
+        self.waiting.add(load(&body));
+        place.send(Job { machine, body, answer });
         outcome.await.unwrap_or_else(|_| Err(WriteError::Unknown { reason: "this node is stopping".to_owned() }))
     }
 }
@@ -90,34 +130,33 @@ struct Gatherer<P> {
     me: OpenSession,
     session: Option<SessionId>,
     next_serial: u64,
+    waiting: Arc<Waiting>,
     /// The first serial of each entry in flight.
     in_flight: BTreeSet<u64>,
     /// Whether the last entry had more than one command.
     crowded: bool,
 }
 
-/// Whether a further entry takes off, beside those in flight, when so many commands wait.
-fn takes_off(in_flight: usize, waiting: usize) -> bool {
-    in_flight == 0 || (in_flight < ENTRIES_IN_FLIGHT_MAX && waiting >= LARGE_ENTRY_COMMANDS)
-}
-
 impl<P: Propose> Gatherer<P> {
-    fn new(proposer: P, me: OpenSession) -> Self {
-        Self { proposer, me, session: None, next_serial: 1, in_flight: BTreeSet::new(), crowded: false }
+    fn new(proposer: P, me: OpenSession, waiting: Arc<Waiting>) -> Self {
+        Self { proposer, me, session: None, next_serial: 1, waiting, in_flight: BTreeSet::new(), crowded: false }
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut flights: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
+        let waiting = self.waiting.clone();
         loop {
             tokio::select! {
                 Some(landed) = flights.next(), if !flights.is_empty() => self.land(landed),
-                job = queue.recv(), if takes_off(flights.len(), queue.len()) => {
+                () = waiting.enough.notified() => {}
+                job = queue.recv(), if waiting.takes_off(flights.len()) => {
                     let Some(job) = job else { return };
                     if self.crowded {
                         // Those that the last entry answered are about to ask again: one entry for all of them.
                         tokio::task::yield_now().await;
                     }
                     let jobs = drain(job, &mut queue);
+                    waiting.remove(&jobs);
                     self.crowded = jobs.len() > 1;
                     match self.session().await {
                         Ok(session) => flights.push(self.take_off(session, jobs)),
@@ -221,7 +260,7 @@ fn drain(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
     use crate::machine::session::Sessions;
@@ -274,6 +313,48 @@ mod tests {
         assert_eq!(serials, (1..=1000).collect(), "each serial once");
         let lowest_in_flight = |b: &Batch| b.acknowledged_below <= b.commands[0].serial;
         assert!(batches.iter().skip(1).all(lowest_in_flight), "nothing in flight is acknowledged");
+    }
+
+    /// A leader that answers nothing before a second entry is there.
+    #[derive(Clone)]
+    struct Slow {
+        leader: Leader,
+        both: Arc<tokio::sync::Barrier>,
+    }
+
+    impl Propose for Slow {
+        async fn propose(&self, batch: Bytes) -> Result<Vec<Outcome>, ProposeError> {
+            let outcomes = self.leader.propose(batch).await?;
+            let opens = self.leader.batches.lock().unwrap().len() == 1;
+            if !opens {
+                self.both.wait().await;
+            }
+            Ok(outcomes)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_commands_take_off_beside_an_entry_in_flight_and_small_ones_wait() {
+        let slow = Slow { leader: Leader::default(), both: Arc::new(tokio::sync::Barrier::new(2)) };
+        let leader = slow.leader.clone();
+        let submitter = Submitter::start(slow, OpenSession { node: "a".parse().unwrap(), incarnation: 1 });
+        let ask = |bytes: usize| {
+            let submitter = submitter.clone();
+            tokio::spawn(async move { submitter.submit(MachineId(1), vec![0; bytes].into()).await })
+        };
+        let moment = || tokio::time::sleep(std::time::Duration::from_secs(1));
+        let first = ask(1);
+        moment().await;
+        let small = ask(1);
+        moment().await;
+        assert_eq!(leader.batches.lock().unwrap().len(), 2, "the session, and the first command alone");
+        let large = ask(LARGE_ENTRY_LOAD * LOAD_BYTES);
+        for asked in [first, small, large] {
+            assert!(asked.await.unwrap().is_ok());
+        }
+        let batches = leader.batches.lock().unwrap();
+        let sizes: Vec<usize> = batches[1..].iter().map(|batch| batch.commands.len()).collect();
+        assert_eq!(sizes, [1, 2], "what was small went with what was large");
     }
 
     #[tokio::test]
