@@ -65,9 +65,8 @@ impl Ways {
     /// Answers one call.
     pub(crate) async fn answer(&self, mut request: Request<Body>, from: CameFrom) -> Response {
         // A copy of no more than a reference: what is asked for outlives the request that is taken apart.
-        let uri = request.uri().clone();
-        let what = if is_short(&request) { What::at(uri.path()) } else { None };
-        let Some(what) = what else {
+        let uri = is_short(&request).then(|| request.uri().clone());
+        let Some(what) = uri.as_ref().and_then(|uri| What::at(uri.path())) else {
             request.extensions_mut().insert(from);
             return self.table.call(request).await.unwrap_or_else(|never: Infallible| match never {});
         };
@@ -79,7 +78,7 @@ impl Ways {
     }
 }
 
-/// Whether it asks for no more than the value of one thing, or sends one of a length that is told and not large.
+/// Whether it asks nothing in a query, and reads, or sends a body of a length that is told and not large.
 fn is_short(request: &Request<Body>) -> bool {
     request.uri().query().is_none()
         && matches!(*request.method(), Method::GET | Method::PUT)

@@ -172,6 +172,15 @@ async fn changes_need_a_loopback_address_or_the_token() {
     for path in ["/v1/replication-check", "/v1/replication-tails", "/v1/state", "/v1/replication/orders"] {
         assert_eq!(guarded.caller.get(path).await.status, 401, "{path}");
     }
+    // By the short way, and by the table of routes.
+    for path in ["/v1/state/a", "/v1/state/%61", "/v1/replication/orders/1", "/v1/replication/orders/%31"] {
+        assert_eq!(guarded.caller.get(path).await.status, 401, "{path}");
+        let json = ["Content-Type: application/json"];
+        let put = guarded.caller.call("PUT", path, &json, "{\"value\": 1}").await;
+        assert_eq!((put.status, put.code().as_str()), (401, "unauthorized"), "{path}");
+        let put = open.caller.call("PUT", path, &json, "{\"value\": 1}").await;
+        assert_eq!((put.status, put.code().as_str()), (403, "token_required"), "{path}");
+    }
     assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
     let answer = guarded.caller.call("POST", path, &["Authorization: Bearer wrong"], "").await;
     assert_eq!(answer.status, 401);

@@ -39,29 +39,40 @@ async fn both_ways_to_a_record_answer_alike() {
     let directory = tempfile::tempdir().unwrap();
     let (ha, _server, caller) = alone(directory.path()).await;
     let (short, long) = ("/v1/replication/way/a-b", "/v1/replication/way/a%2Db");
-    let long_id = "x".repeat(2000);
+    let counted = "route=\"/v1/replication/{data_type}/{data_id}\"";
+    assert_eq!(caller.get(short).await.status, 404);
+    let metrics = caller.get("/metrics").await.body;
+    assert!(metrics.lines().any(|line| line.contains(counted)), "{metrics}");
+    for (written, read, value) in [(short, long, "[1, 2]"), (long, short, "3")] {
+        let put = caller.call("PUT", written, &[], value).await;
+        let got = caller.get(read).await;
+        assert_eq!((put.status, got.status, got.body.as_str()), (200, 200, value), "{put:?} {got:?}");
+        assert_eq!(put.header("etag"), got.header("etag"));
+        assert!(put.header("x-request-id").is_some() && got.header("x-request-id").is_some(), "{put:?} {got:?}");
+    }
+    let page = caller.get("/v1/replication/way").await.json();
+    assert_eq!(page["items"][0]["data_id"], "a-b", "{page}");
+
     for (method, headers, body) in [
         ("GET", &[][..], ""),
         ("PUT", &[], "{\"a\":"),
         ("PUT", &[], ""),
         ("PUT", &["Idempotency-Key: r"], "1"),
         ("PUT", &[], "[1, 2]"),
-        ("GET", &[], ""),
     ] {
         let told = [caller.call(method, short, headers, body).await, caller.call(method, long, headers, body).await];
-        let told = told.map(|told| (told.status, if told.status == 200 { String::new() } else { told.code() }));
-        assert_eq!(told[0], told[1], "{method} {body}");
+        let [short, long] = told.map(|told| {
+            let error = (told.status != 200).then(|| told.json()["error"].clone());
+            (told.status, told.header("content-type").map(str::to_owned), error)
+        });
+        assert_eq!(short, long, "{method} {body}");
     }
-    assert_eq!(caller.get(short).await.body, "[1, 2]");
-    let refused = [long_id.clone(), long_id.replacen('x', "%78", 1)];
-    for id in refused {
+    let long_id = "x".repeat(2000);
+    for id in [long_id.clone(), long_id.replacen('x', "%78", 1)] {
         let put = caller.call("PUT", &format!("/v1/replication/way/{id}"), &[], "1").await;
         assert_eq!((put.status, put.code().as_str()), (400, "bad_key"), "{put:?}");
     }
     assert_eq!(caller.call("PUT", &format!("{short}/"), &[], "1").await.status, 404);
-    let metrics = caller.get("/metrics").await.body;
-    let counted = "route=\"/v1/replication/{data_type}/{data_id}\"";
-    assert!(metrics.lines().any(|line| line.contains(counted)), "{metrics}");
     ha.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! Gathers what the tasks of this node write into commands: whatever queued while the last ones were under way goes
-//! into the next, without lingering.
+//! into the next, without lingering. Commands that are under way at the same time have no order between them, nor have
+//! writes whose callers do not wait for one another.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 

@@ -1,5 +1,6 @@
 //! Gathers what the tasks of this node propose into log entries: whatever queued while the last entries were in
-//! flight goes into the next one, without lingering.
+//! flight goes into the next one, without lingering. Entries in flight at the same time have no order between them, nor
+//! have commands whose callers do not wait for one another.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -27,11 +28,12 @@ pub(crate) const BATCH_BYTES_MAX: usize = BATCH_BYTES + COMMAND_BYTES_MAX + 32 *
 const QUEUE_MAX: usize = 4096;
 /// Entries in flight at once. More keep the disk busy while answers travel.
 const ENTRIES_IN_FLIGHT_MAX: usize = 4;
-/// What must wait for a further entry to take off beside others, in commands: an entry costs all nodes together as much
-/// as twenty commands, so small ones are worse than a moment's wait.
+/// What must wait for a further entry to take off beside others, in small commands: an entry costs all nodes together as
+/// much as twenty of them, so few are worse than a moment's wait.
 const LARGE_ENTRY_LOAD: usize = 64;
-/// So many bytes of a command count as a further one.
-const LOAD_BYTES: usize = 256;
+/// So many bytes of a command count as a further small one. A command that carries a batch of its own, 32 KiB and more,
+/// is worth an entry.
+const LOAD_BYTES: usize = 512;
 
 /// Takes an encoded batch to the leader, wherever it is, and brings back what became of each command. Tries again by
 /// itself: repeating a batch is harmless.
@@ -56,35 +58,35 @@ struct Job {
     answer: oneshot::Sender<Result<Bytes, WriteError>>,
 }
 
-/// What waits to be taken into a batch.
-#[derive(Default)]
-struct Waiting {
-    /// In commands, see [`load`].
-    load: AtomicUsize,
-    /// Told when it has become enough for an entry beside others.
-    enough: Notify,
-}
-
 /// What a command counts for.
 fn load(body: &Bytes) -> usize {
     1 + body.len() / LOAD_BYTES
 }
 
+/// What waits to be taken into a batch.
+#[derive(Default)]
+struct Waiting {
+    sum: AtomicUsize,
+    /// Told when the sum has become enough for an entry beside others.
+    enough: Notify,
+}
+
 impl Waiting {
     fn add(&self, load: usize) {
-        let before = self.load.fetch_add(load, Ordering::Relaxed);
+        let before = self.sum.fetch_add(load, Ordering::Relaxed);
         if before < LARGE_ENTRY_LOAD && before + load >= LARGE_ENTRY_LOAD {
             self.enough.notify_one();
         }
     }
 
     fn remove(&self, jobs: &[Job]) {
-        self.load.fetch_sub(jobs.iter().map(|job| load(&job.body)).sum(), Ordering::Relaxed);
+        self.sum.fetch_sub(jobs.iter().map(|job| load(&job.body)).sum(), Ordering::Relaxed);
     }
 
     /// Whether a further entry takes off, beside those in flight.
     fn takes_off(&self, in_flight: usize) -> bool {
-        in_flight == 0 || (in_flight < ENTRIES_IN_FLIGHT_MAX && self.load.load(Ordering::Relaxed) >= LARGE_ENTRY_LOAD)
+        let is_large = || self.sum.load(Ordering::Relaxed) >= LARGE_ENTRY_LOAD;
+        in_flight == 0 || (in_flight < ENTRIES_IN_FLIGHT_MAX && is_large())
     }
 }
 
@@ -100,7 +102,7 @@ impl Submitter {
     pub(crate) fn start(proposer: impl Propose, me: OpenSession) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let waiting = Arc::<Waiting>::default();
-        tokio::spawn(Gatherer::new(proposer, me, waiting.clone()).run(queue));
+        tokio::spawn(Gatherer::new(proposer, me).run(queue, waiting.clone()));
         Self { jobs, waiting }
     }
 
@@ -130,7 +132,6 @@ struct Gatherer<P> {
     me: OpenSession,
     session: Option<SessionId>,
     next_serial: u64,
-    waiting: Arc<Waiting>,
     /// The first serial of each entry in flight.
     in_flight: BTreeSet<u64>,
     /// Whether the last entry had more than one command.
@@ -138,13 +139,12 @@ struct Gatherer<P> {
 }
 
 impl<P: Propose> Gatherer<P> {
-    fn new(proposer: P, me: OpenSession, waiting: Arc<Waiting>) -> Self {
-        Self { proposer, me, session: None, next_serial: 1, waiting, in_flight: BTreeSet::new(), crowded: false }
+    fn new(proposer: P, me: OpenSession) -> Self {
+        Self { proposer, me, session: None, next_serial: 1, in_flight: BTreeSet::new(), crowded: false }
     }
 
-    async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>, waiting: Arc<Waiting>) {
         let mut flights: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
-        let waiting = self.waiting.clone();
         loop {
             tokio::select! {
                 Some(landed) = flights.next(), if !flights.is_empty() => self.land(landed),
@@ -315,7 +315,7 @@ mod tests {
         assert!(batches.iter().skip(1).all(lowest_in_flight), "nothing in flight is acknowledged");
     }
 
-    /// A leader that answers nothing before a second entry is there.
+    /// A leader that opens sessions, and answers entries two by two.
     #[derive(Clone)]
     struct Slow {
         leader: Leader,
@@ -334,7 +334,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn large_commands_take_off_beside_an_entry_in_flight_and_small_ones_wait() {
+    async fn many_commands_or_large_ones_take_off_beside_an_entry_in_flight_and_few_small_ones_wait() {
+        const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
         let slow = Slow { leader: Leader::default(), both: Arc::new(tokio::sync::Barrier::new(2)) };
         let leader = slow.leader.clone();
         let submitter = Submitter::start(slow, OpenSession { node: "a".parse().unwrap(), incarnation: 1 });
@@ -342,19 +343,24 @@ mod tests {
             let submitter = submitter.clone();
             tokio::spawn(async move { submitter.submit(MachineId(1), vec![0; bytes].into()).await })
         };
-        let moment = || tokio::time::sleep(std::time::Duration::from_secs(1));
-        let first = ask(1);
-        moment().await;
-        let small = ask(1);
-        moment().await;
-        assert_eq!(leader.batches.lock().unwrap().len(), 2, "the session, and the first command alone");
-        let large = ask(LARGE_ENTRY_LOAD * LOAD_BYTES);
-        for asked in [first, small, large] {
-            assert!(asked.await.unwrap().is_ok());
+        let entries = || leader.batches.lock().unwrap().iter().skip(1).map(|b| b.commands.len()).collect::<Vec<_>>();
+        let mut expected = Vec::new();
+        // Again each time: what was taken counts no longer.
+        for (bytes, enough) in
+            [(LARGE_ENTRY_LOAD * LOAD_BYTES, 1), (1, LARGE_ENTRY_LOAD - 1), (1, LARGE_ENTRY_LOAD - 1)]
+        {
+            let mut asked = vec![ask(1)];
+            tokio::time::sleep(MOMENT).await;
+            expected.push(1);
+            asked.push(ask(1));
+            tokio::time::sleep(MOMENT).await;
+            assert_eq!(entries(), expected, "a small one waits");
+            asked.extend((0..enough).map(|_| ask(bytes)));
+            expected.push(1 + enough);
+            let answered = tokio::time::timeout(MOMENT, futures::future::join_all(asked)).await.unwrap();
+            assert!(answered.into_iter().all(|answer| answer.unwrap().is_ok()));
+            assert_eq!(entries(), expected);
         }
-        let batches = leader.batches.lock().unwrap();
-        let sizes: Vec<usize> = batches[1..].iter().map(|batch| batch.commands.len()).collect();
-        assert_eq!(sizes, [1, 2], "what was small went with what was large");
     }
 
     #[tokio::test]

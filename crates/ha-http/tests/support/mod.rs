@@ -54,6 +54,12 @@ impl Answer {
     pub fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap().to_owned()
     }
+
+    /// By its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        headers.find(|(header, _)| *header == name).map(|(_, value)| value)
+    }
 }
 
 /// Calls a server.

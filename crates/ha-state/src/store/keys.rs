@@ -84,7 +84,8 @@ impl Content {
         let Ok(()) = self.set_if(at, key, value, lease, changes, |_, _| Ok::<_, Infallible>(()));
     }
 
-    /// Sets a key if what it was allows it. It is looked up once: that is the larger part of the work.
+    /// Sets a key if what it was allows it. One that exists is looked up once, which is the larger part of the work; for
+    /// that, the way to it is no longer shared with a snapshot that is being written, also when it is refused.
     fn set_if<E>(
         &mut self,
         at: Revision,
@@ -94,6 +95,7 @@ impl Content {
         changes: &mut Changes,
         allows: impl FnOnce(Option<&Arc<KeyValue>>, &Bounds<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        // Not by `bounds`, which would borrow the keys too.
         let bounds = Bounds { used: self.used, quota: self.quota, leases: &self.leases };
         let found = self.keys.get_mut(&*key);
         allows(found.as_deref(), &bounds)?;
