@@ -17,6 +17,9 @@ pub(crate) const QUIET: Style = Style::new().dimmed();
 /// Everything else.
 pub(crate) const PLAIN: Style = Style::new();
 
+/// Widest value that is shown whole in a table.
+const VALUE_COLUMNS: usize = 60;
+
 /// One cell.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
@@ -72,6 +75,14 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[Cell; N]]) -> Stri
 pub(crate) fn list(entries: &[(&str, Cell)]) -> String {
     let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     entries.iter().map(|(name, cell)| line(&[Cell::new(name, QUIET), cell.clone()], &[width, 0])).collect()
+}
+
+/// A value, as far as it fits into a table.
+pub(crate) fn shortened(text: &str) -> String {
+    if text.chars().count() <= VALUE_COLUMNS {
+        return text.to_owned();
+    }
+    text.chars().take(VALUE_COLUMNS - 1).chain(['…']).collect()
 }
 
 fn line(cells: &[Cell], widths: &[usize]) -> String {

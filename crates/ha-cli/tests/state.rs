@@ -4,65 +4,10 @@
 
 mod support;
 
-use std::process::Command;
-
-use ha_http::Server;
-use ha_runtime::Ha;
 use rustix::process::Signal;
 use serde_json::Value;
-use support::{Ended, PATIENCE, Running, ha};
-use tempfile::TempDir;
-
-struct Stage {
-    ha: Ha,
-    server: Server,
-    runtime: tokio::runtime::Runtime,
-    folder: TempDir,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = ha_config::Config::builder();
-        for (option, value) in [
-            ("HA_PRESET", "development"),
-            ("HA_PROFILE", "lan"),
-            ("CLUSTER_ADDRESS", "127.0.0.1"),
-            ("CLUSTER_PORT", "0"),
-            ("HA_DATA_DIR", folder.path().join("data").to_str().unwrap()),
-        ] {
-            config = config.set(option, value);
-        }
-        let (ha, server) = runtime.block_on(async {
-            let ha = ha_runtime::start(config.build().unwrap()).await.unwrap();
-            let mut view = ha.cluster().watch();
-            tokio::time::timeout(PATIENCE, view.wait_for(|view| view.leader_is_live)).await.unwrap().unwrap();
-            let config = ha_http::Config { listen: ([127, 0, 0, 1], 0).into(), ..ha_http::Config::default() };
-            let server = ha_http::listen(config).await.unwrap().serve(ha.clone());
-            (ha, server)
-        });
-        Self { ha, server, runtime, folder }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = ha(arguments);
-        command.env("HA_URL", format!("http://{}", self.server.local_addr()));
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command
-    }
-
-    fn ask(&self, arguments: &[&str]) -> Ended {
-        support::end(self.command(arguments))
-    }
-
-    /// What it prints when it does what is asked.
-    fn out(&self, arguments: &[&str]) -> String {
-        let ended = self.ask(arguments);
-        assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{arguments:?}");
-        ended.out
-    }
-}
+use support::stage::Stage;
+use support::{PATIENCE, Running};
 
 #[test]
 fn keys_are_put_read_listed_and_removed() {

@@ -20,7 +20,7 @@ pub(super) async fn send(
     client: &Client,
     method: Method,
     path: &str,
-    body: Content<'_>,
+    body: Content,
     name: Option<&str>,
 ) -> Result<Response<Incoming>, Failure> {
     let url = &client.url;
@@ -37,7 +37,7 @@ fn request(
     client: &Client,
     method: Method,
     path: &str,
-    body: Content<'_>,
+    body: Content,
     name: Option<&str>,
 ) -> Result<Request<Full<Bytes>>, Failure> {
     let mut request = Request::builder()
@@ -56,7 +56,7 @@ fn request(
     }
     let (kind, body) = match body {
         Content::Nothing => (None, Bytes::new()),
-        Content::Json(value) => (Some("application/json"), value.to_string().into()),
+        Content::Json(json) => (Some("application/json"), json),
         Content::Bytes(bytes) => (Some("application/octet-stream"), bytes),
     };
     if let Some(kind) = kind {

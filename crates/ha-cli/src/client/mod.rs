@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 pub(crate) use address::NodeUrl;
 pub(crate) use events::EventStream;
@@ -58,9 +59,9 @@ pub(crate) struct Client {
 }
 
 /// What is sent with a request.
-pub(crate) enum Content<'a> {
+pub(crate) enum Content {
     Nothing,
-    Json(&'a Value),
+    Json(Bytes),
     Bytes(Bytes),
 }
 
@@ -96,8 +97,13 @@ impl Client {
         body: Option<&Value>,
         request: Option<&str>,
     ) -> Result<Answer, Failure> {
-        let body = body.map_or(Content::Nothing, Content::Json);
+        let body = body.map_or(Content::Nothing, |body| Content::Json(body.to_string().into()));
         self.in_time(CHANGE_TIME_MAX, self.call(method, path, body, request)).await
+    }
+
+    /// Puts JSON as it is written.
+    pub(crate) async fn put(&self, path: &str, json: String) -> Result<Answer, Failure> {
+        self.in_time(CHANGE_TIME_MAX, self.call(Method::PUT, path, Content::Json(json.into()), None)).await
     }
 
     /// As [`Self::get`], for what takes a node as long as a change.
@@ -135,7 +141,7 @@ impl Client {
         Err(Answer { status, body }.refusal())
     }
 
-    async fn call(&self, method: Method, path: &str, body: Content<'_>, name: Option<&str>) -> Result<Answer, Failure> {
+    async fn call(&self, method: Method, path: &str, body: Content, name: Option<&str>) -> Result<Answer, Failure> {
         let response = connection::send(self, method, path, body, name).await?;
         Ok(Answer { status: response.status(), body: self.read(response.into_body(), ANSWER_BYTES_MAX).await? })
     }
@@ -162,6 +168,12 @@ impl Answer {
     /// The body of a success, or the reason of the refusal.
     pub(crate) fn success<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         if self.status.is_success() { self.read() } else { Err(self.refusal()) }
+    }
+
+    /// The body of a success as it came. It is JSON; what numbers and texts in it mean is not looked at.
+    pub(crate) fn json(&self) -> Result<&[u8], Failure> {
+        self.success::<Box<RawValue>>()?;
+        Ok(&self.body)
     }
 
     /// The body, whatever the status.

@@ -3,12 +3,13 @@
 use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::ask_and_show;
 use crate::client::{Client, ClientArgs};
 use crate::failure::Failure;
-use crate::output::{print, print_json};
-use crate::table::{BAD, Cell, DOUBTFUL, GOOD, PLAIN, QUIET, STRONG, list, table};
+use crate::output::{print, print_as_is, print_json};
+use crate::table::{BAD, Cell, DOUBTFUL, GOOD, PLAIN, QUIET, STRONG, list, shortened, table};
 
 /// What can be done with records.
 #[derive(Debug, clap::Subcommand)]
@@ -105,16 +106,14 @@ impl ReplicationCommand {
         match self {
             Self::Status(client) => ask_and_show(client, "/v1/replication", status).await,
             Self::Put { data_type, data_id, data, client } => {
-                let data: Value = serde_json::from_str(&data)
+                serde_json::from_str::<&RawValue>(&data)
                     .map_err(|error| Failure::usage(format_args!("the data is not JSON: {error}")))?;
-                let answer =
-                    Client::new(&client).change(Method::PUT, &path(&data_type, &data_id), Some(&data), None).await?;
-                written(&client, &answer)
+                written(&client, &Client::new(&client).put(&path(&data_type, &data_id), data).await?)
             }
             Self::Get { data_type, data_id, siblings, client } => {
                 let all = if siblings { "?siblings=true" } else { "" };
                 let answer = Client::new(&client).get(&(path(&data_type, &data_id) + all)).await?;
-                print_json(&answer.success::<Value>()?)
+                print_as_is(answer.json()?)
             }
             Self::Delete { data_type, data_id, client } => {
                 let answer =
@@ -122,11 +121,7 @@ impl ReplicationCommand {
                 written(&client, &answer)
             }
             Self::List { data_type, after, limit, client } => {
-                let mut path = format!("/v1/replication/{}?limit={limit}", escaped(&data_type));
-                if let Some(after) = after {
-                    path += &format!("&after={}", escaped(&after));
-                }
-                ask_and_show(client, &path, page).await
+                records(&client, &data_type, after.as_deref(), limit).await
             }
             Self::Check(client) => check(client).await,
             Self::Tails(client) => {
@@ -182,9 +177,15 @@ fn written(client: &ClientArgs, answer: &crate::client::Answer) -> Result<(), Fa
     if client.json {
         return print_json(&answer.success::<Value>()?);
     }
-    let Written { version, acknowledged_by } = answer.success()?;
+    print(&where_it_is(&answer.success()?))
+}
+
+fn where_it_is(Written { version, acknowledged_by }: &Written) -> String {
     let version = version.as_str().map_or_else(|| version.to_string(), ToOwned::to_owned);
-    print(&format!("version {version}, on the disks of {}\n", acknowledged_by.join(", ")))
+    if acknowledged_by.is_empty() {
+        return format!("version {version}, in the memory of one node so far, on no disk yet\n");
+    }
+    format!("version {version}, on the disks of {}\n", acknowledged_by.join(", "))
 }
 
 #[derive(Deserialize)]
@@ -274,21 +275,59 @@ fn tails_table(tails: &[Tail]) -> String {
 #[derive(Deserialize)]
 struct Page {
     items: Vec<Item>,
+    /// Also there when nothing follows.
+    next_after: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Item {
     data_id: String,
     version: Value,
-    data: Value,
+    /// Unread: one record that is hard to read must not hide the others.
+    data: Box<RawValue>,
+}
+
+/// Lists a page, and says whether more follow.
+async fn records(args: &ClientArgs, data_type: &str, after: Option<&str>, limit: usize) -> Result<(), Failure> {
+    let client = Client::new(args);
+    let answer = client.get(&page_path(data_type, after, limit)).await?;
+    if args.json {
+        return print_as_is(answer.json()?);
+    }
+    let shown: Page = answer.success()?;
+    print(&page(&shown))?;
+    let Some(last) = &shown.next_after else { return Ok(()) };
+    let next: Page = client.get(&page_path(data_type, Some(last), 1)).await?.success()?;
+    if next.items.is_empty() { Ok(()) } else { print(&more(last)) }
+}
+
+fn page_path(data_type: &str, after: Option<&str>, limit: usize) -> String {
+    let after = after.map(|after| format!("&after={}", escaped(after))).unwrap_or_default();
+    format!("/v1/replication/{}?limit={limit}{after}", escaped(data_type))
 }
 
 fn page(page: &Page) -> String {
     let row = |item: &Item| {
         let version = item.version.as_str().map_or_else(|| item.version.to_string(), ToOwned::to_owned);
-        [Cell::from(item.data_id.clone()), Cell::new(version, QUIET), Cell::from(item.data.to_string())]
+        [Cell::from(item.data_id.clone()), Cell::new(version, QUIET), Cell::from(shortened(&one_line(item.data.get())))]
     };
     table(["ID", "VERSION", "DATA"], &page.items.iter().map(row).collect::<Vec<_>>())
+}
+
+/// JSON without its line breaks: they stand between its words and never within.
+fn one_line(json: &str) -> String {
+    let lines = json.split(['\n', '\r', '\t']).map(|line| line.trim_matches(' '));
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn more(last: &str) -> String {
+    list(&[("note", format!("more follow: list them with --after={}", word(last)).into())])
+}
+
+/// A text as one word of a shell.
+fn word(text: &str) -> String {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./:@%+,".contains(&byte));
+    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 #[derive(Deserialize)]
@@ -333,6 +372,28 @@ mod tests {
     #[test]
     fn a_path_holds_whatever_a_key_holds() {
         assert_eq!(path("a/b", "ü 1"), "/v1/replication/a%2Fb/%C3%BC%201");
+    }
+
+    #[test]
+    fn what_no_disk_has_is_said_to_be_in_memory() {
+        let told = |version: Value, acknowledged_by: &[&str]| {
+            let written = json!({"version": version, "acknowledged_by": acknowledged_by});
+            where_it_is(&serde_json::from_value(written).unwrap())
+        };
+        assert_eq!(told(json!(7), &["node-1", "node-2"]), "version 7, on the disks of node-1, node-2\n");
+        assert_eq!(told(json!("a-7"), &[]), "version a-7, in the memory of one node so far, on no disk yet\n");
+    }
+
+    #[test]
+    fn data_is_one_line_of_a_table() {
+        assert_eq!(one_line("{\r\n\t\"a  b\": 1,\n\n  \"c\": [2]\n}"), "{ \"a  b\": 1, \"c\": [2] }");
+    }
+
+    #[test]
+    fn the_next_page_can_be_asked_for_as_it_is_said() {
+        let told = |last| anstream::adapter::strip_str(&more(last)).to_string();
+        assert_eq!(told("task-1"), "note  more follow: list them with --after=task-1\n");
+        assert_eq!(told("it's; 1"), "note  more follow: list them with --after='it'\\''s; 1'\n");
     }
 
     #[test]

@@ -7,12 +7,10 @@ use serde_json::{Value, json};
 use crate::client::{Client, ClientArgs, segments};
 use crate::failure::Failure;
 use crate::output::{print, print_json};
-use crate::table::{BAD, Cell, PLAIN, QUIET, table};
+use crate::table::{BAD, Cell, PLAIN, QUIET, shortened, table};
 
 /// Keys that are asked for at once.
 const PAGE_ITEMS: usize = 500;
-/// Widest value that is shown whole in a list.
-const VALUE_COLUMNS: usize = 60;
 
 /// What can be done with shared keys.
 #[derive(Debug, clap::Subcommand)]
@@ -221,13 +219,6 @@ fn row(item: &Item) -> [Cell; 3] {
         None => Cell::new("removed", BAD),
     };
     [item.key.clone().into(), Cell::new(item.revision, QUIET), value]
-}
-
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= VALUE_COLUMNS {
-        return text.to_owned();
-    }
-    text.chars().take(VALUE_COLUMNS - 1).chain(['…']).collect()
 }
 
 impl Watch {
