@@ -115,6 +115,12 @@ pub enum TailError {
         /// What was asked for.
         name: String,
     },
+    /// The node is still setting changes aside into it. What of it was made again stays so; all may be asked for again.
+    #[error("this node still sets changes aside into tail {name}: ask again when ha replication tails shows it whole")]
+    Growing {
+        /// Which.
+        name: String,
+    },
     /// This node's disk.
     #[error("the changes that were set aside cannot be read: {0}")]
     Disk(#[from] std::io::Error),

@@ -63,6 +63,7 @@ mod remote;
 mod replication;
 pub mod repository;
 mod serve;
+mod set_aside;
 mod ship;
 mod status;
 mod store;

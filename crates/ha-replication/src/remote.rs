@@ -1,15 +1,17 @@
 //! What this node asks of other copies on behalf of its callers.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ha_cluster::{Cluster, MemberRole, MemberState, NodeId, encoding};
+use ha_cluster::{AskError, Cluster, MemberRole, MemberState, NodeId, encoding};
 use tokio::time::Instant;
 
+use crate::error::refused;
 use crate::gate::{LANE, ROOM};
 use crate::message::{Ask, Found, Told};
 use crate::replication::{Inner, Replication};
 use crate::status::{Heard, NodeStatus};
-use crate::{Consistency, Key, ReadError, Record, Status};
+use crate::{Change, Consistency, Key, ReadError, Record, ReplicateError, Status, Version};
 
 /// How long another copy may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,6 +64,27 @@ impl Remote {
         let ask = encoding::encode(ask).map_err(|error| error.to_string())?;
         let answer = self.cluster.ask_room(node, LANE, ROOM, ask.into(), PATIENCE).await;
         encoding::decode(&answer.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
+    }
+
+    /// Passes a write on to the node that takes writes.
+    pub(crate) async fn pass_on(
+        &self,
+        master: &NodeId,
+        change: Change,
+    ) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
+        let unknown = |reason: String| ReplicateError::Unknown { reason };
+        let ask = encoding::encode(&Ask::Take { change }).map_err(|error| refused(&error.to_string()))?;
+        let answer = match self.cluster.ask_room(master, LANE, ROOM, ask.into(), PATIENCE).await {
+            Ok(answer) => answer,
+            Err(AskError::NotSent { reason }) => {
+                return Err(refused(&format!("{master} takes writes, and was not reached: {reason}")));
+            }
+            Err(error) => return Err(unknown(format!("{master} takes writes: {error}"))),
+        };
+        match encoding::decode(&answer) {
+            Ok(Told::Taken(taken)) => taken.map_err(Into::into),
+            _ => Err(unknown(format!("{master} takes writes, and its answer cannot be read"))),
+        }
     }
 
     fn others(&self) -> Vec<NodeId> {

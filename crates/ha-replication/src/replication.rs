@@ -17,15 +17,14 @@ use crate::follow::Subscription;
 use crate::gate::Gate;
 use crate::held::Rules;
 use crate::lead::Known;
-use crate::loose::{LooseCopy, PASSED_ON_PATIENCE, Seat, Tail, TailApplied};
-use crate::message::{Ask, Told};
+use crate::loose::{LooseCopy, PASSED_ON_PATIENCE, Seat};
 use crate::quorum::Quorum;
 use crate::record::Kept;
 use crate::remote::Remote;
 use crate::ship::{Shipper, Written};
 use crate::{
     Alarm, Change, CheckReport, Config, Consistency, DATA_BYTES_MAX, Key, MergeReport, Mode, ReadError, Record,
-    Records, ReplicateError, Status, StoreError, TailError, Version,
+    Records, ReplicateError, Status, StoreError, Version,
 };
 
 /// Most records of a page.
@@ -139,7 +138,7 @@ impl Replication {
         self.write(Change { key: Key::new(data_type, data_id)?, data: None }).await
     }
 
-    async fn write(&self, change: Change) -> Result<Written, ReplicateError> {
+    pub(crate) async fn write(&self, change: Change) -> Result<Written, ReplicateError> {
         // Without a leader, whoever writes faster than the disk and the other copies take it waits for them, for a while.
         if let Some(loose) = &self.inner.loose {
             loose.until_sent(ROOM_PATIENCE).await?;
@@ -205,11 +204,7 @@ impl Replication {
         let (me, master) = (self.node_id(), self.master());
         match master {
             Some(master) if master == me => self.take_as_master(loose, change).await,
-            Some(master) => match self.inner.remote.ask(&master, &Ask::Take { change }).await {
-                Ok(Told::Taken(taken)) => taken.map_err(Into::into),
-                Ok(_) => Err(ReplicateError::Unknown { reason: "the master's answer cannot be read".to_owned() }),
-                Err(reason) => Err(ReplicateError::Unknown { reason }),
-            },
+            Some(master) => self.inner.remote.pass_on(&master, change).await,
             None => Err(refused("there is no master now")),
         }
     }
@@ -268,49 +263,6 @@ impl Replication {
     /// alone is set aside when it comes back. Asked of the leader.
     pub fn take_over_anyway(&self) -> bool {
         self.inner.seat.as_ref().is_some_and(Seat::force)
-    }
-
-    /// Changes that this node had alone when another one took over.
-    pub async fn tails(&self) -> Result<Vec<Tail>, TailError> {
-        match &self.inner.seat {
-            Some(seat) => Ok(seat.tails.list().await?),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// The last state of each record of a tail.
-    pub async fn tail(&self, name: &str) -> Result<Vec<Change>, TailError> {
-        let Some(seat) = &self.inner.seat else { return Err(TailError::NoSuch { name: name.to_owned() }) };
-        let (changes, _) = seat.tails.read(name).await.map_err(|error| TailError::of(name, error))?;
-        Ok(changes.into_iter().map(|(key, (_, data))| Change { key, data }).collect())
-    }
-
-    /// Makes the changes of a tail again, on the master: those of records that nobody has written since, or all. Then
-    /// it is listed no more; its file stays.
-    pub async fn apply_tail(&self, name: &str, all: bool) -> Result<TailApplied, TailError> {
-        let Some(seat) = &self.inner.seat else { return Err(TailError::NoSuch { name: name.to_owned() }) };
-        let (changes, _) = seat.tails.read(name).await.map_err(|error| TailError::of(name, error))?;
-        let mut applied = TailApplied::default();
-        for (key, (version, data)) in changes {
-            let held = self.inner.copy.get(&key).map_err(ReplicateError::from)?;
-            if !all && held.is_some_and(|held| held.version > version) {
-                applied.skipped += 1;
-                continue;
-            }
-            self.write(Change { key, data }).await?;
-            applied.applied += 1;
-        }
-        self.drop_tail(name).await?;
-        Ok(applied)
-    }
-
-    /// Lists a tail no more; its file stays.
-    pub async fn drop_tail(&self, name: &str) -> Result<(), TailError> {
-        let Some(seat) = &self.inner.seat else { return Err(TailError::NoSuch { name: name.to_owned() }) };
-        seat.tails.read(name).await.map_err(|error| TailError::of(name, error))?;
-        seat.tails.done(name).await?;
-        seat.look().await;
-        Ok(())
     }
 
     /// What was done to changes that met here, where no leader orders them.

@@ -70,6 +70,7 @@ impl From<TailError> for ApiError {
         let message = error.to_string();
         match error {
             TailError::NoSuch { .. } => Self::new(StatusCode::NOT_FOUND, "no_tail", message),
+            TailError::Growing { .. } => Self::new(StatusCode::CONFLICT, "tail_growing", message),
             TailError::Write(error) => error.into(),
             _ => Self::unavailable("records_unavailable", message),
         }

@@ -4,6 +4,7 @@
 //! missed is found by comparing copies, now and then.
 
 mod ahead;
+mod behind;
 mod clock;
 mod compare;
 mod cursors;
@@ -50,6 +51,10 @@ const ALARM_TIME: Duration = Duration::from_secs(60);
 /// Copies of which one waits for changes for so long, or was told so recently that there are more, are not compared now.
 const FLOW_TIME: Duration = Duration::from_millis(100);
 
+/// How long a master's word of what this copy lacks is believed, in times of the silence after which a node counts as
+/// failed: the master may be silent for one of them before it is missed.
+const WORD_AGE_MAX: u32 = 4;
+
 /// How long a write waits for the disk: less than a node that passed it on waits for an answer.
 const STORE_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -70,8 +75,8 @@ struct Inner {
     /// The changes that were made here.
     runs: Mutex<runs::Runs>,
     cursors: cursors::Cursors,
-    /// How many changes the master of an epoch had for this copy when it was heard last.
-    behind: Mutex<Option<(u64, u64)>>,
+    /// How many changes the master has for this copy.
+    behind: behind::Behind,
     /// When another copy pushed last that had more.
     pushed: Mutex<Option<Instant>>,
     /// Held while a change is compared with what is here and put there, so that two never cross.
@@ -115,7 +120,7 @@ impl LooseCopy {
             has_master: config.has_loose_master(),
             runs: Mutex::default(),
             cursors: cursors::Cursors::default(),
-            behind: Mutex::default(),
+            behind: behind::Behind::new(WORD_AGE_MAX * config.sync_timeout),
             pushed: Mutex::default(),
             seen: Mutex::default(),
             report: Mutex::default(),
@@ -234,7 +239,7 @@ impl LooseCopy {
     }
 
     /// What this copy must set aside before it takes part again.
-    fn lost(&self) -> Option<Lost> {
+    pub(crate) fn lost(&self) -> Option<Lost> {
         let lost = self.inner.copy.memory().agreed().lost.get(&self.inner.node).copied()?;
         let rewound = self.inner.copy.state().map_or(0, |state| state.rewound);
         (self.inner.has_master && lost.epoch > rewound).then_some(lost)
@@ -271,10 +276,17 @@ impl LooseCopy {
 
     /// A copy that makes changes says how many more it has for this one.
     pub(crate) fn told_left(&self, epoch: u64, left: u64) {
-        *self.inner.behind.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, left));
+        self.inner.behind.told(Instant::now(), epoch, left);
         if left > 0 {
             *self.inner.pushed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
+    }
+
+    /// The other copies, and whether each is seen.
+    fn beat(&self, others: &[(NodeId, bool)]) {
+        let master = self.inner.copy.memory().agreed().master.as_ref().map(|master| master.node.clone());
+        let is_seen = |master: NodeId| master == self.inner.node || others.contains(&(master, true));
+        self.inner.behind.beat(Instant::now(), master.is_some_and(is_seen));
     }
 
     /// Whether so many changes are under way, from here or to here, that a comparison would only carry them twice.
@@ -285,9 +297,7 @@ impl LooseCopy {
 
     /// Adds to a report what is known here.
     pub(crate) fn tell_report(&self, report: &mut CopyReport, others: Vec<NodeId>) {
-        let told = *self.inner.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        let epoch = self.epoch();
-        report.behind = told.filter(|(of, _)| *of == epoch).map(|(_, left)| left);
+        report.behind = self.inner.behind.left(Instant::now(), self.epoch());
         report.is_rewound = self.lost().is_none();
         report.settled = self.settled().unwrap_or(0);
         let left = |node: NodeId| {

@@ -24,6 +24,8 @@ const BYTES_MAX: usize = 2 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a master that has nothing to push says so.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a copy notices that it runs, and sees the master.
+const BEAT: Duration = Duration::from_millis(200);
 /// Pause before a push that did not arrive is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Pause before one that was turned away is.
@@ -42,15 +44,18 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, config: Config) {
     let mut tasks: BTreeMap<NodeId, AbortOnDropHandle<()>> = BTreeMap::new();
     let mut view = cluster.watch();
     loop {
-        let others: Vec<NodeId> = others(&cluster).into_iter().map(|(node, _)| node).collect();
+        let seen = others(&cluster);
+        copy.beat(&seen);
+        let others: Vec<NodeId> = seen.into_iter().map(|(node, _)| node).collect();
         tasks.retain(|node, _| others.contains(node));
         copy.inner.cursors.retain(&others);
         for node in others {
             let task = || tokio::spawn(to(cluster.clone(), copy.clone(), config.clone(), node.clone()));
             tasks.entry(node.clone()).or_insert_with(|| AbortOnDropHandle::new(task()));
         }
-        if view.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = view.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(BEAT), if config.has_loose_master() => {}
         }
     }
 }

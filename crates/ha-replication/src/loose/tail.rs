@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ha_cluster::disk::{Disk, perform};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::{Change, Key, Version};
 
@@ -39,6 +39,9 @@ pub struct Tail {
     pub bytes: u64,
     /// Lines that cannot be read.
     pub damaged: u64,
+    /// Whether the node still sets changes aside into it: until then it is neither applied nor dropped.
+    #[serde(default)]
+    pub is_growing: bool,
 }
 
 /// What became of a tail that was applied again.
@@ -142,11 +145,22 @@ pub(crate) struct Tails {
     directory: PathBuf,
     /// To read all of them.
     turn: Arc<Semaphore>,
+    /// To write one, or to give it another name.
+    pen: Arc<Mutex<()>>,
+}
+
+/// What a tail holds.
+pub(crate) struct Read {
+    pub(crate) changes: Changes,
+    /// Lines that cannot be read.
+    damaged: u64,
+    /// Bytes of the file.
+    pub(crate) length: u64,
 }
 
 impl Tails {
     pub(crate) fn new(disk: Arc<dyn Disk>, directory: &Path) -> Self {
-        Self { disk, directory: directory.join(DIRECTORY), turn: Arc::new(Semaphore::new(1)) }
+        Self { disk, directory: directory.join(DIRECTORY), turn: Arc::new(Semaphore::new(1)), pen: Arc::default() }
     }
 
     /// Adds changes to the tail of an epoch. The disk has them when this returns.
@@ -156,6 +170,7 @@ impl Tails {
             serde_json::to_writer(&mut text, &Line::of(key, *version, data.as_ref()))?;
             text.push(b'\n');
         }
+        let _pen = self.pen.lock().await;
         self.disk.create_dir_all(&self.directory).await?;
         let file = self.disk.open(&self.directory.join(format!("{epoch}{SUFFIX}")), true).await?;
         let end = file.len()?;
@@ -191,8 +206,9 @@ impl Tails {
         for name in names {
             let Some(name) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else { continue };
             let file = self.directory.join(format!("{name}{SUFFIX}"));
-            let (changes, damaged) = self.read(name).await?;
-            let mut tail = Tail { name: name.to_owned(), file, records: 0, deletions: 0, bytes: 0, damaged };
+            let Read { changes, damaged, .. } = self.read(name).await?;
+            let (name, is_growing) = (name.to_owned(), false);
+            let mut tail = Tail { name, file, records: 0, deletions: 0, bytes: 0, damaged, is_growing };
             for (_, data) in changes.into_values() {
                 match data {
                     Some(data) => (tail.records, tail.bytes) = (tail.records + 1, tail.bytes + data.len() as u64),
@@ -205,8 +221,8 @@ impl Tails {
         Ok(tails)
     }
 
-    /// The last state of each record of a tail, and how many lines cannot be read.
-    pub(crate) async fn read(&self, name: &str) -> io::Result<(Changes, u64)> {
+    /// The last state of each record of a tail.
+    pub(crate) async fn read(&self, name: &str) -> io::Result<Read> {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -233,14 +249,29 @@ impl Tails {
                 }
             }
         }
-        Ok((changes, damaged))
+        Ok(Read { changes, damaged, length })
     }
 
-    /// A person has dealt with it: it is listed no more, and the file stays.
-    pub(crate) async fn done(&self, name: &str) -> io::Result<()> {
-        let file = self.directory.join(format!("{name}{SUFFIX}"));
-        self.disk.rename(&file, &self.directory.join(format!("{name}{SUFFIX}{DONE}"))).await?;
-        self.disk.sync_dir(&self.directory).await
+    /// A person has dealt with so many bytes of it: it is listed no more, and the file stays. False when it has grown
+    /// since, and stays as it is.
+    pub(crate) async fn done(&self, name: &str, length: u64) -> io::Result<bool> {
+        let _pen = self.pen.lock().await;
+        let path = self.directory.join(format!("{name}{SUFFIX}"));
+        let file = self.disk.open(&path, false).await?;
+        if file.len()? != length {
+            return Ok(false);
+        }
+        drop(file);
+        let taken = self.disk.list(&self.directory).await?;
+        let mut names = (1..).map(|number| match number {
+            1 => format!("{name}{SUFFIX}{DONE}"),
+            _ => format!("{name}{SUFFIX}{DONE}{number}"),
+        });
+        let free = names.find(|name| !taken.iter().any(|taken| taken.as_os_str() == name.as_str()));
+        let free = free.ok_or(io::ErrorKind::AlreadyExists)?;
+        self.disk.rename(&path, &self.directory.join(free)).await?;
+        self.disk.sync_dir(&self.directory).await?;
+        Ok(true)
     }
 }
 
@@ -273,13 +304,33 @@ mod tests {
         let listed = tails.list().await.unwrap();
         let counts = |tail: &Tail| (tail.name.clone(), tail.records, tail.deletions, tail.bytes, tail.damaged);
         assert_eq!(listed.iter().map(counts).collect::<Vec<_>>(), [("7".to_owned(), 3, 1, 24, 0)]);
-        let (changes, _) = tails.read("7").await.unwrap();
+        let Read { changes, length, .. } = tails.read("7").await.unwrap();
         let of = |id: &str| changes[&Key::new("t", id).unwrap()].clone();
         assert_eq!(of("a"), (Version { time: 4, tie: Version::STAMPED | 1 }, Some("\"spans\nlines\"".into())));
         assert_eq!((of("b").1, of("c").1, of("d").1), (Some("no json".into()), None, Some("null".into())));
         assert!(tails.read("../7").await.is_err());
-        tails.done("7").await.unwrap();
+        tails.done("7", length).await.unwrap();
         assert_eq!(tails.list().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_it_was_read_is_neither_hidden_nor_written_over() {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::default());
+        let tails = Tails::new(disk.clone(), Path::new("/data/replication"));
+        let add = async |id: &str| tails.add(7, &[change(id, 1, Some("1"))]).await.unwrap();
+        add("a").await;
+        let length = tails.read("7").await.unwrap().length;
+        add("b").await;
+        assert!(!tails.done("7", length).await.unwrap());
+        assert_eq!(tails.list().await.unwrap()[0].records, 2);
+        let length = tails.read("7").await.unwrap().length;
+        assert!(tails.done("7", length).await.unwrap());
+        add("c").await;
+        let length = tails.read("7").await.unwrap().length;
+        assert!(tails.done("7", length).await.unwrap());
+        let mut files = disk.list(Path::new("/data/replication/tails")).await.unwrap();
+        files.sort();
+        assert_eq!(files, [Path::new("7.jsonl.done"), Path::new("7.jsonl.done2")]);
     }
 
     #[tokio::test]
