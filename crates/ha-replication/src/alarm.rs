@@ -21,6 +21,16 @@ pub enum Alarm {
         /// Of how many that answered.
         answered: usize,
     },
+    /// The time of this machine is behind that of most other copies: until it is right, nothing is written here, since
+    /// what others wrote before would take its place.
+    TimeBehind {
+        /// How far at least.
+        milliseconds: u64,
+        /// How many copies are ahead.
+        ahead: usize,
+        /// Of how many that were heard.
+        answered: usize,
+    },
     /// The time of day of this machine jumped while the node ran; stamps go on as if it had not.
     TimeJumped,
     /// No node takes writes.
@@ -46,6 +56,11 @@ impl fmt::Display for Alarm {
             Self::TimeAhead { milliseconds, turned_away_by, answered } => write!(
                 f,
                 "the time of this machine is {milliseconds} ms ahead of that of {turned_away_by} of {answered} copies: \
+                 nothing is written here until it is set right and this node is restarted"
+            ),
+            Self::TimeBehind { milliseconds, ahead, answered } => write!(
+                f,
+                "the time of this machine is {milliseconds} ms behind that of {ahead} of {answered} copies: \
                  nothing is written here until it is set right and this node is restarted"
             ),
             Self::NoMaster { reason } => write!(f, "no node takes writes: {reason}"),

@@ -18,18 +18,18 @@ const PUSH_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Answers for this node, as long as it serves.
 pub(crate) fn server(inner: Weak<Inner>) -> impl Fn(NodeId, Bytes) -> Answer + Send + Sync + 'static {
-    move |_, body| {
+    move |from, body| {
         let inner = inner.clone();
         Box::pin(async move {
             let inner = inner.upgrade().ok_or("this node is stopping")?;
             let ask = encoding::decode::<Ask>(&body).map_err(|error| error.to_string())?;
-            let told = answer(inner, ask).await?;
+            let told = answer(inner, &from, ask).await?;
             encoding::encode(&told).map(Into::into).map_err(|error| error.to_string())
         })
     }
 }
 
-async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
+async fn answer(inner: Arc<Inner>, from: &NodeId, ask: Ask) -> Result<Told, String> {
     Ok(match ask {
         Ask::Held { index, level } => Told::Held(inner.gate.here(level, index).await),
         Ask::Report => {
@@ -68,7 +68,7 @@ async fn answer(inner: Arc<Inner>, ask: Ask) -> Result<Told, String> {
             let taken = Replication::shared(inner).take(change).await;
             Told::Taken(taken.map_err(Into::into))
         }
-        Ask::Groups { stamp, epoch } => crate::loose::groups(loose(&inner)?, stamp, epoch).await?,
+        Ask::Groups { stamp, epoch } => crate::loose::groups(loose(&inner)?, from, stamp, epoch).await?,
         Ask::Peek { .. } | Ask::Keep { .. } | Ask::PeekPage { .. } => {
             crate::quorum::served(loose(&inner)?, ask).await?
         }

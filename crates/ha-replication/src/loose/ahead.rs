@@ -1,4 +1,5 @@
-//! Whether the others take what this node stamps. Pure.
+//! Whether the times of this node and of the others go together: whether they take what it stamps, and it what they do.
+//! Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use ha_cluster::NodeId;
 
 use crate::Alarm;
 
-/// What the others said last of this node's stamps.
+/// What the others said last of this node's stamps, or this node of theirs.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     told: BTreeMap<NodeId, Told>,
@@ -44,9 +45,22 @@ impl Ahead {
     /// That most of those that answered turn it away; `None` while as many take it as turn it away, and while nobody has
     /// answered.
     pub(super) fn of_most(&self) -> Option<Alarm> {
+        let (milliseconds, turned_away_by, answered) = self.most()?;
+        Some(Alarm::TimeAhead { milliseconds, turned_away_by, answered })
+    }
+
+    /// Of what this node said of the others: that it turns most of them away, and more than one, so that it is this node
+    /// that is behind.
+    pub(super) fn behind_most(&self) -> Option<Alarm> {
+        let (milliseconds, ahead, answered) = self.most().filter(|(_, ahead, _)| *ahead > 1)?;
+        Some(Alarm::TimeBehind { milliseconds, ahead, answered })
+    }
+
+    /// By how much most are turned away at least, how many those are, and of how many.
+    fn most(&self) -> Option<(u64, usize, usize)> {
         let milliseconds = self.turned_away().map(|told| told.milliseconds).min()?;
-        let (turned_away_by, answered) = (self.turned_away().count(), self.told.len());
-        (turned_away_by * 2 > answered).then_some(Alarm::TimeAhead { milliseconds, turned_away_by, answered })
+        let (count, all) = (self.turned_away().count(), self.told.len());
+        (count * 2 > all).then_some((milliseconds, count, all))
     }
 
     /// Whether this node had the wrong time, and has that of most of those that answered now.
@@ -79,6 +93,20 @@ mod tests {
         assert_eq!(ahead.of_most(), None, "the time was set right");
         ahead.retain(&[a]);
         assert!(ahead.of_most().is_some());
+    }
+
+    #[test]
+    fn who_turns_most_of_several_away_is_behind_itself() {
+        let [a, b, c] = ["a", "b", "c"].map(|node| -> NodeId { node.parse().unwrap() });
+        let mut others = Ahead::default();
+        let told = |milliseconds| Told { milliseconds, agrees: false };
+        others.tell(&a, told(900));
+        assert_eq!(others.behind_most(), None, "one of two is wrong, and nobody knows which");
+        others.tell(&b, told(800));
+        assert_eq!(others.behind_most(), Some(Alarm::TimeBehind { milliseconds: 800, ahead: 2, answered: 2 }));
+        others.tell(&a, told(0));
+        others.tell(&c, told(0));
+        assert_eq!(others.behind_most(), None);
     }
 
     #[test]

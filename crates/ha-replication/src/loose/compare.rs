@@ -9,7 +9,6 @@ use std::time::Duration;
 use ha_cluster::{Cluster, Lane, NodeId, encoding};
 use tokio::time::Instant;
 
-use super::clock::TooFarAhead;
 use super::push::{others, send};
 use super::{LooseCopy, Seat, loose};
 use crate::gate::ROOM;
@@ -51,7 +50,7 @@ pub(crate) async fn run(cluster: Cluster, copy: LooseCopy, seat: Option<Seat>, c
             continue;
         }
         let others = others(&cluster);
-        copy.retain_told(others.iter().map(|(node, _)| node.clone()).collect());
+        copy.retain_told(&others.iter().map(|(node, _)| node.clone()).collect::<Vec<_>>());
         let alive: Vec<NodeId> = others.into_iter().filter_map(|(node, alive)| alive.then_some(node)).collect();
         if let Err(error) = copy.restamp_if_due().await {
             tracing::warn!("what was stamped with the wrong time cannot be stamped again yet: {error}");
@@ -228,9 +227,9 @@ pub(super) async fn ask(cluster: &Cluster, node: &NodeId, ask: &Ask) -> Result<T
 }
 
 /// Answers [`Ask::Groups`]: everything that was taken here before is in the sums.
-pub(crate) async fn groups(copy: &LooseCopy, stamp: u64, epoch: u64) -> Result<Told, String> {
+pub(crate) async fn groups(copy: &LooseCopy, from: &NodeId, stamp: u64, epoch: u64) -> Result<Told, String> {
     copy.is_of(epoch)?;
-    if let Err(TooFarAhead { milliseconds }) = copy.notes(stamp) {
+    if let Err(milliseconds) = copy.hears_time(from, stamp) {
         return Ok(Told::Ahead(milliseconds));
     }
     copy.copy().settle().await;

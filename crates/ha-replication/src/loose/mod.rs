@@ -87,6 +87,8 @@ struct Inner {
     report: Mutex<Report>,
     /// Whether the others take what is stamped here.
     ahead: Mutex<ahead::Ahead>,
+    /// Whether this copy takes what the others stamp.
+    others_ahead: Mutex<ahead::Ahead>,
     /// When a stamp was turned away last, and how many milliseconds it was ahead.
     turned_away: Mutex<Option<(Instant, u64)>>,
 }
@@ -125,6 +127,7 @@ impl LooseCopy {
             seen: Mutex::default(),
             report: Mutex::default(),
             ahead: Mutex::default(),
+            others_ahead: Mutex::default(),
             turned_away: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -175,7 +178,7 @@ impl LooseCopy {
         if let Some((_, milliseconds)) = last.filter(|(at, _)| at.elapsed() < ALARM_TIME) {
             alarms.push(Alarm::Quarantined { milliseconds });
         }
-        alarms.extend(self.ahead().of_most());
+        alarms.extend(self.wrong_time());
         // Whether it has jumped is seen when it is looked at.
         self.now_ms();
         if self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).has_jumped() {
@@ -220,8 +223,28 @@ impl LooseCopy {
         self.inner.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn retain_told(&self, others: Vec<NodeId>) {
-        self.ahead().retain(&others);
+    fn others_ahead(&self) -> MutexGuard<'_, ahead::Ahead> {
+        self.inner.others_ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// That the time of this node is not that of most others. Where a majority is asked before a write, one that is behind
+    /// is refused there.
+    fn wrong_time(&self) -> Option<Alarm> {
+        let alarm = self.ahead().of_most();
+        alarm.or_else(|| self.others_ahead().behind_most().filter(|_| !self.inner.keeps_siblings))
+    }
+
+    /// Takes note of the present time of another node, or says by how many milliseconds it is too far ahead.
+    fn hears_time(&self, node: &NodeId, stamp: u64) -> Result<(), u64> {
+        let heard = self.notes(stamp).map_err(|TooFarAhead { milliseconds }| milliseconds);
+        let milliseconds = heard.err().unwrap_or(0);
+        self.others_ahead().tell(node, ahead::Told { milliseconds, agrees: false });
+        heard
+    }
+
+    fn retain_told(&self, others: &[NodeId]) {
+        self.ahead().retain(others);
+        self.others_ahead().retain(others);
     }
 
     /// Whether another copy has said what it makes of this node's time.
@@ -337,7 +360,7 @@ impl LooseCopy {
 
     /// Makes a change here; returns its version, and the nodes whose disk has it.
     pub(crate) async fn write(&self, change: Change) -> Result<(Version, BTreeSet<NodeId>), ReplicateError> {
-        if let Some(alarm) = self.ahead().of_most() {
+        if let Some(alarm) = self.wrong_time() {
             return Err(ReplicateError::NotReplicated { reason: alarm.to_string() });
         }
         let (now, horizon) = (self.now_ms(), self.inner.copy.memory().agreed().horizon);

@@ -63,3 +63,19 @@ async fn a_writer_waits_for_a_copy_that_answers_and_lags_and_not_for_one_that_is
     let refused = loose.until_sent(Duration::from_millis(1)).await;
     assert!(matches!(refused, Err(ReplicateError::NotReplicated { .. })), "{refused:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_behind_most_others_takes_no_writes() {
+    let loose = stuck(Consistency::Eventual).await;
+    let [a, b] = ["node-2", "node-3"].map(|node| -> NodeId { node.parse().unwrap() });
+    let (right, hour) = (loose.stamp(), 3_600_000);
+    let later = clock::last_of(clock::milliseconds(right) + hour);
+    assert!(loose.hears_time(&a, later).is_err());
+    assert_eq!(loose.wrong_time(), None, "one of two is wrong, and nobody knows which");
+    assert!(loose.hears_time(&b, later).is_err());
+    let change = || Change { key: Key::new("t", "1").unwrap(), data: Some(Bytes::from_static(b"1")) };
+    let Err(ReplicateError::NotReplicated { reason }) = loose.write(change()).await else { panic!("it was written") };
+    assert!(reason.contains("behind that of 2 of 2 copies"), "{reason}");
+    assert!(loose.hears_time(&b, loose.stamp()).is_ok());
+    assert!(matches!(loose.write(change()).await, Err(ReplicateError::Unconfirmed { .. })), "its disk takes nothing");
+}
