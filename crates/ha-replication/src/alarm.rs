@@ -33,6 +33,11 @@ pub enum Alarm {
     },
     /// The time of day of this machine jumped while the node ran; stamps go on as if it had not.
     TimeJumped,
+    /// Records in this node's store are not what was written.
+    Damaged {
+        /// The first that was found.
+        what: String,
+    },
     /// No node takes writes.
     NoMaster {
         /// What is waited for.
@@ -62,6 +67,11 @@ impl fmt::Display for Alarm {
                 f,
                 "the time of this machine is {milliseconds} ms behind that of {ahead} of {answered} copies: \
                  nothing is written here until it is set right and this node is restarted"
+            ),
+            Self::Damaged { what } => write!(
+                f,
+                "records of this node are damaged ({what}): stop it, move records.redb away from its data directory, and \
+                 start it again: it fetches them from the other copies"
             ),
             Self::NoMaster { reason } => write!(f, "no node takes writes: {reason}"),
             Self::SetAside { records } => write!(

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use crate::damage::Damage;
 use crate::memory::Memory;
 use crate::message::Report;
 use crate::record::Kept;
@@ -42,6 +43,7 @@ struct Inner {
     stopping: watch::Sender<bool>,
     ended: watch::Sender<bool>,
     is_full: AtomicBool,
+    damage: Damage,
     /// One at a time reads everything.
     checking: Arc<Semaphore>,
 }
@@ -64,6 +66,7 @@ impl Copy {
             stopping: watch::Sender::new(false),
             ended: watch::Sender::new(false),
             is_full: AtomicBool::new(false),
+            damage: Damage::default(),
             checking: Arc::new(Semaphore::new(1)),
         };
         Self { inner: Arc::new(inner) }
@@ -377,7 +380,7 @@ impl Copy {
         // Memory first: what leaves it is in the store by then.
         match self.memory().find(key) {
             Some(kept) => Ok(Some(kept)),
-            None => self.inner.store.get(key),
+            None => self.inner.damage.noted(self.inner.store.get(key)),
         }
     }
 
@@ -400,7 +403,7 @@ impl Copy {
         let mut newest = self.memory().page(prefix, after, limit, bytes_max);
         // Each grave in memory may stand for a record of the page.
         let graves = newest.values().filter(|kept| kept.data.is_none()).count();
-        let stored = self.inner.store.page(prefix, after, limit + graves, bytes_max)?;
+        let stored = self.inner.damage.noted(self.inner.store.page(prefix, after, limit + graves, bytes_max))?;
         // What lies beyond a full page was not looked at in the store.
         let end = if stored.len() < limit + graves
             && stored.iter().map(|(key, kept)| kept.bytes(key)).sum::<usize>() < bytes_max
@@ -435,7 +438,8 @@ impl Copy {
         if after < state.floor {
             return Ok(Changes::Compacted(state.floor));
         }
-        let mut found = self.inner.store.changes(after, (u64::MAX, u64::MAX), limit, bytes_max)?;
+        let mut found =
+            self.inner.damage.noted(self.inner.store.changes(after, (u64::MAX, u64::MAX), limit, bytes_max))?;
         let mut bytes: usize = found.iter().map(|(key, kept)| kept.bytes(key)).sum();
         let full = found.len() >= limit || bytes >= bytes_max;
         let last = found.last().map_or(after, |(_, kept)| kept.order());
@@ -459,7 +463,7 @@ impl Copy {
         limit: usize,
         bytes_max: usize,
     ) -> Result<Vec<(Key, Kept)>, StoreError> {
-        self.inner.store.changes(after, upto, limit, bytes_max)
+        self.inner.damage.noted(self.inner.store.changes(after, upto, limit, bytes_max))
     }
 
     /// Waits until nobody else reads everything; until it is dropped, nobody else does.
@@ -470,7 +474,13 @@ impl Copy {
 
     /// Reads everything that is stored, and says whether it fits together.
     pub(crate) fn check(&self) -> Result<CheckReport, StoreError> {
-        self.inner.store.check()
+        let report = self.inner.damage.noted(self.inner.store.check())?;
+        self.inner.damage.checked(&report);
+        Ok(report)
+    }
+
+    pub(crate) fn damage(&self) -> &Damage {
+        &self.inner.damage
     }
 }
 

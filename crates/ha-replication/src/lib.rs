@@ -40,6 +40,7 @@
 mod alarm;
 mod config;
 mod copy;
+mod damage;
 mod error;
 mod fetch;
 mod follow;
