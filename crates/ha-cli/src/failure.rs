@@ -1,6 +1,6 @@
 //! How the program ends when it did not do what was asked.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
 use std::process::ExitCode;
 
@@ -35,10 +35,21 @@ impl Failure {
     /// Says it.
     pub(crate) fn report(self) -> ExitCode {
         if !self.message.is_empty() {
-            // A standard error that cannot be written to leaves only the exit code.
-            let _ = io::Write::write_fmt(&mut io::stderr().lock(), format_args!("ha: {}\n", self.message));
+            say(&self.message);
         }
         ExitCode::from(self.code)
+    }
+}
+
+/// One line on standard error.
+pub(crate) fn say(message: impl Display) {
+    // A standard error that cannot be written to leaves only the exit code.
+    let _ = io::Write::write_fmt(&mut io::stderr().lock(), format_args!("ha: {message}\n"));
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message.fmt(f)
     }
 }
 

@@ -85,6 +85,12 @@ pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(VALUE_COLUMNS - 1).chain(['…']).collect()
 }
 
+/// JSON without its line breaks: they stand between its words and never within.
+pub(crate) fn one_line(json: &str) -> String {
+    let lines = json.split(['\n', '\r', '\t']).map(|line| line.trim_matches(' '));
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
 fn line(cells: &[Cell], widths: &[usize]) -> String {
     let mut line = String::new();
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
@@ -120,6 +126,11 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(plain(&table(["NODE"], &[["\u{1b}[2Jx\r".into()]])), "NODE\n?[2Jx?\n");
+    }
+
+    #[test]
+    fn json_is_one_line_of_a_table() {
+        assert_eq!(one_line("{\r\n\t\"a  b\": 1,\n\n  \"c\": [2]\n}"), "{ \"a  b\": 1, \"c\": [2] }");
     }
 
     #[test]

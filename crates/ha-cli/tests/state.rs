@@ -6,6 +6,7 @@ mod support;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use support::fake::{Answer, Fake};
 use support::stage::Stage;
 use support::{PATIENCE, Running};
 
@@ -15,12 +16,15 @@ fn keys_are_put_read_listed_and_removed() {
     assert!(stage.out(&["state", "put", "a/x y", "{\"n\": 1}"]).starts_with("revision "));
     stage.out(&["state", "put", "a/z", "plain text"]);
     assert_eq!(stage.out(&["state", "get", "a/z"]), "plain text\n");
-    assert_eq!(stage.out(&["state", "get", "a/x y", "--stale"]), "{\"n\":1}\n");
+    assert_eq!(stage.out(&["state", "get", "a/x y", "--stale"]), "{\"n\": 1}\n");
     let shown: Value = serde_json::from_str(&stage.out(&["state", "get", "a/z", "--json"])).unwrap();
     let revision = shown["revision"].to_string();
     let list = stage.out(&["state", "list", "a/"]);
     assert_eq!(list.lines().count(), 3, "{list}");
-    assert!(list.lines().nth(1).is_some_and(|line| line.starts_with("a/x y") && line.ends_with("{\"n\":1}")), "{list}");
+    assert!(
+        list.lines().nth(1).is_some_and(|line| line.starts_with("a/x y") && line.ends_with("{\"n\": 1}")),
+        "{list}"
+    );
     let failed = stage.ask(&["state", "put", "a/z", "1", "--if-revision", "1"]);
     assert_eq!(failed.code, Some(1));
     assert!(failed.err.contains(&format!("last changed at revision {revision}")), "{}", failed.err);
@@ -30,6 +34,73 @@ fn keys_are_put_read_listed_and_removed() {
     let missing = stage.ask(&["state", "get", "a/z"]);
     assert_eq!((missing.code, missing.err.as_str()), (Some(1), "ha: there is no key a/z\n"));
     assert_eq!(stage.out(&["state", "list", "b"]), "no keys\n");
+}
+
+/// JSON that is not the same, or not read at all, once somebody has read it to write it again.
+fn peculiar() -> Vec<String> {
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    let big = "{\"n\": 123456789012345678901234567890, \"n\":  1.10}";
+    [big, &deep, "1e999", "\"\\ud800\"", "[1,\n  2]", "null"].map(str::to_owned).into()
+}
+
+#[test]
+fn values_are_put_read_and_listed_as_they_were_written() {
+    let stage = Stage::new();
+    for (number, text) in peculiar().iter().enumerate() {
+        let key = format!("odd/{number}");
+        stage.out(&["state", "put", &key, text, "--if-revision", "0", "--ttl", "3600"]);
+        assert_eq!(stage.out(&["state", "get", &key]), format!("{text}\n"));
+        let whole = stage.out(&["state", "get", &key, "--json"]);
+        assert!(whole.starts_with(&format!("{{\"key\":\"{key}\",\"value\":{text},\"revision\":")), "{whole}");
+    }
+    let listed = stage.out(&["state", "list", "odd/", "--json"]);
+    for text in peculiar() {
+        assert!(listed.contains(&format!(",\"value\":{text},")), "{text} is missing in {listed}");
+    }
+    let table = stage.out(&["state", "list", "odd/"]);
+    let ends =
+        ["{\"n\": 123456789012345678901234567890, \"n\":  1.10}", "[[[…", " 1e999", " \"\\ud800\"", " [1, 2]", " null"];
+    assert_eq!(table.lines().count(), 1 + ends.len(), "{table}");
+    for (line, end) in table.lines().skip(1).zip(ends) {
+        assert!(line.ends_with(end), "{line}");
+    }
+}
+
+#[test]
+fn what_a_program_has_put_is_read_as_it_was_put() {
+    let stage = Stage::new();
+    stage.runtime.block_on(async {
+        stage.ha.state().put("text", "no \"JSON\"").await.unwrap();
+        stage.ha.state().put("bytes", vec![0xff, 0x00, 0xfe, 0x01]).await.unwrap();
+    });
+    assert_eq!(stage.out(&["state", "get", "text"]), "no \"JSON\"\n");
+    assert_eq!(stage.command(&["state", "get", "bytes"]).output().unwrap().stdout, b"\xff\x00\xfe\x01\n");
+    let table = stage.out(&["state", "list", "text"]);
+    assert!(table.ends_with("  no \"JSON\"\n"), "{table}");
+}
+
+#[test]
+fn a_list_has_the_revision_of_its_first_page() {
+    let page = |keys: &[&str], more: bool, revision: u64| {
+        let item = |key| format!(r#"{{"key":"{key}","value":1.10,"revision":3}}"#);
+        let items: Vec<String> = keys.iter().map(item).collect();
+        format!(r#"{{"items":[{}],"more":{more},"revision":{revision}}}"#, items.join(","))
+    };
+    let fake = || {
+        let pages = [page(&["a", "b/é"], true, 7), page(&["c"], true, 9), page(&["d"], false, 11)];
+        Fake::new(pages.iter().map(|page| Answer::new(200, page)).collect())
+    };
+    let asked = fake();
+    let all = support::end(asked.command(&["state", "list", "--json"]));
+    assert_eq!(all.out, page(&["a", "b/é", "c", "d"], false, 7) + "\n", "{all:?}");
+    assert_eq!(
+        asked.asked()[1..],
+        ["&after=b%2F%C3%A9", "&after=c"].map(|after| format!("GET /v1/state?prefix=&limit=500{after}"))
+    );
+    let some = support::end(fake().command(&["state", "list", "--json", "--limit", "3"]));
+    assert_eq!(some.out, page(&["a", "b/é", "c"], true, 7) + "\n", "{some:?}");
+    let first = support::end(fake().command(&["state", "list", "--json", "--limit", "2"]));
+    assert_eq!(first.out, page(&["a", "b/é"], true, 7) + "\n", "{first:?}");
 }
 
 #[test]

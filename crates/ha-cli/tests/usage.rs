@@ -28,12 +28,21 @@ fn the_version_has_one_line_and_one_field() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
+    let long = "n".repeat(1025);
     for (arguments, named) in [
         (&["statsu"][..], "statsu"),
         (&["status", "--jsno"], "--jsno"),
         (&["status", "--url", "https://node-1"], "TLS"),
         (&["run", "--log", "ha_net=loud"], "ha_net=loud"),
         (&["run", "--", "python", "-m", "bot"], "failover decides where it runs"),
+        (&["lock", "", "--", "true"], "the name of a lock must not be empty"),
+        (&["lock", &long, "--", "true"], "the name of a lock has at most 1024 bytes, not 1025"),
+        (&["lock", "l", "--holder", &long, "--", "true"], "--holder takes at most 256 bytes"),
+        (&["lock", "l", "--ttl", "0", "--", "true"], "--ttl takes from 0.1 to 86400 seconds"),
+        (&["lock", "l", "--ttl", "0.09", "--", "true"], "--ttl takes from 0.1 to 86400 seconds"),
+        (&["lock", "l", "--timeout", "1e19", "--", "true"], "--timeout"),
+        (&["state", "list", "--limit", "0"], "--limit"),
+        (&["state", "put", "k", "1", "--ttl", "NaN"], "--ttl takes a number of seconds"),
     ] {
         let ended = end(ha(arguments));
         assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.err);

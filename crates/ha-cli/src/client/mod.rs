@@ -97,8 +97,20 @@ impl Client {
         body: Option<&Value>,
         request: Option<&str>,
     ) -> Result<Answer, Failure> {
+        self.change_within(CHANGE_TIME_MAX, method, path, body, request).await
+    }
+
+    /// As [`Self::change`], for a caller to whom an answer after that time is of no use.
+    pub(crate) async fn change_within(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        request: Option<&str>,
+    ) -> Result<Answer, Failure> {
         let body = body.map_or(Content::Nothing, |body| Content::Json(body.to_string().into()));
-        self.in_time(CHANGE_TIME_MAX, self.call(method, path, body, request)).await
+        self.in_time(limit, self.call(method, path, body, request)).await
     }
 
     /// Puts JSON as it is written.
@@ -155,7 +167,7 @@ impl Client {
 
     async fn in_time<T>(&self, limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            Err(Failure::failed(format_args!("{} did not answer within {} seconds", self.url, limit.as_secs())))
+            Err(Failure::failed(format_args!("{} did not answer within {:.0} seconds", self.url, limit.as_secs_f64())))
         })
     }
 }

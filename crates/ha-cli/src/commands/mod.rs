@@ -20,6 +20,8 @@ mod status;
 mod transfer;
 mod version;
 
+use std::time::Duration;
+
 use crate::client::Client;
 use crate::client::ClientArgs;
 use crate::failure::Failure;
@@ -102,6 +104,12 @@ impl Command {
 fn ask(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?.block_on(work)
+}
+
+/// The number of seconds that an option was given.
+fn seconds(option: &str, number: f64) -> Result<Duration, Failure> {
+    Duration::try_from_secs_f64(number)
+        .map_err(|_| Failure::usage(format_args!("--{option} takes a number of seconds from 0 on")))
 }
 
 /// Asks for something, and shows the answer: as JSON as it came, or through `show` for people.

@@ -9,7 +9,7 @@ use super::ask_and_show;
 use crate::client::{Client, ClientArgs};
 use crate::failure::Failure;
 use crate::output::{print, print_as_is, print_json};
-use crate::table::{BAD, Cell, DOUBTFUL, GOOD, PLAIN, QUIET, STRONG, list, shortened, table};
+use crate::table::{BAD, Cell, DOUBTFUL, GOOD, PLAIN, QUIET, STRONG, list, one_line, shortened, table};
 
 /// What can be done with records.
 #[derive(Debug, clap::Subcommand)]
@@ -314,12 +314,6 @@ fn page(page: &Page) -> String {
     table(["ID", "VERSION", "DATA"], &page.items.iter().map(row).collect::<Vec<_>>())
 }
 
-/// JSON without its line breaks: they stand between its words and never within.
-fn one_line(json: &str) -> String {
-    let lines = json.split(['\n', '\r', '\t']).map(|line| line.trim_matches(' '));
-    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
 fn more(last: &str) -> String {
     list(&[("note", format!("more follow: list them with --after={}", word(last)).into())])
 }
@@ -382,11 +376,6 @@ mod tests {
         };
         assert_eq!(told(json!(7), &["node-1", "node-2"]), "version 7, on the disks of node-1, node-2\n");
         assert_eq!(told(json!("a-7"), &[]), "version a-7, in the memory of one node so far, on no disk yet\n");
-    }
-
-    #[test]
-    fn data_is_one_line_of_a_table() {
-        assert_eq!(one_line("{\r\n\t\"a  b\": 1,\n\n  \"c\": [2]\n}"), "{ \"a  b\": 1, \"c\": [2] }");
     }
 
     #[test]

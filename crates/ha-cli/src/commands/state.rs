@@ -1,13 +1,18 @@
 //! `ha state`: shared keys.
 
-use http::Method;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::num::NonZeroUsize;
 
-use crate::client::{Client, ClientArgs, segments};
+use http::Method;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::seconds;
+use crate::client::{Client, ClientArgs, segment, segments};
 use crate::failure::Failure;
-use crate::output::{print, print_json};
-use crate::table::{BAD, Cell, PLAIN, QUIET, shortened, table};
+use crate::output::{print, print_as_is, print_json};
+use crate::table::{BAD, Cell, PLAIN, QUIET, one_line, shortened, table};
 
 /// Keys that are asked for at once.
 const PAGE_ITEMS: usize = 500;
@@ -82,7 +87,7 @@ pub(crate) struct List {
 
     /// At most so many keys; all of them when absent.
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 
     #[command(flatten)]
     client: ClientArgs,
@@ -107,9 +112,15 @@ pub(crate) struct Watch {
 #[derive(Debug, Deserialize)]
 struct Item {
     key: String,
-    /// Absent from a change that removed the key.
-    value: Option<Value>,
+    /// Absent from a change that removed the key. Unread: one value that is hard to read must not hide the others.
+    #[serde(default, deserialize_with = "present")]
+    value: Option<Box<RawValue>>,
     revision: u64,
+}
+
+/// A value that is there, `null` included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl StateCommand {
@@ -135,15 +146,11 @@ fn path(key: &str) -> Result<String, Failure> {
 
 impl Put {
     async fn run(self) -> Result<(), Failure> {
-        let value = serde_json::from_str(&self.value).unwrap_or(Value::String(self.value));
-        let mut body = json!({"value": value});
-        if let Some(revision) = self.if_revision {
-            body["if_revision"] = revision.into();
-        }
         if let Some(ttl) = self.ttl {
-            body["ttl_seconds"] = ttl.into();
+            seconds("ttl", ttl)?;
         }
-        let answer = Client::new(&self.client).change(Method::PUT, &path(&self.key)?, Some(&body), None).await?;
+        let body = json_text(&self.body()?)?;
+        let answer = Client::new(&self.client).put(&path(&self.key)?, body.get().to_owned()).await?;
         let answer: Value = answer.success()?;
         if self.client.json {
             return print_json(&answer);
@@ -152,21 +159,86 @@ impl Put {
     }
 }
 
+/// What is sent to set a key.
+#[derive(Serialize)]
+struct Body<'a> {
+    /// As it was written: whoever reads it may not keep all of a number.
+    value: Cow<'a, RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    if_revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_seconds: Option<f64>,
+}
+
+impl Put {
+    fn body(&self) -> Result<Body<'_>, Failure> {
+        let value = match serde_json::from_str(&self.value) {
+            Ok(json) => Cow::Borrowed(json),
+            Err(_) => Cow::Owned(json_text(&self.value)?),
+        };
+        Ok(Body { value, if_revision: self.if_revision, ttl_seconds: self.ttl })
+    }
+}
+
+fn json_text(value: &impl Serialize) -> Result<Box<RawValue>, Failure> {
+    to_raw_value(value).map_err(Failure::failed)
+}
+
 impl Get {
     async fn run(self) -> Result<(), Failure> {
         let query = if self.stale { "?consistency=stale" } else { "" };
         let answer = Client::new(&self.client).get(&format!("{}{query}", path(&self.key)?)).await?;
-        let answer: Value = answer.success()?;
         if self.client.json {
-            return print_json(&answer);
+            return print_as_is(answer.json()?);
         }
-        print(&format!("{}\n", plain(&answer["value"])))
+        print_as_is(&answer.success::<Kept>()?.bytes()?)
     }
 }
 
-/// A text without its quotes; everything else as JSON.
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// A value, and how it stands in an answer when it is not JSON.
+#[derive(Deserialize)]
+struct Kept {
+    value: Box<RawValue>,
+    encoding: Option<String>,
+}
+
+impl Kept {
+    /// The value as the node keeps it; a text without its quotes.
+    fn bytes(&self) -> Result<Vec<u8>, Failure> {
+        let text = || serde_json::from_str::<String>(self.value.get()).map_err(not_a_node);
+        match self.encoding.as_deref() {
+            // What is no text that can be shown stays as it was put.
+            None => Ok(text().unwrap_or_else(|_| self.value.get().to_owned()).into()),
+            Some("text") => Ok(text()?.into()),
+            Some("base64") => unbase64(&text()?),
+            Some(other) => Err(not_a_node(format_args!("a value in {other}"))),
+        }
+    }
+}
+
+fn not_a_node(error: impl std::fmt::Display) -> Failure {
+    Failure::failed(format_args!("the answer is not that of a node of ha: {error}"))
+}
+
+/// RFC 4648, with padding.
+fn unbase64(text: &str) -> Result<Vec<u8>, Failure> {
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
+    for digit in text.trim_end_matches('=').bytes() {
+        let six = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return Err(not_a_node("a value that is not in base64")),
+        };
+        (bits, count) = (bits << 6 | u32::from(six), count + 6);
+        if count >= 8 {
+            count -= 8;
+            bytes.extend((bits >> count).to_be_bytes().last());
+        }
+    }
+    Ok(bytes)
 }
 
 impl Delete {
@@ -184,54 +256,81 @@ impl Delete {
     }
 }
 
+/// A page of a list, and several of them as one.
+#[derive(Deserialize, Serialize)]
+struct Page {
+    items: Vec<Box<RawValue>>,
+    more: bool,
+    revision: u64,
+}
+
 impl List {
     async fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.client);
-        let prefix = crate::client::segment(&self.prefix);
-        let (mut items, mut after): (Vec<Value>, _) = (Vec::new(), String::new());
-        let most = self.limit.unwrap_or(usize::MAX);
-        while items.len() < most {
-            let limit = PAGE_ITEMS.min(most - items.len());
-            let page = format!("/v1/state?prefix={prefix}&limit={limit}{after}");
-            let mut page: Value = client.get(&page).await?.success()?;
-            items.extend(page["items"].as_array_mut().map(std::mem::take).into_iter().flatten());
-            if page["more"] != true {
-                break;
-            }
-            let last = items.last().and_then(|item| item["key"].as_str()).unwrap_or_default();
-            after = format!("&after={}", crate::client::segment(last));
+        let most = self.limit.map_or(usize::MAX, NonZeroUsize::get);
+        let answer = client.get(&self.page(most, None)).await?;
+        // Each page is of its own revision. That of the first stays: a watch from there brings every change that the
+        // later pages may have missed or mixed in, and brings some again; from any later one, changes of the keys that
+        // were listed before it would be missing.
+        let mut all: Page = answer.success()?;
+        let whole = !all.more || all.items.len() >= most;
+        while all.more && all.items.len() < most {
+            let Some(last) = all.items.last() else { break };
+            let next = self.page(most - all.items.len(), Some(&item(last)?.key));
+            let page: Page = client.get(&next).await?.success()?;
+            all.more = page.more && !page.items.is_empty();
+            all.items.extend(page.items);
         }
         if self.client.json {
-            return print_json(&items);
+            return if whole { print_as_is(answer.json()?) } else { print_as_is(json_text(&all)?.get().as_bytes()) };
         }
-        let items = items.into_iter().filter_map(|item| serde_json::from_value::<Item>(item).ok());
-        let rows: Vec<_> = items.map(|item| row(&item)).collect();
+        let rows = all.items.iter().map(|json| Ok(row(&item(json)?))).collect::<Result<Vec<_>, Failure>>()?;
         if rows.is_empty() {
             return print("no keys\n");
         }
         print(&table(["KEY", "REVISION", "VALUE"], &rows))
     }
+
+    /// The path of a page of at most so many keys.
+    fn page(&self, most: usize, after: Option<&str>) -> String {
+        let after = after.map(|after| format!("&after={}", segment(after))).unwrap_or_default();
+        format!("/v1/state?prefix={}&limit={}{after}", segment(&self.prefix), PAGE_ITEMS.min(most))
+    }
+}
+
+fn item(json: &RawValue) -> Result<Item, Failure> {
+    serde_json::from_str(json.get()).map_err(not_a_node)
 }
 
 fn row(item: &Item) -> [Cell; 3] {
     let value = match &item.value {
-        Some(value) => Cell::new(shortened(&plain(value)), PLAIN),
+        Some(value) => Cell::new(shortened(&shown(value)), PLAIN),
         None => Cell::new("removed", BAD),
     };
     [item.key.clone().into(), Cell::new(item.revision, QUIET), value]
 }
 
+/// A text without its quotes, where it is one; everything else as JSON.
+fn shown(value: &RawValue) -> String {
+    serde_json::from_str(value.get()).unwrap_or_else(|_| one_line(value.get()))
+}
+
+/// The last words of a stream.
+#[derive(Deserialize)]
+struct Last {
+    message: String,
+}
+
 impl Watch {
     async fn run(self) -> Result<(), Failure> {
         let from = self.from_revision.map(|revision| format!("&from_revision={revision}")).unwrap_or_default();
-        let path = format!("/v1/state-watch?prefix={}{from}", crate::client::segment(&self.prefix));
+        let path = format!("/v1/state-watch?prefix={}{from}", segment(&self.prefix));
         let mut stream = Client::new(&self.client).follow(&path).await?;
         while let Some(data) = stream.next().await? {
-            let told: Value = serde_json::from_str(&data).unwrap_or_default();
-            if let Some(message) = told["message"].as_str() {
+            if let Ok(Last { message }) = serde_json::from_str(&data) {
                 return Err(Failure::failed(message));
             }
-            match serde_json::from_value::<Item>(told) {
+            match serde_json::from_str::<Item>(&data) {
                 Ok(item) if !self.client.json => print(&line(&item))?,
                 _ => print(&format!("{data}\n"))?,
             }
@@ -248,14 +347,29 @@ fn line(item: &Item) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
+    fn a_value_is_printed_as_it_is_kept() {
+        let kept = |answer: Value| serde_json::from_str::<Kept>(&answer.to_string()).unwrap().bytes().unwrap();
+        assert_eq!(kept(json!({"value": "a"})), b"\"a\"");
+        assert_eq!(kept(json!({"value": null})), b"null");
+        assert_eq!(kept(json!({"value": "a\n", "encoding": "text"})), b"a\n");
+        for (text, bytes) in [("", &b""[..]), ("/w==", b"\xff"), ("//4=", b"\xff\xfe"), ("//79", b"\xff\xfe\xfd")] {
+            assert_eq!(kept(json!({"value": text, "encoding": "base64"})), bytes);
+        }
+    }
+
+    #[test]
     fn a_change_is_one_line() {
-        let shown =
-            |item: Value| anstream::adapter::strip_str(&line(&serde_json::from_value(item).unwrap())).to_string();
+        let shown = |item: Value| {
+            anstream::adapter::strip_str(&line(&serde_json::from_str(&item.to_string()).unwrap())).to_string()
+        };
         assert_eq!(shown(json!({"key": "k", "revision": 7, "value": {"a": 1}})), "k  7  {\"a\":1}\n");
         assert_eq!(shown(json!({"key": "k", "revision": 8})), "k  8  removed\n");
+        assert_eq!(shown(json!({"key": "k", "revision": 9, "value": null})), "k  9  null\n");
         let long = shown(json!({"key": "k", "revision": 7, "value": "x".repeat(100)}));
         assert!(long.ends_with("x…\n") && long.chars().count() < 80);
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a helper of tests")]
 
+pub mod fake;
 pub mod stage;
 
 use std::io::{BufRead, BufReader, Read};

@@ -8,6 +8,8 @@ const GIVE_PER_MILLE: u32 = 60;
 const GRACE_DIVISOR: u32 = 5;
 /// Longest time that a command is given to end by itself.
 const GRACE_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to a renewal.
+const RENEWAL_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A lease as its holder counts it.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +55,12 @@ impl Lease {
 
     /// How long to wait for an answer before the next attempt.
     pub(super) fn retry_after(&self) -> Duration {
-        self.ttl / 3
+        (self.ttl / 3).min(RENEWAL_TIME_MAX)
+    }
+
+    /// As [`Self::retry_after`], for a renewal that leaves now: once the lease is over, its answer is of no use.
+    pub(super) fn patience(&self, now: Duration) -> Duration {
+        self.retry_after().min(self.valid_until.saturating_sub(now))
     }
 
     /// How long the command has, once it is told to end.
@@ -72,6 +79,9 @@ mod tests {
         let mut lease = Lease::new(secs(30), secs(100));
         assert_eq!((lease.renew_at(), lease.valid_until()), (secs(110), Duration::from_millis(128_200)));
         assert_eq!(lease.grace(), secs(6));
+        let patience = [110, 120, 130].map(|now| lease.patience(secs(now)));
+        assert_eq!(patience, [secs(10), Duration::from_millis(8200), Duration::ZERO]);
+        assert_eq!(Lease::new(secs(3600), secs(100)).patience(secs(1300)), secs(10));
         lease.renewed(secs(110));
         lease.failed(secs(120));
         assert_eq!((lease.renew_at(), lease.valid_until()), (secs(123), Duration::from_millis(138_200)));
