@@ -2,7 +2,7 @@
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 
 use crate::error::ApiError;
 
@@ -26,6 +26,35 @@ pub(crate) fn no_request_key(headers: &HeaderMap) -> Result<(), ApiError> {
     let message = "this call does not know a repetition by its Idempotency-Key: leave the header out, and look \
                    whether the first call took effect before you ask again";
     Err(ApiError::new(StatusCode::BAD_REQUEST, "no_request_key", message))
+}
+
+/// Refuses a path or a query that is not text.
+pub(crate) fn check_text(uri: &Uri) -> Result<(), ApiError> {
+    let refuse = |code, what| Err(ApiError::new(StatusCode::BAD_REQUEST, code, format!("the {what} is not UTF-8")));
+    if !is_text(uri.path()) {
+        return refuse("bad_path", "path");
+    }
+    if !uri.query().is_none_or(is_text) {
+        return refuse("bad_query", "query");
+    }
+    Ok(())
+}
+
+/// Whether it is UTF-8 once each `%` with two digits is the byte that it stands for.
+fn is_text(escaped: &str) -> bool {
+    if !escaped.contains('%') {
+        return true;
+    }
+    let mut rest = escaped.as_bytes();
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let [first, behind @ ..] = rest {
+        let digits = behind.first_chunk::<2>().filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let escape = digits.filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = escape.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &behind[2..] } else { behind };
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 /// The query of a call.

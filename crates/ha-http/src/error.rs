@@ -100,7 +100,7 @@ impl From<ChangeError> for ApiError {
             ChangeError::ValueTooLong { .. } | ChangeError::TooLarge { .. } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "value_too_long")
             }
-            ChangeError::Key(_) => (StatusCode::BAD_REQUEST, "bad_key"),
+            ChangeError::Key(_) | ChangeError::Txn(TxnError::Prefix(_)) => (StatusCode::BAD_REQUEST, "bad_key"),
             ChangeError::Txn(TxnError::TooManyOperations { .. }) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too_many_operations")
             }
@@ -125,6 +125,7 @@ impl From<LeaseError> for ApiError {
         let (status, code) = match &error {
             LeaseError::Ttl => (StatusCode::BAD_REQUEST, "bad_seconds"),
             LeaseError::NotFound => (StatusCode::NOT_FOUND, "no_such_lease"),
+            LeaseError::Taken => (StatusCode::CONFLICT, "lease_of_a_lock"),
             LeaseError::RequestKey(error) => return error.clone().into(),
             LeaseError::Unknown { .. } => (StatusCode::GATEWAY_TIMEOUT, "outcome_unknown"),
             LeaseError::TooMany => (StatusCode::SERVICE_UNAVAILABLE, "too_many_leases"),

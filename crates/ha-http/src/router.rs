@@ -13,7 +13,7 @@ use ha_runtime::{ARCHIVE_BYTES_MAX, Ha};
 use tokio::sync::{Semaphore, watch};
 
 use crate::access::Access;
-use crate::asked::no_request_key;
+use crate::asked::{check_text, no_request_key};
 use crate::error::ApiError;
 use crate::limits::{
     BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX, SNAPSHOTS_MAX,
@@ -146,10 +146,17 @@ pub(crate) fn router(shared: Shared) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(large_bodies, within_memory))
         .layer(middleware::from_fn(within_time))
+        .layer(middleware::from_fn(refuse_what_is_no_text))
         .layer(middleware::from_fn_with_state(shared.ids.clone(), request_id::stamp))
         .layer(middleware::from_fn_with_state(shared.clone(), count))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(shared)
+}
+
+/// Stands before everything that reads a path or a query.
+async fn refuse_what_is_no_text(request: Request, next: Next) -> Result<Response, ApiError> {
+    check_text(request.uri())?;
+    Ok(next.run(request).await)
 }
 
 /// Stands before calls that do not remember who asked for them.

@@ -122,8 +122,76 @@ async fn a_repeated_request_is_answered_as_the_first() {
         assert!(["bad_request_key", "bad_key"].contains(&refused.await.code().as_str()));
     }
     assert_eq!(node.caller.get("/v1/state/k").await.status, 200, "its lease is not another call's to end");
-    let lock = async || node.caller.call("POST", "/v1/locks/l", &["Idempotency-Key: r"], "").await.json();
-    assert_eq!(lock().await, lock().await);
+}
+
+#[tokio::test]
+async fn a_request_key_is_for_one_call() {
+    let node = node().await;
+    let post = async |key: &str, path: &str, body: &str| {
+        node.caller.call("POST", path, &[JSON, &format!("Idempotency-Key: {key}")], body).await
+    };
+    let first = post("r", "/v1/locks/l", "").await;
+    assert_eq!((first.status, first.json()), (200, post("r", "/v1/locks/l", "").await.json()));
+    let txn = r#"{"then": [{"get": {"key": "k"}}]}"#;
+    let calls = [("/v1/locks/m", ""), ("/v1/locks/l", r#"{"holder": "me"}"#), ("/v1/state-txn", txn)];
+    for (path, body) in calls.into_iter().chain([("/v1/leases", r#"{"ttl_seconds": 30}"#)]) {
+        let reused = post("r", path, body).await;
+        assert_eq!((reused.status, reused.code().as_str()), (422, "bad_request_key"), "{path}");
+    }
+    assert_eq!(node.caller.get("/v1/locks/m").await.status, 404);
+    let id = first.json()["lock_id"].as_str().unwrap().to_owned();
+    assert_eq!(node.delete(&format!("/v1/locks/l/{id}")).await.status, 200);
+    let late = post("r", "/v1/locks/l", "").await;
+    assert_eq!((late.status, late.code().as_str()), (410, "lock_over"));
+    assert_eq!(node.caller.get("/v1/locks/l").await.status, 404, "nobody holds it");
+
+    let lease = post("s", "/v1/leases", r#"{"ttl_seconds": 30}"#).await.json();
+    assert_eq!(post("s", "/v1/leases", r#"{"ttl_seconds": 30}"#).await.json(), lease);
+    let put = async |key: &str, body: &str| {
+        node.caller.call("PUT", "/v1/state/k", &[JSON, &format!("Idempotency-Key: {key}")], body).await
+    };
+    assert_eq!(put("s", r#"{"value": 1, "ttl_seconds": 30}"#).await.code(), "bad_request_key");
+    assert_eq!(put("t", r#"{"value": 1}"#).await.status, 200);
+    for (path, body) in [("/v1/locks/l", ""), ("/v1/leases", r#"{"ttl_seconds": 30}"#)] {
+        assert_eq!(post("t", path, body).await.code(), "bad_request_key", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_or_a_prefix_that_is_too_long_is_refused_wherever_it_stands() {
+    let node = node().await;
+    let long = "k".repeat(1025);
+    let escaped = format!("%6b{}", "k".repeat(1024));
+    let paths = [format!("/v1/state/{long}"), format!("/v1/state/{escaped}"), format!("/v1/state?prefix={long}")];
+    for path in paths {
+        let answer = node.caller.get(&path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad_key"), "{path}");
+    }
+    assert_eq!(node.caller.get(&format!("/v1/state/{}", &long[1..])).await.code(), "no_such_key");
+    for step in [json!({"list": {"prefix": long}}), json!({"delete_prefix": {"prefix": long}})] {
+        for branch in ["then", "else"] {
+            let answer = node.caller.post_json("/v1/state-txn", &json!({branch: [step]}).to_string()).await;
+            assert_eq!((answer.status, answer.code().as_str()), (400, "bad_key"), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_text_is_refused_as_any_mistake() {
+    let node = node().await;
+    for path in ["/v1/state/%ff", "/v1/state/a/%C3%28", "/v1/replication/t/%ff", "/v1/locks/%ff", "/v1/leases/%80"] {
+        let answer = node.caller.get(path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad_path"), "{path}");
+        assert!(answer.header("x-request-id").is_some(), "{answer:?}");
+    }
+    assert_eq!(node.caller.get("/v1/state?prefix=%ff").await.code(), "bad_query");
+    assert_eq!(node.caller.get("/v1/state?prefix=%C3%A4%zz%").await.status, 200, "not every % begins an escape");
+    assert_eq!(node.caller.get("/v1/state/%C3%A4").await.code(), "no_such_key");
+    for id in ["abc", "-1", "\u{e4}"] {
+        let header = format!("Last-Event-ID: {id}");
+        let answer = node.caller.call("GET", "/v1/state-watch?from_revision=1", &[&header], "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad_query"), "{id}");
+    }
 }
 
 #[tokio::test]
@@ -236,6 +304,13 @@ async fn many_keys_hang_on_one_lease_for_as_long_as_it_is_renewed() {
     assert_eq!(node.put("m/3", &json!({"value": 1, "lease": lease}).to_string()).await.code(), "lease_over");
     let both = json!({"value": 1, "lease": lease, "ttl_seconds": 1}).to_string();
     assert_eq!(node.put("m/3", &both).await.code(), "bad_lease");
+    let lock = node.caller.post_json("/v1/locks/l", "").await.json();
+    let lock = lock["lock_id"].as_str().unwrap();
+    let path = format!("/v1/leases/{}", lock.split_once('-').unwrap().1);
+    let renewed = node.caller.post_json(&format!("{path}/renew"), "").await;
+    assert_eq!((renewed.status, renewed.code().as_str()), (409, "lease_of_a_lock"));
+    assert_eq!(node.delete(&path).await.code(), "lease_of_a_lock");
+    assert_eq!(node.caller.post_json(&format!("/v1/locks/l/{lock}/renew"), "").await.status, 200, "it is held");
     let granted = node.caller.post_json("/v1/leases", r#"{"ttl_seconds": 60}"#).await.json();
     let lease = granted["lease"].as_str().unwrap();
     node.put("n", &json!({"value": 1, "lease": lease}).to_string()).await;

@@ -89,6 +89,30 @@ pub enum Command {
         /// What to do.
         command: Box<Command>,
     },
+    /// As [`Self::LockAcquire`], under a request key: a repetition has the same place, and never a second grant.
+    LockAcquireOnce {
+        /// The caller's key.
+        request: Arc<str>,
+        /// As in [`Self::Once`].
+        fingerprint: u64,
+        /// What to take.
+        acquire: Acquire,
+    },
+    /// Leaves the queue for a lock; whoever has it by now keeps it.
+    LockLeave {
+        /// The lease that keeps the place.
+        lease: LeaseId,
+    },
+    /// Renews a lease of keys.
+    KeysLeaseRenew {
+        /// Which.
+        lease: LeaseId,
+    },
+    /// Ends a lease of keys, and removes them.
+    KeysLeaseEnd {
+        /// Which.
+        lease: LeaseId,
+    },
 }
 
 /// Sets a key.
@@ -206,6 +230,8 @@ pub enum Refusal {
     Invalid,
     /// The request key was used for another command.
     RequestKeyReused,
+    /// The lock that this request was given is over.
+    LockOver,
 }
 
 /// Tells commands apart: FNV-1a with 64 bits over parts, each with its length.

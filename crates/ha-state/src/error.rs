@@ -157,6 +157,9 @@ pub enum AcquireError {
     /// There are too many leases.
     #[error("there are {LEASES_MAX} locks, waiters and leases already")]
     TooMany,
+    /// The lock that this request was given was given back, or not renewed in time. Ask under another request key.
+    #[error("the lock that this request was given is over: ask for it under another request key")]
+    Over,
     /// The place in the queue was lost, because this node was cut off or frozen for too long.
     #[error("the place in the queue was lost: it was not renewed in time")]
     Lost,
@@ -309,7 +312,8 @@ impl From<Refusal> for AcquireError {
             Refusal::Taken => Self::TimedOut,
             Refusal::TooManyWaiters => Self::TooManyWaiters,
             Refusal::TooManyLeases => Self::TooMany,
-            Refusal::LeaseTaken => Self::RequestKey(RequestKeyError::Reused),
+            Refusal::LeaseTaken | Refusal::RequestKeyReused => Self::RequestKey(RequestKeyError::Reused),
+            Refusal::LockOver => Self::Over,
             other => Self::Unavailable { reason: unfitting(&other) },
         }
     }

@@ -28,7 +28,7 @@ fn samples() -> Vec<Command> {
 fn commands() -> Vec<Vec<u8>> {
     let sealed = samples().iter().filter_map(|command| encoding::encode(command).ok()).collect::<Vec<_>>();
     // A variant by its number, and fields that may fit: what a sample would be for those that are long to write.
-    let others = (0..16u8).map(|variant| [&[variant, 3], &b"a/b"[..], &[5], &b"\"one\""[..], &[0; 24]].concat());
+    let others = (0..19u8).map(|variant| [&[variant, 3], &b"a/b"[..], &[5], &b"\"one\""[..], &[0; 24]].concat());
     sealed.into_iter().chain(others).collect()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ha_cluster::ReadError;
 
-use crate::command::{Command, Done, fingerprint};
+use crate::command::{Command, fingerprint};
 use crate::error::{LeaseError, LockLost};
 use crate::limits::{PAGE_ITEMS_MAX, TTL_MAX, TTL_MIN};
 use crate::state::{once, request_key};
@@ -46,7 +46,8 @@ impl State {
         Ok(lease)
     }
 
-    /// Begins a lease that its caller renews. Under a request name, repeating it gives the same lease.
+    /// Begins a lease that its caller renews. Under a request name, repeating it gives the same lease, also when it has
+    /// ended since.
     pub async fn grant_lease(&self, ttl: Duration, request: Option<String>) -> Result<LeaseId, LeaseError> {
         let id = match &request {
             Some(request) => LeaseId::named(&format!("lease request {}", request_key(request)?)),
@@ -58,22 +59,18 @@ impl State {
 
     async fn begin_lease(&self, lease: LeaseId, ttl: Duration, request: Option<String>) -> Result<(), LeaseError> {
         let ttl_ms = check_ttl(ttl).ok_or(LeaseError::Ttl)?;
-        // A name that a put has too is another request's.
-        let request = request.map(|request| format!("{request}/lease"));
         let print = request.is_some().then(|| fingerprint([b"lease".as_slice(), &ttl_ms.to_le_bytes()]));
         self.inner.log.write(&once(Command::LeaseGrant { lease, ttl_ms }, request, print)?).await??;
         Ok(())
     }
 
-    /// Renews a lease.
+    /// Renews a lease of keys.
     pub async fn renew_lease(&self, lease: LeaseId) -> Result<(), LeaseError> {
-        match self.inner.log.write(&Command::LeaseRenew { leases: vec![lease] }).await?? {
-            Done::Renewed { gone } if gone.is_empty() => Ok(()),
-            _ => Err(LeaseError::NotFound),
-        }
+        self.inner.log.write(&Command::KeysLeaseRenew { lease }).await??;
+        Ok(())
     }
 
-    /// Ends a lease, and removes its keys.
+    /// Ends a lease of keys, and removes them.
     pub async fn revoke_lease(&self, lease: LeaseId) -> Result<(), LeaseError> {
         self.revoke_lease_once(lease, None).await
     }
@@ -81,7 +78,7 @@ impl State {
     /// As [`Self::revoke_lease`], once for each request name: repeated, it is answered as the first time.
     pub async fn revoke_lease_once(&self, lease: LeaseId, request: Option<String>) -> Result<(), LeaseError> {
         let print = request.is_some().then(|| fingerprint([b"revoke".as_slice(), &lease.0.to_le_bytes()]));
-        self.inner.log.write(&once(Command::LeaseEnd { lease }, request, print)?).await??;
+        self.inner.log.write(&once(Command::KeysLeaseEnd { lease }, request, print)?).await??;
         Ok(())
     }
 

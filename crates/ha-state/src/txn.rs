@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{TXN_OPERATIONS_MAX, VALUE_BYTES_MAX};
-use crate::{FencingToken, Key, KeyError, KeyValue, LeaseId, Revision};
+use crate::{FencingToken, Key, KeyError, KeyValue, LeaseId, Revision, state};
 
 /// Several changes at one revision, all or none, depending on what is there.
 ///
@@ -195,6 +195,9 @@ pub enum TxnError {
         /// How long it was.
         bytes: usize,
     },
+    /// No key begins so.
+    #[error(transparent)]
+    Prefix(#[from] KeyError),
     /// One branch sets a key twice.
     #[error("{key} is set twice in one branch of a transaction")]
     SetTwice {
@@ -258,6 +261,17 @@ impl Txn {
 
     /// Whether it keeps to the limits.
     pub fn validate(&self) -> Result<(), TxnError> {
+        self.validate_size()?;
+        for operation in self.then.iter().chain(&self.or_else) {
+            if let Operation::DeletePrefix { prefix } | Operation::List { prefix, .. } = operation {
+                state::prefix(prefix)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All of it but the prefixes, of which the store looks at those of the branch that it takes.
+    pub(crate) fn validate_size(&self) -> Result<(), TxnError> {
         let count = self.compare.len() + self.then.len() + self.or_else.len();
         if count > TXN_OPERATIONS_MAX {
             return Err(TxnError::TooManyOperations { count });

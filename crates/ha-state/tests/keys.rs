@@ -4,7 +4,10 @@ mod support;
 
 use std::time::Duration;
 
-use ha_state::{ChangeError, Compare, Event, PutOptions, RequestKeyError, Revision, Txn, WatchError};
+use ha_state::{
+    ChangeError, Compare, Event, KeyError, LeaseError, Operation, PutOptions, RequestKeyError, Revision, Txn, TxnError,
+    WatchError,
+};
 use support::{One, in_time, until};
 
 fn names(events: &[Event]) -> Vec<String> {
@@ -65,6 +68,8 @@ async fn a_named_request_is_done_once() {
     assert_eq!(one.state.get("k").await.unwrap().unwrap().value, "b");
     let reused = one.state.put_with("k", "c", named("r")).await;
     assert_eq!(reused, Err(ChangeError::RequestKey(RequestKeyError::Reused)));
+    let lease = one.state.grant_lease(Duration::from_secs(9), Some("r".to_owned())).await;
+    assert_eq!(lease, Err(LeaseError::RequestKey(RequestKeyError::Reused)));
     let too_long = one.state.put_with("k", "c", named(&"r".repeat(300))).await;
     assert_eq!(too_long, Err(ChangeError::RequestKey(RequestKeyError::Length)));
 }
@@ -135,6 +140,20 @@ async fn a_watch_goes_on_after_many_changes_that_do_not_concern_it() {
         count += events.len();
     }
     assert_eq!(count, 3002);
+}
+
+#[tokio::test]
+async fn a_prefix_that_no_key_has_is_refused_before_anything_is_asked() {
+    let one = One::start().await;
+    let before = one.state.usage().revision;
+    let prefix: std::sync::Arc<str> = "p".repeat(1025).into();
+    for step in [Operation::DeletePrefix { prefix: prefix.clone() }, Operation::List { prefix, limit: 1 }] {
+        for txn in [Txn::new().then(step.clone()), Txn::new().or_else(step)] {
+            let refused = one.state.txn(txn).await;
+            assert_eq!(refused, Err(ChangeError::Txn(TxnError::Prefix(KeyError::TooLong { bytes: 1025 }))));
+        }
+    }
+    assert_eq!(one.state.usage().revision, before);
 }
 
 #[tokio::test]

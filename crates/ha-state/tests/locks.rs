@@ -130,8 +130,28 @@ async fn a_named_request_gets_its_grant_again() {
     assert_eq!(other.err(), Some(AcquireError::TimedOut));
     let longer = named().ttl(LONG * 2).acquire().await;
     assert!(matches!(longer.err(), Some(AcquireError::RequestKey(_))));
+    let somebody = named().owner("somebody").acquire().await;
+    assert!(matches!(somebody.err(), Some(AcquireError::RequestKey(_))));
+    let elsewhere = one.state.lock("m").ttl(LONG).request("r").acquire().await;
+    assert!(matches!(elsewhere.err(), Some(AcquireError::RequestKey(_))));
     one.state.release_lock("l", id).await.unwrap();
-    assert!(named().acquire().await.unwrap().fencing_token() > id.token);
+    assert_eq!(named().acquire().await.err(), Some(AcquireError::Over));
+    assert_eq!(one.state.usage().locks, 0);
+}
+
+#[tokio::test]
+async fn a_named_request_that_was_cancelled_gets_its_lock_when_it_asks_again() {
+    let one = One::start().await;
+    for polls in 0..8 {
+        let name = format!("r{polls}");
+        let named = || one.state.lock("l").ttl(LONG).timeout(LONG).request(&*name);
+        match cancelled_after(polls, named().acquire()).await {
+            // As a caller that was not told.
+            Some(guard) => drop(guard.unwrap().into_id()),
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+        in_time(named().acquire()).await.unwrap().release().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -149,6 +149,7 @@ impl From<AcquireError> for ApiError {
         let (status, code) = match &error {
             AcquireError::TimedOut => (StatusCode::CONFLICT, "not_acquired"),
             AcquireError::Lost => (StatusCode::CONFLICT, "place_lost"),
+            AcquireError::Over => (StatusCode::GONE, "lock_over"),
             AcquireError::TooManyWaiters => (StatusCode::SERVICE_UNAVAILABLE, "too_many_waiters"),
             AcquireError::TooMany => (StatusCode::SERVICE_UNAVAILABLE, "too_many_leases"),
             AcquireError::Name(_) => (StatusCode::BAD_REQUEST, "bad_name"),

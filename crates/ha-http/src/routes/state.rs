@@ -8,7 +8,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::Ha;
-use ha_runtime::ha_state::{self, ChangeError, IdError, LeaseId, PutOptions, Revision};
+use ha_runtime::ha_state::limits::KEY_BYTES_MAX;
+use ha_runtime::ha_state::{self, ChangeError, IdError, KeyError, LeaseId, PutOptions, Revision};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -35,6 +36,16 @@ pub(super) fn seconds(name: &str, number: f64) -> Result<Duration, ApiError> {
     Duration::try_from_secs_f64(number).map_err(|_| {
         ApiError::new(StatusCode::BAD_REQUEST, "bad_seconds", format!("{name} must be a number of seconds from 0 on"))
     })
+}
+
+pub(super) fn bad_key(error: KeyError) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "bad_key", error.to_string())
+}
+
+/// Refuses what is longer than any key or its beginning.
+fn check_length(key: &str) -> Result<(), ApiError> {
+    let bytes = key.len();
+    if bytes <= KEY_BYTES_MAX { Ok(()) } else { Err(bad_key(KeyError::TooLong { bytes })) }
 }
 
 /// How fresh an answer must be.
@@ -68,6 +79,7 @@ pub(crate) async fn get(
 /// One key.
 pub(crate) async fn read(ha: &Ha, key: &str, consistency: Consistency) -> Result<Response, ApiError> {
     let state = room(ha)?;
+    check_length(key)?;
     let found = match consistency {
         Consistency::Linearizable => state.get(key).await.map_err(|error| unread(ha, &error))?,
         Consistency::Stale => state.get_local(key),
@@ -155,7 +167,9 @@ pub(super) fn lease_id(text: &str) -> Result<LeaseId, ApiError> {
     text.parse().map_err(|error: IdError| ApiError::new(StatusCode::BAD_REQUEST, "bad_lease", error.to_string()))
 }
 
+/// Begins the lease of one key, under a name of its own beside that of the put.
 async fn begin(ha: &Ha, state: &ha_state::State, ttl: Duration, request: Option<String>) -> Result<LeaseId, ApiError> {
+    let request = request.map(|request| format!("{request}/lease"));
     state.grant_lease(ttl, request).await.map_err(|error| ApiError::from(error).at(ha))
 }
 
@@ -201,6 +215,7 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let state = room(&ha)?;
     let List { prefix, after, limit, consistency } = query(asked)?;
+    check_length(&prefix)?;
     let (after, limit) = (after.as_deref(), limit.unwrap_or(PAGE_ITEMS).max(1));
     let page = match consistency {
         Consistency::Linearizable => state.list(&prefix, after, limit).await.map_err(|error| unread(&ha, &error))?,

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event as Frame, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
@@ -44,8 +44,8 @@ pub(crate) async fn follow(
 ) -> Result<Response, ApiError> {
     let place = streams.watches.enter(from)?;
     let Follow { prefix, from_revision } = query(asked)?;
-    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let from = seen.map(|seen| Revision(seen).next()).or(from_revision.map(Revision));
+    let seen = headers.get("last-event-id").map(last_seen).transpose()?;
+    let from = seen.map(Revision::next).or(from_revision.map(Revision));
     let state = room(&ha)?;
     let watch = match from {
         Some(from) => state.watch_from(&prefix, from),
@@ -60,6 +60,12 @@ pub(crate) async fn follow(
     let stream = Sse::new(follower.frames()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL));
     // A proxy that gathers an answer before it passes it on would hold the events back.
     Ok(([(HeaderName::from_static("x-accel-buffering"), "no")], stream).into_response())
+}
+
+fn last_seen(id: &HeaderValue) -> Result<Revision, ApiError> {
+    let revision = id.to_str().ok().and_then(|id| id.parse().ok()).map(Revision);
+    let wrong = || ApiError::new(StatusCode::BAD_REQUEST, "bad_query", "the Last-Event-ID must be a revision");
+    revision.ok_or_else(wrong)
 }
 
 /// One caller that follows.

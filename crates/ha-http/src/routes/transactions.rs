@@ -5,13 +5,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use ha_runtime::Ha;
-use ha_runtime::ha_state::{Answer, Compare, FencingToken, Is, Key, KeyError, Operation, Revision, Txn};
+use ha_runtime::ha_state::{Answer, Compare, FencingToken, Is, Key, Operation, Revision, Txn};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::item::Item;
-use super::state::{fresh, lease_id, present, room};
+use super::state::{bad_key, fresh, lease_id, present, room};
 use crate::asked::request_key;
 use crate::body::JsonBody;
 use crate::error::ApiError;
@@ -94,10 +94,6 @@ enum Step {
 /// Keys that a list brings when the caller does not say how many.
 fn list_limit() -> u32 {
     100
-}
-
-fn bad_key(error: KeyError) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "bad_key", error.to_string())
 }
 
 impl Comparison {

@@ -8,7 +8,7 @@ use ha_cluster::WriteError;
 use tokio::time::Instant;
 
 use super::LockGuard;
-use crate::command::{Acquire, Command, Done, Place, Reply};
+use crate::command::{Acquire, Command, Done, Place, Reply, fingerprint};
 use crate::error::AcquireError;
 use crate::leasing::check_ttl;
 use crate::limits::{OWNER_BYTES_MAX, TTL_MAX};
@@ -67,7 +67,7 @@ impl LockRequest {
     }
 
     /// Names the request. After an unknown outcome, asking again with the same name gives the same grant, from any node,
-    /// for as long as it lasts.
+    /// for as long as it lasts, and then [`AcquireError::Over`]. A name is for one lock, length, delay and owner.
     pub fn request(mut self, request: impl Into<String>) -> Self {
         self.request = Some(request.into());
         self
@@ -91,14 +91,21 @@ impl LockRequest {
         if owner.len() > OWNER_BYTES_MAX {
             return Err(AcquireError::Owner);
         }
-        let lease = match &self.request {
-            Some(request) => LeaseId::named(&format!("lock request {} {lock}", request_key(request)?)),
+        let request = self.request.as_deref().map(request_key).transpose()?;
+        let lease = match &request {
+            Some(request) => LeaseId::named(&format!("lock request {request} {lock}")),
             None => self.state.inner.new_lease(),
         };
         let delay_ms = terms::millis(self.delay);
+        let print = {
+            // Not how long it waits, which each call says anew, nor the node that stands for an owner.
+            let (named, owner) = ([u8::from(self.owner.is_some())], self.owner.as_deref().unwrap_or_default());
+            let (ttl, delay) = (ttl_ms.to_le_bytes(), delay_ms.to_le_bytes());
+            fingerprint([b"lock".as_slice(), lock.as_bytes(), &ttl, &delay, &named, owner.as_bytes()])
+        };
         let (waits, owner) = (!self.timeout.is_zero(), owner.into());
         let acquire = Acquire { lock, lease, ttl_ms, delay_ms, waits, owner };
-        let named = if self.request.is_none() { Named::No } else { Named::Yes { keeps_place: self.keeps_place } };
+        let named = request.map(|key| Named { key, print, keeps_place: self.keeps_place });
         Pending::begin(self.state, acquire, self.ttl, self.timeout, named).granted().await
     }
 }
@@ -111,20 +118,19 @@ struct Pending {
     acquire: Acquire,
     ticket: Arc<Ticket>,
     until: Instant,
-    named: Named,
+    named: Option<Named>,
     /// The request, while it has no answer.
     asking: Option<Asking>,
     end: End,
 }
 
-/// Whether the caller chose the name, and will ask again when it is not told.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Named {
-    No,
-    Yes {
-        /// It asks again also when its time is over.
-        keeps_place: bool,
-    },
+/// The name that the caller chose, to ask again when it is not told.
+struct Named {
+    key: Arc<str>,
+    /// Of what was asked under it.
+    print: u64,
+    /// It asks again also when its time is over.
+    keeps_place: bool,
 }
 
 /// What the end of a request leaves to do.
@@ -145,7 +151,7 @@ const TRY_TIME_MAX: Duration = ha_cluster::ASK_TIMEOUT;
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Pending {
-    fn begin(state: State, acquire: Acquire, ttl: Duration, timeout: Duration, named: Named) -> Self {
+    fn begin(state: State, acquire: Acquire, ttl: Duration, timeout: Duration, named: Option<Named>) -> Self {
         let limit = if timeout.is_zero() { TRY_TIME_MAX } else { timeout };
         // Before it is asked, so that no grant is missed.
         let ticket = state.inner.hub.register(acquire.lease, ttl);
@@ -162,7 +168,7 @@ impl Pending {
             Ok(Standing::Holder(token)) => self.hold(token).await,
             Ok(_) => Err(AcquireError::Lost),
             Err(_) => {
-                if self.named == (Named::Yes { keeps_place: true }) {
+                if self.named.as_ref().is_some_and(|named| named.keeps_place) {
                     self.end = End::Leave;
                 }
                 Err(AcquireError::TimedOut)
@@ -188,7 +194,7 @@ impl Pending {
                 }
                 Err(WriteError::Unknown { reason }) => {
                     if Instant::now() >= self.until {
-                        self.end = if self.named == Named::No { End::TakeBack } else { End::Leave };
+                        self.end = if self.named.is_none() { End::TakeBack } else { End::Leave };
                         return Err(AcquireError::Unknown { reason });
                     }
                     // A node that has failed says so at once, each time.
@@ -205,7 +211,13 @@ impl Pending {
     /// Asks once. Cancelled, it goes on when it is called again.
     async fn ask(&mut self) -> Result<Reply, WriteError> {
         let asking = self.asking.get_or_insert_with(|| {
-            let (log, command) = (self.state.inner.log.clone(), Command::LockAcquire(self.acquire.clone()));
+            let (log, acquire) = (self.state.inner.log.clone(), self.acquire.clone());
+            let command = match &self.named {
+                None => Command::LockAcquire(acquire),
+                Some(Named { key, print, .. }) => {
+                    Command::LockAcquireOnce { request: key.clone(), fingerprint: *print, acquire }
+                }
+            };
             Box::pin(async move { log.write(&command).await })
         });
         let answer = asking.await;
@@ -249,13 +261,18 @@ impl Drop for Pending {
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (asking, log) = (self.asking.take(), self.state.inner.log.clone());
+        let command = match self.named {
+            None => Command::LeaseEnd { lease },
+            // A lock that was given meanwhile is there for whoever asks again.
+            Some(_) => Command::LockLeave { lease },
+        };
         runtime.spawn(async move {
             // Taken back only once it was put there: the other way round it would stay.
             if let Some(asking) = asking {
                 let _ = asking.await;
             }
             // If this fails, the lease ends by itself.
-            let _ = log.write(&Command::LeaseEnd { lease }).await;
+            let _ = log.write(&command).await;
         });
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! schema u8  revision u64  quota u64  compacted u64
-//! leases:  count u32, each: id u128, ttl u32, renewals u64, kind u8; of a place: lock, place u64, delay u32, owner
+//! leases:  count u32, each: id u128, ttl u32, renewals u64, kind u8; 1 a place: lock, place u64, delay u32, owner;
+//!          2 a place that was asked for under a request key: as 1, then the key
 //! keys:    count u64, each: key, value, created u64, modified u64, version u64, lease flag u8 and id u128
 //! locks:   count u32, each: name, kind u8, token u64, then lease u128 or delay u32
 //! history: count u64, each: kind u8; 0 removed: key, revision u64; 1 set: as a key; 2 set to what it still is: key
@@ -146,12 +147,13 @@ fn put_lease(out: &mut Vec<u8>, id: LeaseId, lease: &Lease) {
     out.put_u64_le(lease.renewals);
     match &lease.purpose {
         Purpose::Keys(_) => out.put_u8(0),
-        Purpose::Place { lock, place, delay_ms, owner } => {
-            out.put_u8(1);
+        Purpose::Place { lock, place, delay_ms, owner, request } => {
+            out.put_u8(if request.is_some() { 2 } else { 1 });
             put_text(out, lock);
             out.put_u64_le(place.0);
             out.put_u32_le(*delay_ms);
             put_text(out, owner);
+            request.iter().for_each(|request| put_text(out, request));
         }
     }
 }
@@ -207,11 +209,12 @@ fn get_lease(from: &mut &[u8]) -> Result<(LeaseId, Lease), ImageError> {
     let (ttl_ms, renewals) = (from.try_get_u32_le()?, from.try_get_u64_le()?);
     let purpose = match from.try_get_u8()? {
         0 => Purpose::Keys(OrdSet::new()),
-        1 => Purpose::Place {
+        kind @ (1 | 2) => Purpose::Place {
             lock: get_key(from)?,
             place: Revision(from.try_get_u64_le()?),
             delay_ms: from.try_get_u32_le()?,
             owner: get_text(from)?.into(),
+            request: if kind == 2 { Some(get_text(from)?.into()) } else { None },
         },
         _ => return Err(ImageError::Content("a lease")),
     };

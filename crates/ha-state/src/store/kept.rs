@@ -5,10 +5,10 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 
 use super::Content;
-use crate::Revision;
 use crate::changes::Changes;
-use crate::command::{Command, Refusal, Reply};
+use crate::command::{Acquire, Command, Done, Place, Refusal, Reply};
 use crate::limits::{KEPT_ANSWERS_MAX, KEPT_READ_BYTES_MAX, REQUEST_KEY_BYTES_MAX};
+use crate::{FencingToken, Revision};
 
 /// Kept answers, the oldest of which goes first.
 #[derive(Clone, Debug, Default)]
@@ -28,14 +28,28 @@ impl Kept {
         self.order.len()
     }
 
-    /// Keeps an answer.
+    /// Keeps an answer, in place of the one before if there is one.
     pub(super) fn keep(&mut self, request: Arc<str>, fingerprint: u64, reply: Reply) {
+        if let Some(known) = self.answers.get_mut(&request) {
+            *known = (fingerprint, reply);
+            return;
+        }
         while self.order.len() >= KEPT_ANSWERS_MAX {
             let Some(oldest) = self.order.pop_front() else { break };
             self.answers.remove(&oldest);
         }
         self.order.push_back(request.clone());
         self.answers.insert(request, (fingerprint, reply));
+    }
+
+    /// Notes that whoever waited under this name has the lock now.
+    pub(super) fn granted(&mut self, request: &str, token: FencingToken) {
+        // The name may be another request's by now, if the one that waits was forgotten.
+        if let Some((_, reply)) = self.answers.get_mut(request)
+            && *reply == Ok(Done::Lock(Place::Waiter))
+        {
+            *reply = Ok(Done::Lock(Place::Holder { token }));
+        }
     }
 }
 
@@ -48,7 +62,7 @@ impl Content {
         command: Command,
         changes: &mut Changes,
     ) -> Reply {
-        // An answer that is kept must be small; a lock has its place, which answers repetitions by itself.
+        // An answer that is kept must be small; that of a lock changes as its queue moves, see `acquire_once`.
         let small = matches!(
             command,
             Command::Put(_)
@@ -56,6 +70,7 @@ impl Content {
                 | Command::Txn(_)
                 | Command::LeaseGrant { .. }
                 | Command::LeaseEnd { .. }
+                | Command::KeysLeaseEnd { .. }
                 | Command::LockRelease { .. }
         );
         if !small || request.len() > REQUEST_KEY_BYTES_MAX {
@@ -73,5 +88,29 @@ impl Content {
                 reply
             }
         }
+    }
+
+    /// Takes a lock or queues for it. A repetition finds its place; once it was given the lock, it is given no other.
+    pub(super) fn acquire_once(
+        &mut self,
+        at: Revision,
+        request: Arc<str>,
+        fingerprint: u64,
+        acquire: Acquire,
+        changes: &mut Changes,
+    ) -> Reply {
+        if request.len() > REQUEST_KEY_BYTES_MAX {
+            return Err(Refusal::Invalid);
+        }
+        match self.kept.answers.get(&request) {
+            Some((first, _)) if *first != fingerprint => return Err(Refusal::RequestKeyReused),
+            Some((_, Ok(Done::Lock(Place::Holder { .. })))) if !self.leases.contains_key(&acquire.lease) => {
+                return Err(Refusal::LockOver);
+            }
+            _ => {}
+        }
+        let reply = self.acquire(at, acquire, Some(request.clone()), changes);
+        self.kept.keep(request, fingerprint, reply.clone());
+        reply
     }
 }

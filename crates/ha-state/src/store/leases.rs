@@ -3,6 +3,8 @@
 //! No clock is read here. The leader says when a lease is over, and names how often it had been renewed: if another
 //! renewal came first in the log, nothing happens.
 
+use std::sync::Arc;
+
 use imbl::OrdSet;
 
 use super::{Content, Tenure};
@@ -35,7 +37,9 @@ pub(crate) enum Purpose {
         /// How long the lock stays taken if this holder expires, in milliseconds.
         delay_ms: u32,
         /// What the holder calls itself.
-        owner: std::sync::Arc<str>,
+        owner: Arc<str>,
+        /// The request key under which it was asked for.
+        request: Option<Arc<str>>,
     },
 }
 
@@ -100,6 +104,26 @@ impl Content {
         }
         self.end(at, lease, Ending::Given, changes);
         Ok(Done::Plain)
+    }
+
+    pub(super) fn renew_keys_lease(&mut self, lease: LeaseId, changes: &mut Changes) -> Reply {
+        self.expect_keys(lease)?;
+        self.renew_leases(vec![lease], changes);
+        Ok(Done::Plain)
+    }
+
+    pub(super) fn end_keys_lease(&mut self, at: Revision, lease: LeaseId, changes: &mut Changes) -> Reply {
+        self.expect_keys(lease)?;
+        self.end_lease(at, lease, changes)
+    }
+
+    /// A lock is renewed and given back by its own id, which has the token.
+    fn expect_keys(&self, lease: LeaseId) -> Result<(), Refusal> {
+        match self.leases.get(&lease).map(|known| &known.purpose) {
+            Some(Purpose::Keys(_)) => Ok(()),
+            Some(Purpose::Place { .. }) => Err(Refusal::LeaseTaken),
+            None => Err(Refusal::NoLease),
+        }
     }
 
     /// Ends those that were not renewed since. Waiters go first: else one of them could be given a lock that falls free

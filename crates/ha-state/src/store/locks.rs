@@ -4,6 +4,8 @@
 //! silent, whether it waits or holds. A grant is one step of the log, by which exactly one waiter becomes the holder;
 //! its revision is the token.
 
+use std::sync::Arc;
+
 use imbl::OrdMap;
 
 use super::leases::Ending;
@@ -41,7 +43,13 @@ pub(crate) enum Tenure {
 }
 
 impl Content {
-    pub(super) fn acquire(&mut self, at: Revision, acquire: Acquire, changes: &mut Changes) -> Reply {
+    pub(super) fn acquire(
+        &mut self,
+        at: Revision,
+        acquire: Acquire,
+        request: Option<Arc<str>>,
+        changes: &mut Changes,
+    ) -> Reply {
         if let Some(place) = self.place(&acquire)? {
             // Its caller counts from when it asked this time.
             self.renew_leases(vec![acquire.lease], changes);
@@ -61,7 +69,7 @@ impl Content {
         }
         let waits = taken.is_some();
         let Acquire { lock, lease, ttl_ms, delay_ms, owner, .. } = acquire;
-        let purpose = Purpose::Place { lock: lock.clone(), place: at, delay_ms, owner };
+        let purpose = Purpose::Place { lock: lock.clone(), place: at, delay_ms, owner, request };
         self.begin_lease(lease, ttl_ms, purpose, changes)?;
         if waits && let Some(taken) = self.locks.get_mut(&*lock) {
             taken.waiters.insert(at, lease);
@@ -116,6 +124,14 @@ impl Content {
         Ok(Done::Plain)
     }
 
+    pub(super) fn leave(&mut self, at: Revision, lease: LeaseId, changes: &mut Changes) -> Reply {
+        let place = self.leases.get(&lease).map(|known| &known.purpose);
+        if !matches!(place, Some(Purpose::Place { .. })) || self.holds(lease).is_some() {
+            return Err(Refusal::NoLease);
+        }
+        self.end_lease(at, lease, changes)
+    }
+
     /// Somebody leaves its place. If it was the holder, the next one has the lock, at once or after the delay.
     pub(super) fn vacate(
         &mut self,
@@ -150,6 +166,10 @@ impl Content {
         lock.waiters.remove(&first);
         let token = FencingToken(at.0);
         lock.tenure = Tenure::Held { lease, token };
+        if let Some(Purpose::Place { request: Some(request), .. }) = self.leases.get(&lease).map(|known| &known.purpose)
+        {
+            self.kept.granted(request, token);
+        }
         changes.lease(LeaseChange::Holds { lease, token });
     }
 

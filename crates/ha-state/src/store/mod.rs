@@ -66,6 +66,9 @@ impl Content {
         self.revision = at;
         match command {
             Command::Once { request, fingerprint, command } => self.once(at, request, fingerprint, *command, changes),
+            Command::LockAcquireOnce { request, fingerprint, acquire } => {
+                self.acquire_once(at, request, fingerprint, acquire, changes)
+            }
             command => self.carry_out(at, command, changes),
         }
     }
@@ -82,7 +85,7 @@ impl Content {
                 self.expire_leases(at, &leases, changes);
                 Ok(Done::Plain)
             }
-            Command::LockAcquire(acquire) => self.acquire(at, acquire, changes),
+            Command::LockAcquire(acquire) => self.acquire(at, acquire, None, changes),
             Command::LockRelease { lock, lease, token } => self.release(at, &lock, lease, token, changes),
             Command::LockRenew { lock, lease, token } => self.renew_lock(&lock, lease, token, changes),
             Command::LockDelaysOver { locks } => {
@@ -98,7 +101,10 @@ impl Content {
                 Ok(Done::Plain)
             }
             // One request key for another makes no sense.
-            Command::Once { .. } => Err(Refusal::Invalid),
+            Command::Once { .. } | Command::LockAcquireOnce { .. } => Err(Refusal::Invalid),
+            Command::LockLeave { lease } => self.leave(at, lease, changes),
+            Command::KeysLeaseRenew { lease } => self.renew_keys_lease(lease, changes),
+            Command::KeysLeaseEnd { lease } => self.end_keys_lease(at, lease, changes),
         }
     }
 }

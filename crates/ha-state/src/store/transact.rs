@@ -16,7 +16,7 @@ const ITEM_OVERHEAD_BYTES: usize = 64;
 impl Content {
     /// Carries a transaction out; what it reads takes at most `room` bytes.
     pub(super) fn transact(&mut self, at: Revision, txn: Txn, mut room: usize, changes: &mut Changes) -> Reply {
-        txn.validate().map_err(|_| Refusal::Invalid)?;
+        txn.validate_size().map_err(|_| Refusal::Invalid)?;
         let succeeded = txn.compare.iter().all(|compare| self.compares(compare));
         let branch = if succeeded { txn.then } else { txn.or_else };
         self.admit(&branch)?;

@@ -51,6 +51,26 @@ fn a_lease_that_was_renewed_meanwhile_does_not_expire() {
 }
 
 #[test]
+fn the_lease_of_a_lock_is_not_renewed_or_ended_as_one_of_keys() {
+    let mut bench = Bench::default();
+    bench.apply(grant(1)).unwrap();
+    bench.acquire("l", 2).unwrap();
+    bench.acquire("l", 3).unwrap();
+    let renew = |lease| Command::KeysLeaseRenew { lease: LeaseId(lease) };
+    let end = |lease| Command::KeysLeaseEnd { lease: LeaseId(lease) };
+    for (lease, refusal) in [(2, Refusal::LeaseTaken), (3, Refusal::LeaseTaken), (9, Refusal::NoLease)] {
+        assert_eq!(bench.apply(renew(lease)), Err(refusal.clone()));
+        assert_eq!(bench.apply(end(lease)), Err(refusal));
+    }
+    assert_eq!(bench.lock("l"), Some((Some(2), 2, vec![3])));
+    assert_eq!(bench.apply(renew(1)), Ok(Done::Plain));
+    bench.apply(expire(&[(1, 0)])).unwrap();
+    let once = Command::Once { request: "r".into(), fingerprint: 1, command: Box::new(end(1)) };
+    assert_eq!((bench.apply(once.clone()), bench.apply(once)), (Ok(Done::Plain), Ok(Done::Plain)));
+    assert!(!bench.content.leases.contains_key(&LeaseId(1)));
+}
+
+#[test]
 fn a_lease_that_is_begun_twice_is_one() {
     let mut bench = Bench::default();
     bench.apply(grant(1)).unwrap();

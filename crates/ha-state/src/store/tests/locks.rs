@@ -1,5 +1,6 @@
 use super::*;
 use crate::limits::WAITERS_MAX;
+use crate::store::image;
 use crate::txn::{Compare, Txn};
 
 #[test]
@@ -59,6 +60,72 @@ fn a_release_under_a_request_name_is_answered_again_and_done_once() {
     assert_eq!(bench.apply(once(1, 1)), Ok(Done::Plain), "as the first time");
     assert_eq!(bench.lock("l"), Some((Some(2), 3, vec![])), "and the next holder keeps it");
     assert_eq!(bench.apply(once(2, 3)), Err(Refusal::RequestKeyReused));
+}
+
+fn acquire_once(lock: &str, lease: u128, request: &str) -> Command {
+    let Command::LockAcquire(acquire) = acquire(lock, lease) else { unreachable!() };
+    Command::LockAcquireOnce { request: request.into(), fingerprint: u64::from(lock.as_bytes()[0]), acquire }
+}
+
+#[test]
+fn a_request_name_is_given_a_lock_once() {
+    let mut bench = Bench::default();
+    let first = acquire_once("l", 1, "r");
+    assert_eq!(bench.apply(first.clone()), held(1));
+    assert_eq!(bench.apply(first.clone()), held(1), "the same grant while it lasts");
+    bench.apply(release("l", 1, 1)).unwrap();
+    assert_eq!(bench.apply(first.clone()), Err(Refusal::LockOver));
+    assert_eq!(bench.lock("l"), None, "and nobody holds it unknowingly");
+    let second = acquire_once("l", 2, "s");
+    bench.apply(second.clone()).unwrap();
+    bench.apply(expire(&[(2, 0)])).unwrap();
+    assert_eq!(bench.apply(second), Err(Refusal::LockOver));
+}
+
+#[test]
+fn a_request_name_that_waited_is_given_a_lock_once_too() {
+    let mut bench = Bench::default();
+    bench.acquire("l", 1).unwrap();
+    let named = acquire_once("l", 2, "r");
+    assert_eq!(bench.apply(named.clone()), WAITS);
+    assert_eq!(bench.apply(named.clone()), WAITS, "one place");
+    // All of it is in a snapshot.
+    bench.content = image::decode(&image::encode(&bench.content)).unwrap();
+    bench.apply(release("l", 1, 1)).unwrap();
+    assert_eq!(bench.lock("l"), Some((Some(2), 4, vec![])));
+    bench.apply(release("l", 2, 4)).unwrap();
+    bench.content = image::decode(&image::encode(&bench.content)).unwrap();
+    assert_eq!(bench.apply(named), Err(Refusal::LockOver));
+}
+
+#[test]
+fn a_request_name_that_was_given_nothing_may_ask_again() {
+    let mut bench = Bench::default();
+    bench.acquire("l", 1).unwrap();
+    let named = acquire_once("l", 2, "r");
+    assert_eq!(bench.apply(named.clone()), WAITS);
+    bench.apply(Command::LockLeave { lease: LeaseId(2) }).unwrap();
+    assert_eq!(bench.lock("l"), Some((Some(1), 1, vec![])));
+    assert_eq!(bench.apply(named.clone()), WAITS);
+    bench.apply(release("l", 1, 1)).unwrap();
+    assert_eq!(bench.apply(Command::LockLeave { lease: LeaseId(2) }), Err(Refusal::NoLease), "it has the lock");
+    assert_eq!(bench.apply(named), held(5));
+}
+
+#[test]
+fn a_request_name_is_for_one_command() {
+    let mut bench = Bench::default();
+    let once = |command| Command::Once { request: "r".into(), fingerprint: 7, command: Box::new(command) };
+    bench.apply(acquire_once("l", 1, "r")).unwrap();
+    assert_eq!(bench.apply(acquire_once("m", 2, "r")), Err(Refusal::RequestKeyReused));
+    assert_eq!(bench.apply(once(put("k", "v"))), Err(Refusal::RequestKeyReused));
+    assert_eq!((bench.lock("m"), bench.value("k")), (None, None));
+    let refused = acquire_once("l", 3, "s");
+    let Command::LockAcquireOnce { acquire, .. } = refused.clone() else { panic!() };
+    let at_once = Acquire { waits: false, ..acquire };
+    let refused = Command::LockAcquireOnce { request: "s".into(), fingerprint: 1, acquire: at_once };
+    assert_eq!(bench.apply(refused), Err(Refusal::Taken));
+    assert_eq!(bench.apply(acquire_once("m", 4, "s")), Err(Refusal::RequestKeyReused), "also after a refusal");
 }
 
 #[test]

@@ -46,6 +46,13 @@ fn command() -> impl Strategy<Value = Command> {
             let Command::LockAcquire(asked) = acquire(l, lease) else { unreachable!() };
             Command::LockAcquire(Acquire { delay_ms: delay * 100, waits, ..asked })
         }),
+        2 => (lock(), 3..9_u128, "[a-c]").prop_map(|(l, lease, r)| {
+            let Command::LockAcquire(acquire) = acquire(l, lease) else { unreachable!() };
+            Command::LockAcquireOnce { request: r.into(), fingerprint: lease as u64, acquire }
+        }),
+        1 => (3..9_u128).prop_map(|l| Command::LockLeave { lease: LeaseId(l) }),
+        1 => (0..9_u128).prop_map(|l| Command::KeysLeaseRenew { lease: LeaseId(l) }),
+        1 => (0..9_u128).prop_map(|l| Command::KeysLeaseEnd { lease: LeaseId(l) }),
         2 => (lock(), 3..9_u128, 0..40_u64).prop_map(|(l, lease, token)| release(l, lease, token)),
         1 => (lock(), 0..40_u64)
             .prop_map(|(l, t)| Command::LockDelaysOver { locks: vec![(key(l), FencingToken(t))] }),
@@ -169,4 +176,23 @@ fn golden_bytes() {
     ]
     .concat();
     assert_eq!(bytes[head.len()..head.len() + key.len()], key);
+}
+
+/// A place that was asked for under a request key has a kind of its own.
+#[test]
+fn golden_bytes_of_a_named_place() {
+    let mut bench = Bench::default();
+    let Command::LockAcquire(acquire) = acquire("l", 3) else { panic!() };
+    bench.apply(Command::LockAcquireOnce { request: "key".into(), fingerprint: 7, acquire }).unwrap();
+    let bytes = image::encode(&bench.content);
+    let parts: [&[u8]; 6] = [
+        &[1, 0, 0, 0],
+        &[3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 232, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+        &[1, 0, 0, 0, b'l', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0],
+        b"somebody",
+        &[3, 0, 0, 0],
+        b"key",
+    ];
+    let leases = parts.concat();
+    assert_eq!(bytes[25..25 + leases.len()], leases);
 }
