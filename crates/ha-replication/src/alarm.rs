@@ -33,6 +33,11 @@ pub enum Alarm {
     },
     /// The time of day of this machine jumped while the node ran; stamps go on as if it had not.
     TimeJumped,
+    /// This node's disk takes nothing, so that nothing is written through this node.
+    NoWrites {
+        /// Why.
+        reason: String,
+    },
     /// Records in this node's store are not what was written.
     Damaged {
         /// The first that was found.
@@ -48,6 +53,13 @@ pub enum Alarm {
         /// How many.
         records: u64,
     },
+}
+
+impl Alarm {
+    /// Whether it keeps this node from doing its part.
+    pub fn is_trouble(&self) -> bool {
+        !matches!(self, Self::Quarantined { .. } | Self::TimeJumped | Self::SetAside { .. })
+    }
 }
 
 impl fmt::Display for Alarm {
@@ -68,10 +80,11 @@ impl fmt::Display for Alarm {
                 "the time of this machine is {milliseconds} ms behind that of {ahead} of {answered} copies: \
                  nothing is written here until it is set right and this node is restarted"
             ),
+            Self::NoWrites { reason } => write!(f, "no record is written through this node: {reason}"),
             Self::Damaged { what } => write!(
                 f,
                 "records of this node are damaged ({what}): stop it, move records.redb away from its data directory, and \
-                 start it again: it fetches them from the other copies"
+                 start it again; it fetches them from the other copies"
             ),
             Self::NoMaster { reason } => write!(f, "no node takes writes: {reason}"),
             Self::SetAside { records } => write!(

@@ -284,6 +284,7 @@ impl Replication {
     pub fn alarms(&self) -> Vec<Alarm> {
         let mut alarms = self.inner.loose.as_ref().map_or_else(Vec::new, LooseCopy::alarms);
         alarms.extend(self.inner.seat.iter().flat_map(Seat::alarms));
+        alarms.extend(self.inner.copy.fault().map(|fault| Alarm::NoWrites { reason: fault.to_string() }));
         alarms.extend(self.inner.copy.damage().known().map(|what| Alarm::Damaged { what }));
         alarms
     }

@@ -166,6 +166,7 @@ impl Ha {
             components: &self.health().overall(),
             failover: failover.as_ref(),
             replication: replication.as_ref(),
+            alarms: &self.replication().running().map(|running| running.alarms()).unwrap_or_default(),
             past: &self.inner.cluster.past_events(),
             aside: &aside,
         })

@@ -152,8 +152,11 @@ impl LooseCopy {
 
     /// The time of day; no earlier than the horizon, which every copy has seen.
     fn now_ms(&self) -> u64 {
-        let now = self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).milliseconds();
-        now.max(clock::milliseconds(self.inner.copy.memory().agreed().horizon))
+        self.wall_ms().max(clock::milliseconds(self.inner.copy.memory().agreed().horizon))
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.inner.wall.lock().unwrap_or_else(PoisonError::into_inner).milliseconds()
     }
 
     fn counts(&self) -> MutexGuard<'_, Report> {
@@ -236,7 +239,8 @@ impl LooseCopy {
 
     /// Takes note of the present time of another node, or says by how many milliseconds it is too far ahead.
     fn hears_time(&self, node: &NodeId, stamp: u64) -> Result<(), u64> {
-        let heard = self.notes(stamp).map_err(|TooFarAhead { milliseconds }| milliseconds);
+        // The horizon hides how far behind this machine is.
+        let heard = self.notes(stamp).map_err(|_| clock::milliseconds(stamp).saturating_sub(self.wall_ms()));
         let milliseconds = heard.err().unwrap_or(0);
         self.others_ahead().tell(node, ahead::Told { milliseconds, agrees: false });
         heard

@@ -9,7 +9,7 @@ mod replication;
 use ha_cluster::{Event, View};
 use ha_failover::FailoverStatus;
 use ha_health::OverallHealth;
-use ha_replication::Status as ReplicationStatus;
+use ha_replication::{Alarm, Status as ReplicationStatus};
 use serde::Serialize;
 
 use crate::Rooms;
@@ -88,6 +88,8 @@ pub(crate) struct Symptoms<'a> {
     pub(crate) failover: Option<&'a FailoverStatus>,
     /// How the copies are, where replication is on and says so in time.
     pub(crate) replication: Option<&'a ReplicationStatus>,
+    /// What somebody should look at of this node's records.
+    pub(crate) alarms: &'a [Alarm],
     /// What has happened lately.
     pub(crate) past: &'a [Event],
     /// What this node set aside when its cluster went on without it.

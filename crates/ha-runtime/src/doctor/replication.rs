@@ -1,7 +1,7 @@
 //! Does replication keep up?
 
 use ha_health::Status;
-use ha_replication::{CopyState, NodeStatus};
+use ha_replication::{Alarm, CopyState, NodeStatus};
 
 use super::{Finding, Symptoms};
 
@@ -13,7 +13,7 @@ pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
         let remedy = "set REPLICATION_ENABLED=true, or ha run --preset full_ha";
         return vec![Finding::note("nothing is replicated", "replication is off (REPLICATION_ENABLED=false)", remedy)];
     }
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = symptoms.alarms.iter().map(alarm).collect();
     match symptoms.replication {
         Some(status) => findings.extend(status.nodes.iter().filter_map(copy)),
         None => findings.push(Finding::warning(
@@ -29,6 +29,13 @@ pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
         findings.push(Finding::warning("this node is slow to take records in", cause, remedy));
     }
     findings
+}
+
+/// What this node itself says of its records: why, and after the last colon what to do.
+fn alarm(alarm: &Alarm) -> Finding {
+    let (text, what) = (alarm.to_string(), "the records of this node want attention");
+    let (cause, remedy) = text.rsplit_once(": ").unwrap_or((&text, "ha health"));
+    if alarm.is_trouble() { Finding::trouble(what, cause, remedy) } else { Finding::warning(what, cause, remedy) }
 }
 
 /// What is wrong with one copy.

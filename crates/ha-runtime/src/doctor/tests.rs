@@ -2,6 +2,8 @@ use ha_config::Config;
 use ha_failover::FailoverState;
 use ha_replication::{CopyState, NodeStatus};
 
+use ha_replication::Alarm;
+
 use super::*;
 use crate::testing::{degraded, forming, healthy, no_quorum, stopped};
 
@@ -45,6 +47,7 @@ struct Case<'a> {
     view: View,
     past: &'a [Event],
     aside: Vec<Aside>,
+    alarms: Vec<Alarm>,
     failover: Option<FailoverStatus>,
     replication: ReplicationStatus,
 }
@@ -57,6 +60,7 @@ impl Case<'_> {
             view,
             past: &[],
             aside: vec![],
+            alarms: vec![],
             failover: None,
             replication: copies(&[]),
         }
@@ -65,8 +69,8 @@ impl Case<'_> {
     fn diagnose(&self) -> Diagnosis {
         let (config, view, components) = (&self.config, &self.view, &nothing());
         let (failover, replication) = (self.failover.as_ref(), Some(&self.replication));
-        let (rooms, past, aside) = (self.rooms, self.past, &self.aside[..]);
-        diagnose(&Symptoms { rooms, config, view, components, failover, replication, past, aside })
+        let (rooms, past, aside, alarms) = (self.rooms, self.past, &self.aside[..], &self.alarms[..]);
+        diagnose(&Symptoms { rooms, config, view, components, failover, replication, alarms, past, aside })
     }
 
     /// Severities and sentences about one topic.
@@ -92,6 +96,23 @@ fn a_healthy_node_has_no_trouble() {
         ["joining", "replication", "failover", "node", "configuration"]
     );
     assert!(diagnosis.topics[0].findings.is_empty() && diagnosis.topics[1].findings.is_empty());
+}
+
+#[test]
+fn what_this_node_says_of_its_records_is_told_with_what_to_do() {
+    let alarms = vec![
+        Alarm::SetAside { records: 3 },
+        Alarm::TimeBehind { milliseconds: 900, ahead: 2, answered: 2 },
+        Alarm::Damaged { what: "the checksum of t/k is wrong".to_owned() },
+    ];
+    let diagnosis = Case { alarms, ..Case::new(healthy()) }.diagnose();
+    let findings = &diagnosis.topics[1].findings;
+    assert!(!diagnosis.well && findings.len() == 3, "{findings:#?}");
+    assert_eq!(findings[0].severity, Severity::Trouble);
+    assert_eq!(findings[2].severity, Severity::Warning);
+    assert_eq!(findings[2].remedy, "ha replication tails lists them, and tells how to apply or drop them");
+    assert!(findings[0].cause.contains("900 ms behind"), "{findings:#?}");
+    assert!(findings[1].cause.contains("t/k") && findings[1].remedy.contains("stop it"), "{findings:#?}");
 }
 
 #[test]
@@ -227,9 +248,18 @@ async fn an_unhealthy_component_is_trouble_with_its_cause() {
     let (config, view) = (config(&[]), healthy());
     let components = &health.overall();
     let (rooms, config, view) = (all(), &config, &view);
-    let symptoms =
-        Symptoms { rooms, config, view, components, failover: None, replication: None, past: &[], aside: &[] };
-    let diagnosis = diagnose(&symptoms);
+    let (failover, replication) = (None, None);
+    let diagnosis = diagnose(&Symptoms {
+        rooms,
+        config,
+        view,
+        components,
+        failover,
+        replication,
+        alarms: &[],
+        past: &[],
+        aside: &[],
+    });
     let finding = &diagnosis.topics[3].findings[0];
     assert_eq!((finding.severity, finding.cause.as_str()), (Severity::Trouble, "no room"));
     assert!(finding.remedy.contains("df -h") && !diagnosis.well);
