@@ -89,7 +89,8 @@ pub enum Command {
         /// What to do.
         command: Box<Command>,
     },
-    /// As [`Self::LockAcquire`], under a request key: a repetition has the same place, and never a second grant.
+    /// As [`Self::LockAcquire`], under a request key: a repetition has the same place, and no second grant for as long
+    /// as the key is remembered.
     LockAcquireOnce {
         /// The caller's key.
         request: Arc<str>,

@@ -2,7 +2,7 @@
 
 use ha_cluster::{Applied, Epoch, Machine, encoding};
 
-use crate::command::Command;
+use crate::command::{Acquire, Command};
 use crate::store::Store;
 use crate::{Key, LeaseId};
 
@@ -16,12 +16,29 @@ pub fn targets() -> Vec<Target> {
 
 fn samples() -> Vec<Command> {
     let key = || Key::new("a/b").unwrap_or_else(|_| unreachable!("a key"));
+    let acquire = |lease| Command::LockAcquireOnce {
+        request: "r".into(),
+        fingerprint: 3,
+        acquire: Acquire {
+            lock: key(),
+            lease: LeaseId(lease),
+            ttl_ms: 9000,
+            delay_ms: 0,
+            waits: true,
+            owner: "o".into(),
+        },
+    };
     vec![
         Command::LeaseGrant { lease: LeaseId(7), ttl_ms: 9000 },
         Command::Delete { key: key(), if_revision: None },
         Command::LeaseRenew { leases: vec![LeaseId(7)] },
         Command::LeaseExpire { leases: vec![(LeaseId(7), 1)] },
         Command::LeaseEnd { lease: LeaseId(7) },
+        acquire(1),
+        acquire(2),
+        Command::LockLeave { lease: LeaseId(2) },
+        Command::KeysLeaseRenew { lease: LeaseId(7) },
+        Command::KeysLeaseEnd { lease: LeaseId(7) },
     ]
 }
 

@@ -223,7 +223,9 @@ impl State {
         }
         let PutOptions { if_revision, lease, request } = options;
         let condition = if_revision.map_or([0; 9], |revision| numbered(1, revision.0));
-        let print = request.is_some().then(|| fingerprint([b"put".as_slice(), key.as_bytes(), &value, &condition]));
+        let held = lease.map_or(0, |lease| lease.0).to_le_bytes();
+        let print =
+            request.is_some().then(|| fingerprint([b"put".as_slice(), key.as_bytes(), &value, &condition, &held]));
         let put = Command::Put(Put { key, value, lease, if_revision });
         match self.change(once(put, request, print)?).await?? {
             Done::Put { revision } => Ok(revision),

@@ -155,6 +155,26 @@ async fn a_named_request_that_was_cancelled_gets_its_lock_when_it_asks_again() {
 }
 
 #[tokio::test]
+async fn a_named_request_that_was_told_that_it_waited_in_vain_leaves_nothing() {
+    let one = One::start().await;
+    for round in 0..24 {
+        let guard = take(&one.state, "l").await;
+        let wait = Duration::from_millis(20);
+        let waiter = one.state.lock("l").ttl(LONG).timeout(wait).request(format!("r{round}"));
+        // The lock is given back when the wait ends, a little before or after.
+        let giving = async {
+            tokio::time::sleep(wait + Duration::from_micros(250 * round) - Duration::from_millis(3)).await;
+            guard.release().await.unwrap();
+        };
+        let (waited, ()) = in_time(futures::future::join(waiter.acquire(), giving)).await;
+        if let Ok(guard) = waited {
+            guard.release().await.unwrap();
+        }
+        in_time(one.state.lock("l").ttl(LONG).timeout(LONG).acquire()).await.unwrap().release().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_lock_delay_keeps_a_lock_after_its_holder_expired() {
     let one = One::start().await;
     let delay = Duration::from_millis(600);

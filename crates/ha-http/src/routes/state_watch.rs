@@ -44,7 +44,7 @@ pub(crate) async fn follow(
 ) -> Result<Response, ApiError> {
     let place = streams.watches.enter(from)?;
     let Follow { prefix, from_revision } = query(asked)?;
-    let seen = headers.get("last-event-id").map(last_seen).transpose()?;
+    let seen = headers.get("last-event-id").filter(|id| !id.is_empty()).map(last_seen).transpose()?;
     let from = seen.map(Revision::next).or(from_revision.map(Revision));
     let state = room(&ha)?;
     let watch = match from {

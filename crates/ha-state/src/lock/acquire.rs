@@ -93,7 +93,7 @@ impl LockRequest {
         }
         let request = self.request.as_deref().map(request_key).transpose()?;
         let lease = match &request {
-            Some(request) => LeaseId::named(&format!("lock request {request} {lock}")),
+            Some(request) => LeaseId::named(&format!("lock request {} {request} {lock}", request.len())),
             None => self.state.inner.new_lease(),
         };
         let delay_ms = terms::millis(self.delay);
@@ -136,8 +136,10 @@ struct Named {
 /// What the end of a request leaves to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// What may be there is taken back.
+    /// What may be there is taken back, unless who asks again by name finds the lock there.
     TakeBack,
+    /// What may be there is taken back: the caller was told that it has nothing.
+    GiveUp,
     /// Nothing is there, or it stays for whoever asks again by name.
     Leave,
     /// A guard goes on from here.
@@ -166,11 +168,13 @@ impl Pending {
         let waiting = self.ticket.wait_for(|standing| standing != Standing::Waits);
         match tokio::time::timeout_at(self.until, waiting).await {
             Ok(Standing::Holder(token)) => self.hold(token).await,
-            Ok(_) => Err(AcquireError::Lost),
+            Ok(_) => {
+                self.end = End::GiveUp;
+                Err(AcquireError::Lost)
+            }
             Err(_) => {
-                if self.named.as_ref().is_some_and(|named| named.keeps_place) {
-                    self.end = End::Leave;
-                }
+                let keeps_place = self.named.as_ref().is_some_and(|named| named.keeps_place);
+                self.end = if keeps_place { End::Leave } else { End::GiveUp };
                 Err(AcquireError::TimedOut)
             }
         }
@@ -255,16 +259,17 @@ impl Drop for Pending {
             return;
         }
         let lease = self.acquire.lease;
-        self.state.let_go(lease);
-        if self.end == End::Leave {
+        let is_last = self.state.let_go(lease);
+        // Another caller of the same name may still wait in this place.
+        if self.end == End::Leave || (self.named.is_some() && !is_last) {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (asking, log) = (self.asking.take(), self.state.inner.log.clone());
         let command = match self.named {
-            None => Command::LeaseEnd { lease },
             // A lock that was given meanwhile is there for whoever asks again.
-            Some(_) => Command::LockLeave { lease },
+            Some(_) if self.end == End::TakeBack => Command::LockLeave { lease },
+            _ => Command::LeaseEnd { lease },
         };
         runtime.spawn(async move {
             // Taken back only once it was put there: the other way round it would stay.

@@ -136,11 +136,13 @@ impl Drop for LockGuard {
 }
 
 impl State {
-    /// The caller of a lock is done with it on this node.
-    pub(super) fn let_go(&self, lease: LeaseId) {
-        if self.inner.hub.unregister(lease) {
+    /// The caller of a lock is done with it on this node; true when it was the last one.
+    pub(super) fn let_go(&self, lease: LeaseId) -> bool {
+        let is_last = self.inner.hub.unregister(lease);
+        if is_last {
             self.inner.keeping.forget(lease);
         }
+        is_last
     }
 
     /// Gives a lock back by its id: see [`LockGuard::into_id`].

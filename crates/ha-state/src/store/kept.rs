@@ -110,7 +110,10 @@ impl Content {
             _ => {}
         }
         let reply = self.acquire(at, acquire, Some(request.clone()), changes);
-        self.kept.keep(request, fingerprint, reply.clone());
+        // What was refused takes nothing back of what was given before.
+        if reply.is_ok() || !self.kept.answers.contains_key(&request) {
+            self.kept.keep(request, fingerprint, reply.clone());
+        }
         reply
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn acquire(
 ) -> Result<(Granted, Duration), Failure> {
     // Under a name of its own, so that an answer that was lost on its way can be asked for again, and that a call which
     // goes on waiting has the place of the one before.
-    let request = format!("{:032x}", rand::rng().random::<u128>());
+    let mut request = name();
     let (mut asked, mut attempt) = (boot_now(), 1);
     loop {
         let (left, over) = left_and_over(until);
@@ -58,6 +58,11 @@ pub(super) async fn acquire(
                 (asked, attempt) = (boot_now(), 1);
                 continue;
             }
+            // It was given between two calls, and its lease is over: nothing has run under it.
+            Ok(StatusCode::GONE) if !left.is_zero() => {
+                (request, asked, attempt) = (name(), boot_now(), 1);
+                continue;
+            }
             // Once the time is over, the node has said why there is nothing to be known.
             Ok(StatusCode::GATEWAY_TIMEOUT) if attempt < ATTEMPTS && !left.is_zero() => {}
             Err(_) if attempt < ATTEMPTS && over < MARGIN => {}
@@ -67,6 +72,10 @@ pub(super) async fn acquire(
         attempt += 1;
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn name() -> String {
+    format!("{:032x}", rand::rng().random::<u128>())
 }
 
 /// How long it is until then, and how long it is over.
