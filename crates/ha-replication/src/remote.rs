@@ -1,6 +1,6 @@
 //! What this node asks of other copies on behalf of its callers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ha_cluster::{AskError, Cluster, MemberRole, MemberState, NodeId, encoding};
@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::error::refused;
 use crate::gate::{LANE, ROOM};
+use crate::held::majority;
 use crate::message::{Ask, Found, Told};
 use crate::replication::{Inner, Replication};
 use crate::status::{Heard, NodeStatus};
@@ -127,16 +128,18 @@ impl Remote {
         let sync = inner.copy.memory().agreed().sync.members.clone();
         let mut known = inner.known.lock();
         known.history.remember(now, mine.position.items);
-        let (records, own, digest) = (mine.records, mine.position, mine.digest);
+        let (records, own) = (mine.records, mine.position);
         known.copies.insert(view.node_id.clone(), Heard { report: mine, at: now, answers: true });
         let changes = known.copies.values().map(|heard| heard.report.changes).max().unwrap_or(0);
         let newest = |of: fn(&Heard) -> u64| known.copies.values().map(of).max().unwrap_or(0);
         let newest = (newest(|heard| heard.report.position.items), newest(|heard| heard.report.position.bytes));
+        let answering = nodes.iter().filter_map(|node| known.copies.get(node)).filter(|heard| heard.answers);
+        let agreed = of_most(answering.map(|heard| heard.report.digest), nodes.len());
         let status = |node: NodeId| {
             let in_step = sync.contains(&node);
             let status = NodeStatus::new(node.clone(), known.copies.get(&node), newest, &known.history, now, in_step);
             if inner.quorum.is_some() {
-                status.compared(digest)
+                status.compared(agreed)
             } else if inner.loose.is_some() {
                 status.with_pending(known.copies.values(), now)
             } else {
@@ -151,5 +154,24 @@ impl Remote {
             replicated_items: newest.0.max(own.items).max(changes),
             records,
         }
+    }
+}
+
+/// The digest that a majority of so many copies has.
+fn of_most(digests: impl Iterator<Item = u64>, copies: usize) -> Option<u64> {
+    let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+    digests.for_each(|digest| *counts.entry(digest).or_default() += 1);
+    counts.into_iter().find(|(_, count)| *count >= majority(copies)).map(|(digest, _)| digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_most_copies_hold_says_that_nothing_is_missing() {
+        let of = |digests: &[u64]| of_most(digests.iter().copied(), 3);
+        assert_eq!((of(&[5, 5, 7]), of(&[7, 5, 5])), (Some(5), Some(5)));
+        assert_eq!((of(&[0]), of(&[0, 5]), of(&[1, 2, 3])), (None, None, None));
     }
 }

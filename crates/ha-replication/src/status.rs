@@ -127,9 +127,10 @@ impl NodeStatus {
         }
     }
 
-    /// Where a majority holds each record and no leader orders them, only that copies are equal can be seen.
-    pub(crate) fn compared(self, digest: u64) -> Self {
-        let is_equal = self.digest == Some(digest);
+    /// Where a majority holds each record and no leader orders them, all that can be seen is that a copy holds what a
+    /// majority does.
+    pub(crate) fn compared(self, of_most: Option<u64>) -> Self {
+        let is_equal = of_most.is_some() && self.digest == of_most;
         let lag = is_equal.then_some(0);
         Self { lag_items: lag, lag_bytes: lag, lag_seconds: is_equal.then_some(0.0), ..self }
     }
