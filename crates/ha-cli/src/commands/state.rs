@@ -354,7 +354,9 @@ mod tests {
     #[test]
     fn a_value_is_printed_as_it_is_kept() {
         let kept = |answer: Value| serde_json::from_str::<Kept>(&answer.to_string()).unwrap().bytes().unwrap();
-        assert_eq!(kept(json!({"value": "a"})), b"\"a\"");
+        assert_eq!(kept(json!({"value": "a"})), b"a");
+        let odd: Kept = serde_json::from_str(r#"{"value": "\ud800"}"#).unwrap();
+        assert_eq!(odd.bytes().unwrap(), br#""\ud800""#);
         assert_eq!(kept(json!({"value": null})), b"null");
         assert_eq!(kept(json!({"value": "a\n", "encoding": "text"})), b"a\n");
         for (text, bytes) in [("", &b""[..]), ("/w==", b"\xff"), ("//4=", b"\xff\xfe"), ("//79", b"\xff\xfe\xfd")] {
