@@ -1,8 +1,6 @@
 use ha_config::Config;
 use ha_failover::FailoverState;
-use ha_replication::{CopyState, NodeStatus};
-
-use ha_replication::Alarm;
+use ha_replication::{Alarm, CopyState, NodeStatus};
 
 use super::*;
 use crate::testing::{degraded, forming, healthy, no_quorum, stopped};
