@@ -5,16 +5,17 @@
 //! The sums in the file are those of the slots in it; the sums in memory are those of all records.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BufMut};
 use redb::{Database, ReadableDatabase, ReadableTable, Table};
 
+use super::blocks;
 use super::entry::split_change;
 use super::runs::{self, Slot, Slots};
 use super::sealed::{seal, unseal};
-use super::{CHANGES, RUNS, SUMS, State, Store, StoreError, Tables};
+use super::{RUNS, SUMS, State, Store, StoreError, Tables};
 use crate::record::{Kept, fingerprint, mix};
 use crate::{Key, Version};
 
@@ -135,7 +136,7 @@ impl Store {
         let reading = database.begin_read().map_err(|error| self.fault(error))?;
         let sums = reading.open_table(SUMS).map_err(|error| self.fault(error))?;
         let runs = reading.open_table(RUNS).map_err(|error| self.fault(error))?;
-        let changes = reading.open_table(CHANGES).map_err(|error| self.fault(error))?;
+        let changes = blocks::Reading::open(&reading).map_err(|error| self.fault(error))?;
         let mut known = Known::default();
         for page in sums.iter().map_err(fault)? {
             let (number, page) = page.map_err(fault)?;
@@ -144,16 +145,14 @@ impl Store {
         }
         let mut keys = BTreeMap::new();
         // None where a leader orders changes: nothing is given a place there.
-        let waiting = (Bound::Excluded((state.slotted, u64::MAX)), Bound::Included((state.place, u64::MAX)));
-        let waiting = (state.place > state.slotted).then(|| changes.range(waiting)).transpose().map_err(fault)?;
-        for entry in waiting.into_iter().flatten() {
-            let (_, change) = entry.map_err(fault)?;
-            let (key, record) = split_change(change.value())?;
+        changes.walk(self, (state.slotted, u64::MAX), (state.place, u64::MAX), |change| {
+            let (key, record) = split_change(change?.1)?;
             if let Some(kept) = Kept::header(record).filter(|kept| kept.version.is_stamp()) {
                 known.recent.insert(name_of(&key), Slot { version: kept.version, place: kept.place });
                 keys.insert(name_of(&key), key);
             }
-        }
+            Ok(true)
+        })?;
         let before = runs::latest(self, &runs, &state.runs, &known.recent)?;
         let mut touched = Touched::new();
         for (name, key) in keys {
@@ -207,9 +206,8 @@ impl Store {
         let Some((slots, tables)) = self.bucket(bucket)? else { return Ok(Vec::new()) };
         let mut keys = Vec::with_capacity(names.len());
         for slot in names.iter().filter_map(|name| slots.get(name)) {
-            let change = tables.changes.get(slot.order()).map_err(|error| self.fault(error))?;
-            match change {
-                Some(change) => keys.push(split_change(change.value())?.0),
+            match tables.changes.find(self, slot.order())? {
+                Some(found) => keys.push(split_change(found.change())?.0),
                 // One record must not keep all others from being compared.
                 None => tracing::error!(bucket, place = slot.place, "a slot names no change: ha replication check"),
             }

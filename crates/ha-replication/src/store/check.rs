@@ -43,20 +43,20 @@ impl Store {
         let mut report = CheckReport::default();
         let (recent, Some(tables)) = self.moment(0..=u64::MAX)? else { return Ok(report) };
         let (mut totals, mut changes, mut slots) = (Totals::default(), 0_u64, 0_u64);
-        for change in tables.changes.iter().map_err(|error| self.fault(error))? {
-            let (place, change) = change.map_err(|error| self.fault(error))?;
+        tables.changes.walk(self, (0, 0), (u64::MAX, u64::MAX), |change| {
             changes += 1;
-            let (key, kept) = match decode_change(change.value()) {
+            let read = change.and_then(|(place, change)| Ok((place, decode_change(change)?)));
+            let (place, (key, kept)) = match read {
                 Ok(read) => read,
                 Err(error) => {
                     report.found(error.to_string());
-                    continue;
+                    return Ok(true);
                 }
             };
             let entry = Entry::of(&key, &kept);
             let indexed = tables.index.get(&key.bytes()[..]).map_err(|error| self.fault(error))?;
             let indexed = indexed.and_then(|indexed| Entry::decode(key.bytes(), indexed.value()).ok());
-            if indexed != Some(entry) || place.value() != entry.order() {
+            if indexed != Some(entry) || place != entry.order() {
                 report.found(format!("the index does not say of {key} what its change says"));
             }
             if entry.version.is_stamp() {
@@ -69,7 +69,8 @@ impl Store {
                 totals.bytes += u64::from(entry.bytes);
                 totals.digest = totals.digest.wrapping_add(entry.fingerprint);
             }
-        }
+            Ok(true)
+        })?;
         let indexed = tables.index.iter().map_err(|error| self.fault(error))?.count() as u64;
         if indexed != changes {
             report.found(format!("the index has {indexed} entries for {changes} records"));

@@ -88,22 +88,28 @@ fn checksum(key: &[u8], entry: &[u8; ENTRY_BYTES]) -> u32 {
     crc32c::crc32c_append(crc, &entry[SUMMED_FROM..])
 }
 
-/// Puts a change into a buffer that is used again and again.
+/// Puts a change behind what a buffer holds.
 pub(super) fn encode_change(key: &Key, kept: &Kept, out: &mut BytesMut) {
-    out.clear();
     // A key is far shorter than 64 KiB.
     out.put_u16_le(key.bytes().len() as u16);
     out.put_slice(key.bytes());
     kept.encode_to(key, out);
 }
 
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))
+}
+
+/// Where a change stands in the order of changes, unchecked.
+pub(super) fn order_of(bytes: &[u8]) -> Option<Place> {
+    Kept::header(split(bytes)?.1).map(|kept| kept.order())
+}
+
 /// The key of a change, and its record as it is encoded.
 pub(super) fn split_change(bytes: &[u8]) -> Result<(Key, &[u8]), StoreError> {
-    let split = bytes.split_first_chunk().and_then(|(length, rest)| {
-        let length = usize::from(u16::from_le_bytes(*length));
-        rest.split_at_checked(length)
-    });
-    let (key, record) = split.ok_or_else(|| StoreError::Damaged { what: "a change that is cut short".to_owned() })?;
+    let (key, record) =
+        split(bytes).ok_or_else(|| StoreError::Damaged { what: "a change that is cut short".to_owned() })?;
     Ok((valid(key)?, record))
 }
 
@@ -127,6 +133,7 @@ pub(crate) fn fuzzing_entries(key: &Key, kept: &Kept) -> Vec<Vec<u8>> {
 #[cfg(feature = "testing")]
 pub(crate) fn fuzz_entry(input: &[u8]) {
     let _ = decode_change(input);
+    super::blocks::fuzz_block(input);
     for page in [input, &super::sealed::seal(input.to_vec())] {
         let _ = super::runs::read_page(page);
         let _ = super::buckets::read_sums(page).map(Iterator::count);

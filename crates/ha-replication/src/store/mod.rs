@@ -1,6 +1,7 @@
 //! The records of this copy on disk: larger than memory, every batch whole or not there.
 
 mod backend;
+mod blocks;
 mod buckets;
 mod check;
 mod entry;
@@ -37,8 +38,6 @@ pub(crate) const FILE: &str = "records.redb";
 
 /// Key to where its newest change is.
 const INDEX: TableDefinition<&[u8], &[u8]> = TableDefinition::new("index");
-/// Place in the order of changes to key and record; the newest change of each record only.
-const CHANGES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("changes");
 /// The places of graves.
 const GRAVES: TableDefinition<(u64, u64), ()> = TableDefinition::new("graves");
 /// Run of slots, and the first name of a page, to the page.
@@ -55,7 +54,7 @@ pub(crate) type Place = (u64, u64);
 /// The tables as of the last batch. Held for a moment only: as long as it is, old pages cannot be reused.
 struct Tables {
     index: ReadOnlyTable<&'static [u8], &'static [u8]>,
-    changes: ReadOnlyTable<(u64, u64), &'static [u8]>,
+    changes: blocks::Reading,
     runs: runs::Reading,
     state: Arc<State>,
 }
@@ -191,8 +190,8 @@ impl Store {
 
     /// The change that the index names.
     fn change(&self, tables: &Tables, key: &[u8], entry: &Entry) -> Result<(Key, Kept), StoreError> {
-        let found = tables.changes.get(entry.order()).map_err(|error| self.fault(error))?;
-        let found = found.map(|change| decode_change(change.value())).transpose()?;
+        let found = tables.changes.find(self, entry.order())?;
+        let found = found.map(|found| decode_change(found.change())).transpose()?;
         let wrong = || StoreError::Damaged { what: format!("the index names no change of {}", key.escape_ascii()) };
         found.filter(|(found, _)| found.bytes() == key).ok_or_else(wrong)
     }
@@ -239,20 +238,16 @@ impl Store {
         bytes_max: usize,
     ) -> Result<Vec<(Key, Kept)>, StoreError> {
         let Some(tables) = self.tables()? else { return Ok(Vec::new()) };
-        if after >= upto {
-            return Ok(Vec::new());
-        }
-        let range = tables.changes.range((Bound::Excluded(after), Bound::Included(upto)));
         let (mut page, mut bytes) = (Vec::new(), 0);
-        for entry in range.map_err(|error| self.fault(error))? {
-            let (_, change) = entry.map_err(|error| self.fault(error))?;
+        tables.changes.walk(self, after, upto, |change| {
             if page.len() >= limit || bytes >= bytes_max {
-                break;
+                return Ok(false);
             }
-            let (key, kept) = decode_change(change.value())?;
+            let (key, kept) = decode_change(change?.1)?;
             bytes += kept.bytes(&key);
             page.push((key, kept));
-        }
+            Ok(true)
+        })?;
         Ok(page)
     }
 }

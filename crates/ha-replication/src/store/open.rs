@@ -9,9 +9,8 @@ use ha_cluster::disk::{DirLock, Disk, File, LockError};
 use redb::{Database, ReadableDatabase, StorageBackend};
 
 use super::backend::{Direct, Mirror};
-use super::{
-    CHANGES, FILE, GRAVES, INDEX, RUNS, STATE, STATE_KEY, SUMS, Shelf, State, Store, StoreError, Tables, Writer,
-};
+use super::blocks::{self, CHANGES, REPLACED};
+use super::{FILE, GRAVES, INDEX, RUNS, STATE, STATE_KEY, SUMS, Shelf, State, Store, StoreError, Tables, Writer};
 
 /// How the name of a file ends that was set aside.
 const SET_ASIDE: &str = ".damaged";
@@ -105,6 +104,7 @@ impl Store {
             begun.set_quick_repair(true);
             begun.open_table(INDEX).map_err(|error| self.fault(error))?;
             begun.open_table(CHANGES).map_err(|error| self.fault(error))?;
+            begun.open_table(REPLACED).map_err(|error| self.fault(error))?;
             begun.open_table(GRAVES).map_err(|error| self.fault(error))?;
             begun.open_table(RUNS).map_err(|error| self.fault(error))?;
             begun.open_table(SUMS).map_err(|error| self.fault(error))?;
@@ -139,7 +139,7 @@ impl Store {
         };
         let tables = Tables {
             index: reading.open_table(INDEX).map_err(|error| self.fault(error))?,
-            changes: reading.open_table(CHANGES).map_err(|error| self.fault(error))?,
+            changes: blocks::Reading::open(&reading).map_err(|error| self.fault(error))?,
             runs: reading.open_table(RUNS).map_err(|error| self.fault(error))?,
             state: state.clone(),
         };

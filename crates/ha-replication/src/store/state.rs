@@ -11,7 +11,7 @@ use super::sealed::{seal, unseal};
 use crate::loose::{Lost, Master};
 
 /// Layout of the state: its first byte. Its last four are the checksum of all before them.
-const SCHEMA: u8 = 4;
+const SCHEMA: u8 = 5;
 
 /// How far a copy is on the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

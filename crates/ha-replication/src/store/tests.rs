@@ -406,3 +406,54 @@ proptest! {
         });
     }
 }
+
+/// The versions of all changes, in their order, as a follower that began `after` is shown them.
+fn told(store: &Store, mut after: Place, limit: usize) -> Vec<(Key, u64)> {
+    let mut told = Vec::new();
+    loop {
+        let changes = store.changes(after, (u64::MAX, u64::MAX), limit, usize::MAX).unwrap();
+        let Some((_, last)) = changes.last() else { return told };
+        after = last.order();
+        told.extend(changes.into_iter().map(|(key, kept)| (key, kept.version.time)));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    /// Whatever order changes arrive in, as when a hole is filled while the log goes on: each record is at its newest
+    /// one, those are told in their order wherever one begins, and what was replaced takes no more than half.
+    #[test]
+    fn changes_are_told_in_their_order_whatever_order_they_came_in(
+        batches in prop::collection::vec((0_u64..40, prop::collection::btree_map(0_u8..30, 0_usize..90, 1..12)), 1..30),
+        limit in 1_usize..7,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (store, mut writer) = open(&FaultyDisk::default()).await;
+            let mut newest: BTreeMap<Key, (u64, u64)> = BTreeMap::new();
+            for (serial, (around, batch)) in (0..).zip(batches) {
+                let changes: BTreeMap<Key, Kept> = batch.into_iter().map(|(n, bytes)| {
+                    // Each epoch once, and some lie between those that are there.
+                    let epoch = 1 + around * 100_000 + serial * 100 + u64::from(n) * 7 % 30;
+                    (key(n), kept(epoch, u64::from(n), (bytes > 0).then(|| "x".repeat(bytes)).as_deref()))
+                }).collect();
+                for (key, kept) in &changes {
+                    let held = newest.entry(key.clone()).or_default();
+                    *held = (*held).max(kept.order());
+                }
+                let batch = Batch { changes: &changes, may_be_old: true, anew: false, graves_max: u64::MAX, horizon: 0 };
+                writer.write(batch, |_| {}).await.unwrap();
+                sound(&store);
+            }
+            let mut expected: Vec<_> = newest.into_iter().map(|(key, order)| (order, key)).collect();
+            expected.sort();
+            for after in (0..expected.len()).step_by(5) {
+                let begin = expected[after].0;
+                let rest: Vec<_> = expected[after + 1..].iter().map(|(order, key)| (key.clone(), order.0)).collect();
+                assert_eq!(told(&store, begin, limit), rest);
+            }
+            store.tables().unwrap().unwrap().changes.fits();
+        });
+    }
+}

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use ha_cluster::disk::DirLock;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::backend::Mirror;
+use super::blocks::{self, CHANGES, REPLACED};
 use super::buckets::{RECENT_MAX, Touched, name_of, share, write_sums};
-use super::entry::{Entry, decode_change, encode_change, split_change};
+use super::entry::{Entry, decode_change, split_change};
 use super::runs::{self, Slot, Slots};
-use super::{CHANGES, GRAVES, INDEX, Place, RUNS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of};
+use super::{GRAVES, INDEX, Place, RUNS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of};
 use crate::Key;
 use crate::record::Kept;
 
@@ -133,6 +133,7 @@ fn commit(
     if batch.anew {
         transaction.delete_table(INDEX).map_err(|error| store.fault(error))?;
         transaction.delete_table(CHANGES).map_err(|error| store.fault(error))?;
+        transaction.delete_table(REPLACED).map_err(|error| store.fault(error))?;
         transaction.delete_table(GRAVES).map_err(|error| store.fault(error))?;
         transaction.delete_table(RUNS).map_err(|error| store.fault(error))?;
         transaction.delete_table(SUMS).map_err(|error| store.fault(error))?;
@@ -145,7 +146,7 @@ fn commit(
         let mut writing = Writing {
             store,
             index: transaction.open_table(INDEX).map_err(|error| store.fault(error))?,
-            changes: transaction.open_table(CHANGES).map_err(|error| store.fault(error))?,
+            changes: blocks::Writing::open(store, &transaction).map_err(|error| store.fault(error))?,
             graves: transaction.open_table(GRAVES).map_err(|error| store.fault(error))?,
             totals: state.totals,
             touched: Touched::new(),
@@ -162,6 +163,7 @@ fn commit(
         if batch.horizon > 0 {
             writing.purge_below(batch.horizon)?;
         }
+        writing.changes.mark()?;
         state.totals = writing.totals;
         let Writing { touched, recent, .. } = writing;
         let filed = match slots_due(store, &recent, batch.anew) {
@@ -211,7 +213,7 @@ fn read_state(store: &Store, transaction: &WriteTransaction) -> Result<State, St
 struct Writing<'a, 't> {
     store: &'a Store,
     index: Table<'t, &'static [u8], &'static [u8]>,
-    changes: Table<'t, (u64, u64), &'static [u8]>,
+    changes: blocks::Writing<'a, 't>,
     graves: Table<'t, (u64, u64), ()>,
     totals: Totals,
     touched: Touched,
@@ -229,12 +231,7 @@ impl Writing<'_, '_> {
             }
         }
         placed.sort_unstable_by_key(|(place, ..)| *place);
-        let mut encoded = BytesMut::new();
-        for (place, key, kept) in placed {
-            encode_change(key, kept, &mut encoded);
-            self.changes.insert(place, &encoded[..]).map_err(|error| self.store.fault(redb::Error::from(error)))?;
-        }
-        Ok(())
+        self.changes.put(&placed)
     }
 
     /// Puts a change everywhere but among the changes, unless a later one is there; true when it did.
@@ -274,7 +271,7 @@ impl Writing<'_, '_> {
     /// Takes what was there out of everything but the index.
     fn forget(&mut self, key: &Key, old: &Entry) -> Result<(), StoreError> {
         let fault = |error| self.store.fault(redb::Error::from(error));
-        self.changes.remove(old.order()).map_err(fault)?;
+        self.changes.replace(old.order());
         if old.version.is_stamp() {
             add(&mut self.touched, key, share(key, old.version).wrapping_neg());
         }
@@ -295,8 +292,7 @@ impl Writing<'_, '_> {
         let mut old = Vec::new();
         for entry in self.graves.iter().map_err(fault)?.take(PURGED_AT_ONCE_MAX as usize) {
             let place = entry.map_err(fault)?.0.value();
-            let change = self.changes.get(place).map_err(fault)?;
-            let change = change.map(|change| decode_change(change.value())).transpose()?;
+            let change = self.changes.find(place)?.map(|found| decode_change(found.change())).transpose()?;
             old.extend(change.filter(|(_, kept)| kept.data.is_none() && kept.version.time < horizon));
         }
         for (key, grave) in old {
@@ -313,8 +309,9 @@ impl Writing<'_, '_> {
         let Some(place) = self.graves.pop_first().map_err(fault)?.map(|(place, _)| place.value()) else {
             return Ok(None);
         };
-        let change = self.changes.remove(place).map_err(fault)?;
-        let key = change.map(|change| split_change(change.value()).map(|(key, _)| key)).transpose()?;
+        let key =
+            self.changes.find(place)?.map(|found| split_change(found.change()).map(|(key, _)| key)).transpose()?;
+        self.changes.replace(place);
         if let Some(key) = key {
             self.index.remove(&key.bytes()[..]).map_err(fault)?;
         }
