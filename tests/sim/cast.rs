@@ -150,6 +150,9 @@ impl Cast {
         config.min_nodes = self.names().len();
         config.segment_bytes = SEGMENT_BYTES;
         config.snapshot_entries = SNAPSHOT_ENTRIES;
+        config.snapshot_bytes = 2 * SEGMENT_BYTES;
+        config.kept_bytes = 4 * SEGMENT_BYTES;
+        config.freed_bytes = 4 * SEGMENT_BYTES;
         if self.witness && usize::from(name.0) == self.names().len() {
             config.role = Role::Witness;
         }

@@ -73,6 +73,12 @@ pub struct Config {
     pub segment_bytes: u64,
     /// Log entries after the last snapshot that make a new one due.
     pub snapshot_entries: u64,
+    /// Bytes of the log after the last snapshot that make a new one due, unless they are few beside that itself.
+    pub snapshot_bytes: u64,
+    /// Most bytes of the log that stay behind the last snapshot, for nodes that were away for a moment.
+    pub kept_bytes: u64,
+    /// Most bytes of purged segments that are kept, to make new ones of them.
+    pub freed_bytes: u64,
     /// Seed of all randomness of this node; from the system when `None`.
     pub seed: Option<u64>,
     /// Applies a command again when it is asked again: for a test that shows that this would be noticed.
@@ -102,6 +108,9 @@ impl Default for Config {
             secret: None,
             segment_bytes: 16 * 1024 * 1024,
             snapshot_entries: 50_000,
+            snapshot_bytes: 64 * 1024 * 1024,
+            kept_bytes: 128 * 1024 * 1024,
+            freed_bytes: 512 * 1024 * 1024,
             seed: None,
             #[cfg(feature = "testing")]
             applies_twice: false,

@@ -243,14 +243,22 @@ impl Driver {
         }
     }
 
-    /// A witness keeps entries until every data copy has them; the others until their snapshot has long had them.
+    /// A witness keeps entries until every data copy has them; the others until their snapshot has long had them, or
+    /// has them and there are many bytes.
     fn purge(&self) {
         let witness = self.cx.config.role == Role::Witness;
         let floor = witness.then_some(self.leases.floor);
-        if self.cx.engine.may_purge(&self.cx.status, floor) {
-            let engine = self.cx.engine.clone();
+        let engine = self.cx.engine.clone();
+        let is_due = engine.is_snapshot_due(&self.cx.config, &self.wal);
+        let upto = engine.purgeable(&self.cx.config, &self.wal, floor);
+        if is_due || upto.is_some() {
             self.cx.begin(async move {
-                engine.purge(floor).await;
+                if is_due {
+                    engine.take_snapshot().await;
+                }
+                if let Some(upto) = upto {
+                    engine.purge(upto).await;
+                }
                 Done::Nothing
             });
         }

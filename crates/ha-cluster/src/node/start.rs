@@ -99,7 +99,8 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
     let seed = seed ^ identity.incarnation().0.rotate_left(32);
     require_log(&identity, &*seams.disk).await?;
     let salt = StdRng::seed_from_u64(seed).random();
-    let wal_config = wal::Config { segment_bytes: config.segment_bytes, salt, ..wal::Config::default() };
+    let (segment_bytes, freed_bytes) = (config.segment_bytes, config.freed_bytes);
+    let wal_config = wal::Config { segment_bytes, freed_bytes, salt, ..wal::Config::default() };
     let (wal, _) = Wal::open(seams.disk.clone(), identity.wal_directory(), wal_config).await?;
     if identity.begins_anew().await? {
         identity.has_begun().await?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ha_net::{Net, NodeId};
@@ -32,8 +32,11 @@ use crate::wal::Wal;
 
 /// Applied entries that stay in the log behind the newest snapshot, so that a node away for a moment needs no snapshot.
 const KEEP_ENTRIES: u64 = 10_000;
-/// Fewer entries than this are not worth a purge.
+/// Fewer entries than this are not worth a purge, unless they have many bytes.
 const PURGE_ENTRIES_MIN: u64 = 1_000;
+const PURGE_BYTES_MIN: u64 = 32 * 1024 * 1024;
+/// So many times the bytes of the last snapshot are written to the log before the next is due by its bytes.
+const LOG_TO_SNAPSHOT: u64 = 4;
 
 /// What an engine is made of.
 pub(crate) struct EngineParts {
@@ -59,6 +62,7 @@ pub(crate) struct Engine {
     pub(super) readers: super::read::Readers,
     pub(super) host: Host,
     applied_index: watch::Receiver<u64>,
+    last_snapshot_bytes: Arc<AtomicU64>,
     live_voters: Arc<AtomicUsize>,
     quorum_size: usize,
     /// A snapshot at a time is received.
@@ -75,6 +79,7 @@ impl Engine {
         let machine = StateMachine::open(parts.host.clone(), parts.snapshots, parts.disk).await?;
         let applied_index = machine.applied_index();
         let network = Network::new(parts.net.clone(), parts.forgetful);
+        let last_snapshot_bytes = machine.snapshot_bytes();
         let log = LogStore::new(parts.wal);
         let raft = Raft::new(parts.node_id, Arc::new(openraft), network, log, machine).await;
         let raft = raft.map_err(io::Error::other)?;
@@ -89,6 +94,7 @@ impl Engine {
             readers,
             host: parts.host,
             applied_index,
+            last_snapshot_bytes,
             live_voters: Arc::default(),
             quorum_size: config.quorum_size,
             receiving: Arc::new(Semaphore::new(1)),
@@ -201,21 +207,37 @@ impl Engine {
         }
     }
 
-    /// The log index up to which nothing is needed any more: a snapshot has long had it, every machine with a store
-    /// of its own holds it, and so does every copy below the floor.
-    fn purgeable(&self, status: &RaftStatus, floor: Option<u64>) -> u64 {
-        let durable = self.host.durable_index().unwrap_or(u64::MAX);
-        status.snapshot_index.saturating_sub(KEEP_ENTRIES).min(durable).min(floor.unwrap_or(u64::MAX))
+    /// Whether so much of the log follows the last snapshot that a new one is due.
+    pub(crate) fn is_snapshot_due(&self, config: &Config, log: &Wal) -> bool {
+        let last = self.last_snapshot_bytes.load(Ordering::Relaxed);
+        let enough = config.snapshot_bytes.max(last.saturating_mul(LOG_TO_SNAPSHOT));
+        log.bytes_behind(self.status().snapshot_index) >= enough
     }
 
-    /// Whether [`Self::purge`] would free anything worth it.
-    pub(crate) fn may_purge(&self, status: &RaftStatus, floor: Option<u64>) -> bool {
-        self.purgeable(status, floor) >= status.purged_index + PURGE_ENTRIES_MIN
+    /// Has a snapshot taken, unless one is under way.
+    pub(crate) async fn take_snapshot(&self) {
+        if let Err(error) = self.raft.trigger().snapshot().await {
+            tracing::warn!("no snapshot is taken: {error}");
+        }
+    }
+
+    /// The log index up to which nothing is needed any more, when it is worth a purge: a snapshot has long had it, or has
+    /// it and there is much behind it; every machine with a store of its own holds it, and so does every copy below the
+    /// floor.
+    pub(crate) fn purgeable(&self, config: &Config, log: &Wal, floor: Option<u64>) -> Option<u64> {
+        let status = self.status();
+        let long_ago = status.snapshot_index.saturating_sub(KEEP_ENTRIES);
+        let far_back = log.first_of_last(config.kept_bytes).saturating_sub(1).min(status.snapshot_index);
+        let durable = self.host.durable_index().unwrap_or(u64::MAX);
+        let upto = long_ago.max(far_back).min(durable).min(floor.unwrap_or(u64::MAX));
+        let freed_bytes = || log.bytes_behind(status.purged_index).saturating_sub(log.bytes_behind(upto));
+        let is_worth_it = upto >= status.purged_index + PURGE_ENTRIES_MIN
+            || (upto > status.purged_index && freed_bytes() >= PURGE_BYTES_MIN);
+        is_worth_it.then_some(upto)
     }
 
     /// Purges the log.
-    pub(crate) async fn purge(&self, floor: Option<u64>) {
-        let upto = self.purgeable(&self.status(), floor);
+    pub(crate) async fn purge(&self, upto: u64) {
         if let Err(error) = self.raft.trigger().purge_log(upto).await {
             tracing::warn!("the log is not purged: {error}");
         }

@@ -1,6 +1,7 @@
 //! Openraft's state machine on our machines and snapshot files.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ pub(crate) struct StateMachine {
     applied: Option<LogId>,
     membership: StoredMembership,
     applied_index: watch::Sender<u64>,
+    snapshot_bytes: Arc<AtomicU64>,
 }
 
 impl StateMachine {
@@ -35,11 +37,18 @@ impl StateMachine {
             applied: None,
             membership: StoredMembership::default(),
             applied_index: watch::Sender::new(0),
+            snapshot_bytes: Arc::default(),
         };
         if let Some(snapshot) = machine.get_current_snapshot().await? {
+            machine.snapshot_bytes.store(snapshot.snapshot.len() as u64, Ordering::Relaxed);
             machine.adopt(&snapshot.meta, &snapshot.snapshot)?;
         }
         Ok(machine)
+    }
+
+    /// How many bytes the newest snapshot has.
+    pub(crate) fn snapshot_bytes(&self) -> Arc<AtomicU64> {
+        self.snapshot_bytes.clone()
     }
 
     /// The last applied log index, to follow.
@@ -106,7 +115,8 @@ impl RaftStateMachine<Types> for StateMachine {
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
         let image = Mutex::new(Some(self.host.capture()));
-        SnapshotBuilder { meta, image, host: self.host.clone(), store: self.store.clone(), disk: self.disk.clone() }
+        let (store, disk, bytes) = (self.store.clone(), self.disk.clone(), self.snapshot_bytes.clone());
+        SnapshotBuilder { meta, image, host: self.host.clone(), store, disk, bytes }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Bytes) -> io::Result<()> {
@@ -133,6 +143,8 @@ pub(crate) struct SnapshotBuilder {
     host: Host,
     store: SnapshotStore,
     disk: Arc<dyn Disk>,
+    /// Of the newest snapshot.
+    bytes: Arc<AtomicU64>,
 }
 
 impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
@@ -147,6 +159,7 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         self.host.stored(self.meta.last_log_id.as_ref().map_or(0, |id| id.index)).await;
         let meta = put(&SnapshotMetaRecord::from(&self.meta));
         self.store.write(meta, vec![body.clone()]).await.map_err(io::Error::other)?;
+        self.bytes.store(body.len() as u64, Ordering::Relaxed);
         Ok(Snapshot { meta: self.meta.clone(), snapshot: body })
     }
 }

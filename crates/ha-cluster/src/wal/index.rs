@@ -50,6 +50,17 @@ impl Index {
         self.segments.front().map(|(_, sequence)| *sequence)
     }
 
+    /// How many segments begin behind an entry.
+    pub(super) fn segments_behind(&self, index: u64) -> usize {
+        self.segments.len() - self.segments.partition_point(|(begin, _)| *begin <= index)
+    }
+
+    /// The first entry of the last so many segments.
+    pub(super) fn begin_of_last(&self, segments: usize) -> u64 {
+        let at = self.segments.len().saturating_sub(segments);
+        self.segments.get(at).map_or_else(|| self.next(), |(begin, _)| self.first.max(*begin))
+    }
+
     pub(super) fn push(&mut self, index: u64, sequence: u64, slot: Slot) {
         if self.slots.is_empty() {
             self.first = index;
@@ -147,6 +158,15 @@ mod tests {
         assert_eq!((index.oldest_segment(), index.next()), (None, 15));
         index.push(15, 4, Slot { offset: 0, length: 0 });
         assert_eq!(index.span(15, 16, 1).unwrap().sequence, 4);
+    }
+
+    #[test]
+    fn segments_are_counted_from_the_end() {
+        let mut index = filled();
+        assert_eq!([9, 10, 14, 15, 19].map(|at| index.segments_behind(at)), [2, 1, 1, 0, 0]);
+        assert_eq!([0, 1, 2, 3].map(|last| index.begin_of_last(last)), [20, 15, 10, 10]);
+        index.start_at(12);
+        assert_eq!(index.begin_of_last(2), 12, "what was dropped of a segment does not count");
     }
 
     #[test]

@@ -11,11 +11,11 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::oneshot;
 
-use super::Record;
 use super::files;
 use super::reader::Reader;
 use super::recover::Recovery;
 use super::shared::{Shared, lock};
+use super::{Config, Record};
 use crate::disk::{Disk, File};
 
 /// Most reads that may wait. A node has one reader per follower and its own state machine.
@@ -44,6 +44,9 @@ pub(super) struct Read {
 /// Where work for the keeper is left, and what it prepared is picked up.
 pub(super) struct Desk {
     segment_bytes: u64,
+    /// Freed segments that stay where they are until new ones are made of them, which need not be filled with zeros
+    /// then.
+    freed_max: u64,
     inner: Mutex<Papers>,
 }
 
@@ -67,8 +70,13 @@ enum Work {
 }
 
 impl Desk {
-    pub(super) fn new(segment_bytes: u64) -> Self {
-        Self { segment_bytes, inner: Mutex::default() }
+    pub(super) fn new(config: &Config) -> Self {
+        let Config { segment_bytes, freed_bytes, .. } = *config;
+        Self { segment_bytes, freed_max: freed_bytes / segment_bytes.max(1), inner: Mutex::default() }
+    }
+
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
     }
 
     fn leave(&self, change: impl FnOnce(&mut Papers)) {
@@ -170,6 +178,8 @@ pub(super) struct Keeper {
     reader: Reader,
     /// The oldest segment there is.
     oldest: u64,
+    /// Segments before this one are free.
+    freed: u64,
     /// Segments before this one were to be released already.
     release_tried: u64,
     /// The last segment that has been prepared; its file may be in use, and must not be replaced.
@@ -201,7 +211,8 @@ impl Keeper {
             desk,
             reader,
             oldest: recovery.oldest,
-            release_tried: recovery.oldest,
+            freed: recovery.needed,
+            release_tried: recovery.needed,
             last_prepared: recovery.tail.sequence,
             has_spare: false,
             draft: None,
@@ -258,21 +269,31 @@ impl Keeper {
         self.has_spare = false;
     }
 
-    /// Frees segments from the oldest on, each durably before the next, so that never one in the middle is missing.
+    /// Frees the segments before this one.
     async fn release(&mut self, oldest: u64) -> io::Result<()> {
-        while self.oldest < oldest {
-            let segment = self.path(&files::name_of(self.oldest));
-            self.reader.forget(self.oldest);
-            // It is missing when only the sync failed the last time.
-            if self.has_spare {
-                ignore_missing(self.disk.remove(&segment).await)?;
-            } else {
-                ignore_missing(self.disk.rename(&segment, &self.path(files::SPARE)).await)?;
-                self.has_spare = true;
-            }
-            self.disk.sync_dir(&self.directory).await?;
-            self.oldest += 1;
+        for segment in self.freed..oldest {
+            self.reader.forget(segment);
         }
+        self.freed = self.freed.max(oldest);
+        while self.oldest + self.desk.freed_max < self.freed {
+            self.drop_oldest(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the oldest segment go, which is free, or makes it the spare. From the oldest on, each durably before the
+    /// next, so that never one in the middle is missing.
+    async fn drop_oldest(&mut self, becomes_spare: bool) -> io::Result<()> {
+        let segment = self.path(&files::name_of(self.oldest));
+        let gone = if becomes_spare {
+            self.disk.rename(&segment, &self.path(files::SPARE)).await
+        } else {
+            self.disk.remove(&segment).await
+        };
+        // It is missing when only the sync failed the last time.
+        ignore_missing(gone)?;
+        self.disk.sync_dir(&self.directory).await?;
+        self.oldest += 1;
         Ok(())
     }
 
@@ -311,6 +332,9 @@ impl Keeper {
     }
 
     async fn begin_draft(&mut self) -> io::Result<Draft> {
+        if !self.has_spare && self.oldest < self.freed {
+            self.drop_oldest(true).await?;
+        }
         let file: Arc<dyn File> = self.disk.open(&self.path(files::SPARE), true).await?.into();
         self.has_spare = true;
         // A spare may have been a segment. Were that name to come back after a crash, its content must be there too.

@@ -52,6 +52,8 @@ use writer::Writer;
 pub struct Config {
     /// Bytes per segment.
     pub segment_bytes: u64,
+    /// Most bytes of purged segments that are kept, to make new ones of them.
+    pub freed_bytes: u64,
     /// Newest entries kept in memory, in bytes; those that are not written yet are kept in any case.
     pub cache_bytes: usize,
     /// Any random number. It goes into every checksum of a log that is created with it, so that no client can make a
@@ -61,7 +63,8 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { segment_bytes: 16 * 1024 * 1024, cache_bytes: 16 * 1024 * 1024, salt: 0 }
+        const MIB: u64 = 1024 * 1024;
+        Self { segment_bytes: 16 * MIB, freed_bytes: 512 * MIB, cache_bytes: 16 * 1024 * 1024, salt: 0 }
     }
 }
 
@@ -143,7 +146,7 @@ impl Wal {
 
         let index = std::mem::take(&mut recovery.index);
         let shared = Arc::new(Shared::new(recovery.view.clone(), index, config.cache_bytes));
-        let desk = Arc::new(Desk::new(config.segment_bytes));
+        let desk = Arc::new(Desk::new(&config));
         let mut keeper = Keeper::new(disk.clone(), directory, desk.clone(), shared.clone(), &recovery);
         if recovery.prepared {
             keeper.adopt(recovery.tail.sequence + 1).await.map_err(&failed)?;
@@ -223,6 +226,17 @@ impl Wal {
     /// The term of an entry, or of the purge position.
     pub fn term_at(&self, index: u64) -> Option<u64> {
         self.shared.term_at(index)
+    }
+
+    /// About how many bytes of the disk the entries after this one take: whole segments.
+    pub fn bytes_behind(&self, index: u64) -> u64 {
+        shared::lock(&self.shared.index).segments_behind(index) as u64 * self.desk.segment_bytes()
+    }
+
+    /// The first of the last entries that take about so many bytes of the disk: whole segments, at least one.
+    pub fn first_of_last(&self, bytes: u64) -> u64 {
+        let segments = usize::try_from(bytes / self.desk.segment_bytes()).unwrap_or(usize::MAX);
+        shared::lock(&self.shared.index).begin_of_last(segments.max(1))
     }
 
     /// The entries of a range that are there, until `bytes_max` bytes of payload are used up, but at least one.

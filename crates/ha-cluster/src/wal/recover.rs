@@ -23,6 +23,8 @@ pub(super) struct Recovery {
     pub(super) tail: Segment,
     /// The oldest segment there is.
     pub(super) oldest: u64,
+    /// The oldest segment that is needed.
+    pub(super) needed: u64,
     /// The segment after the last one has been prepared already.
     pub(super) prepared: bool,
     pub(super) created: bool,
@@ -42,7 +44,8 @@ pub(super) async fn recover(disk: &dyn Disk, directory: &Path, salt: u64) -> Res
     }
     let sequences: Vec<u64> = names.iter().filter_map(|name| files::sequence_of(name)).collect();
     let segments = open_all(disk, directory, &sequences).await?;
-    let mut recovery = Replay::new(directory, &segments)?.run().await?;
+    let mut recovery = Replay::new(directory, &segments[first_needed(&segments)..])?.run().await?;
+    recovery.oldest = sequences.first().copied().unwrap_or(recovery.needed);
     recovery.created = created;
     recovery.torn &= !created;
     recovery.prepared = sequences.last() != Some(&recovery.tail.sequence);
@@ -80,6 +83,8 @@ struct Opened {
     header: HeaderBytes,
     /// The header, when it is the one of this file's present life and its checkpoint is whole: the segment is in use.
     live: Option<SegmentHeader>,
+    /// What it says of the log before it, when it is in use.
+    before: Option<View>,
 }
 
 impl Opened {
@@ -91,15 +96,18 @@ impl Opened {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => HeaderBytes::Damaged,
             Err(error) => return Err(error.into()),
         };
-        let mut live = None;
+        let (mut live, mut before) = (None, None);
         if let HeaderBytes::Valid(header) = header
             && header.sequence == sequence
         {
             let mut chain = Chain::new(&*file, SegmentHeader::seed(header.salt, sequence), header.generation)?;
             let first = chain.next(u64::MAX).await?;
-            live = first.is_some_and(|first| first.header.kind == Kind::Checkpoint).then_some(header);
+            if let Some(first) = first.filter(|first| first.header.kind == Kind::Checkpoint) {
+                live = Some(header);
+                before = checkpoint::decode(first.payload);
+            }
         }
-        Ok(Self { sequence, path, file, header, live })
+        Ok(Self { sequence, path, file, header, live, before })
     }
 
     fn corrupt(&self, offset: u64, reason: impl Into<String>) -> OpenError {
@@ -132,6 +140,15 @@ async fn open_all(disk: &dyn Disk, directory: &Path, sequences: &[u64]) -> Resul
         segments.push(opened);
     }
     Ok(segments)
+}
+
+/// Which segment to begin with: the last one before which there is nothing but what was purged later. Segments that were
+/// freed may still be there.
+fn first_needed(segments: &[Opened]) -> usize {
+    let last = segments.iter().rev().find_map(|segment| segment.before.as_ref());
+    let Some((purged, _)) = last.and_then(|before| before.purged) else { return 0 };
+    let is_first = |before: &View| before.last().is_none_or(|(last, _)| last <= purged);
+    segments.iter().rposition(|segment| segment.before.as_ref().is_some_and(is_first)).unwrap_or(0)
 }
 
 /// Takes the view through every record, in order.
@@ -178,9 +195,10 @@ impl<'a> Replay<'a> {
             }
         }
         self.check_complete()?;
-        let oldest = self.segments[0].sequence;
+        let needed = self.segments[0].sequence;
         let Self { view, index, salt, .. } = self;
-        Ok(Recovery { view, index, salt, tail, oldest, prepared: false, created: false, torn: !marked })
+        let (oldest, prepared, created) = (needed, false, false);
+        Ok(Recovery { view, index, salt, tail, oldest, needed, prepared, created, torn: !marked })
     }
 
     fn io(&self, source: io::Error) -> OpenError {

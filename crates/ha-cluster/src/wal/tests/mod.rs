@@ -19,7 +19,7 @@ const DIRECTORY: &str = "/wal";
 
 /// Small, so that tests see many segments.
 fn config() -> Config {
-    Config { segment_bytes: 4096, cache_bytes: 2048, salt: 0x5a17 }
+    Config { segment_bytes: 4096, freed_bytes: 2 * 4096, cache_bytes: 2048, salt: 0x5a17 }
 }
 
 async fn try_open(disk: &FaultyDisk) -> Result<(Wal, Recovered), OpenError> {
