@@ -15,7 +15,7 @@ use crate::work::{Fill, Work};
 use crate::{CheckReport, Key, Version};
 
 /// Bytes that may wait for the store; above that, the node applies nothing more.
-const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+const MEMORY_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// One copy of the records. Cheap to clone.
 #[derive(Clone)]

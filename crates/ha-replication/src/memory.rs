@@ -10,7 +10,7 @@ use crate::record::Kept;
 use crate::store::{Agreed, Place, Position};
 
 /// Bytes after which changes go to the store at once.
-const LAYER_BYTES: usize = 8 * 1024 * 1024;
+const LAYER_BYTES: usize = 16 * 1024 * 1024;
 /// What a change takes beside its key and data, about.
 const CHANGE_OVERHEAD_BYTES: usize = 256;
 

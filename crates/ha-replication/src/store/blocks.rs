@@ -17,7 +17,7 @@ use std::ops::{Bound, Range};
 use bytes::{Buf, BufMut, BytesMut};
 use redb::{AccessGuard, ReadOnlyTable, ReadableTable, StorageError, Table, TableDefinition};
 
-use super::entry::{encode_change, order_of};
+use super::entry::{decode_change, encode_change, order_of};
 use super::sealed::{seal, unseal};
 use super::{Place, Store, StoreError};
 use crate::Key;
@@ -28,41 +28,32 @@ pub(super) const CHANGES: TableDefinition<Place, &[u8]> = TableDefinition::new("
 /// The place of a block to what was replaced in it.
 pub(super) const REPLACED: TableDefinition<Place, &[u8]> = TableDefinition::new("replaced");
 
-/// Bytes of a block, unless one change has more: a little less than four pages of the file, whose heads fit in too. So
+/// Bytes of a block, unless one change has more: a little less than eight pages of the file, whose heads fit in too. So
 /// few in tests that records lie in several blocks.
-const BLOCK_BYTES: usize = if cfg!(any(test, feature = "testing")) { 200 } else { 16_000 };
+const BLOCK_BYTES: usize = if cfg!(any(test, feature = "testing")) { 200 } else { 32_600 };
 const LENGTH_BYTES: usize = 4;
 
 /// One change in its block.
 struct Item<'a> {
-    /// Where it begins.
-    at: usize,
-    place: Place,
-    change: &'a [u8],
+    /// Where it begins, with its length, and where it ends.
+    range: Range<usize>,
+    /// Its place and its bytes, unless they cannot be read.
+    change: Option<(Place, &'a [u8])>,
 }
 
-impl Item<'_> {
-    /// Bytes that it takes.
-    fn bytes(&self) -> usize {
-        LENGTH_BYTES + self.change.len()
-    }
+fn unreadable() -> StoreError {
+    StoreError::Damaged { what: "a change in a block cannot be read".to_owned() }
 }
 
-fn cut_short() -> StoreError {
-    StoreError::Damaged { what: "a block of changes that is cut short".to_owned() }
-}
-
-/// All changes of a block. After an error, there is nothing more.
-fn items(block: &[u8]) -> impl Iterator<Item = Result<Item<'_>, StoreError>> {
+/// All changes of a block. Where a length cannot be right, the rest of the block is one that cannot be read.
+fn items(block: &[u8]) -> impl Iterator<Item = Item<'_>> {
     let mut at = 0;
     iter::from_fn(move || {
         let mut rest = block.get(at..).filter(|rest| !rest.is_empty())?;
-        let read = rest.try_get_u32_le().ok().and_then(|length| {
-            let change = rest.get(..length as usize)?;
-            Some(Item { at, place: order_of(change)?, change })
-        });
-        at = read.as_ref().map_or(block.len(), |item| at + item.bytes());
-        Some(read.ok_or_else(cut_short))
+        let bytes = rest.try_get_u32_le().ok().and_then(|length| rest.get(..length as usize));
+        let end = bytes.map_or(block.len(), |bytes| at + LENGTH_BYTES + bytes.len());
+        let range = mem::replace(&mut at, end)..end;
+        Some(Item { range, change: bytes.and_then(|bytes| Some((order_of(bytes)?, bytes))) })
     })
 }
 
@@ -74,12 +65,41 @@ fn read_replaced(sealed: &[u8]) -> Result<Vec<u16>, StoreError> {
 }
 
 /// The changes of a block that were not replaced.
-fn newest<'a>(block: &'a [u8], replaced: &[u16]) -> impl Iterator<Item = Result<Item<'a>, StoreError>> {
-    items(block).filter(|item| !item.as_ref().is_ok_and(|item| is_replaced(replaced, item.at)))
+fn newest<'a>(block: &'a [u8], replaced: &[u16]) -> impl Iterator<Item = Item<'a>> {
+    items(block).filter(|item| !is_replaced(replaced, item))
 }
 
-fn is_replaced(replaced: &[u16], at: usize) -> bool {
-    u16::try_from(at).is_ok_and(|at| replaced.binary_search(&at).is_ok())
+fn is_replaced(replaced: &[u16], item: &Item<'_>) -> bool {
+    u16::try_from(item.range.start).is_ok_and(|at| replaced.binary_search(&at).is_ok())
+}
+
+/// What becomes of a block.
+enum Marked {
+    /// It stays, with this replaced in it.
+    Few(Vec<u16>),
+    /// This is left of it.
+    Many(Vec<u8>),
+}
+
+/// A block of which some changes, besides those that were before, are replaced now. What cannot be read stays.
+fn marked(block: &[u8], mut replaced: Vec<u16>, places: &[Place]) -> Marked {
+    let (mut gone, mut left, mut more) = (0, Vec::new(), Vec::new());
+    for item in items(block) {
+        let was = is_replaced(&replaced, &item);
+        if was || item.change.is_some_and(|(place, _)| places.binary_search(&place).is_ok()) {
+            gone += item.range.len();
+            // One that begins further back is alone in its block.
+            more.extend(u16::try_from(item.range.start).ok().filter(|_| !was));
+        } else {
+            left.push(item.range);
+        }
+    }
+    if gone * 2 >= block.len() {
+        return Marked::Many(left.into_iter().flat_map(|item| block[item].iter().copied()).collect());
+    }
+    replaced.extend(more);
+    replaced.sort_unstable();
+    Marked::Few(replaced)
 }
 
 /// Any bytes for a block and what was replaced in it.
@@ -112,9 +132,20 @@ fn find<'a>(
     let Some((_, block)) = blocks.range(place..).map_err(fault)?.next().transpose().map_err(fault)? else {
         return Ok(None);
     };
-    let found = items(block.value()).find(|item| item.as_ref().map_or(true, |item| item.place == place)).transpose()?;
-    let range = found.map(|item| item.at + LENGTH_BYTES..item.at + item.bytes());
-    Ok(range.map(|change| Found { block, change }))
+    let (mut found, mut is_damaged) = (None, false);
+    for item in items(block.value()) {
+        is_damaged |= item.change.is_none();
+        if item.change.is_some_and(|(at, _)| at == place) {
+            found = Some(item.range.start + LENGTH_BYTES..item.range.end);
+            break;
+        }
+    }
+    match found {
+        Some(change) => Ok(Some(Found { block, change })),
+        // It may be that.
+        None if is_damaged => Err(unreadable()),
+        None => Ok(None),
+    }
 }
 
 /// The changes, to read.
@@ -134,39 +165,47 @@ impl Reading {
     }
 
     /// Shows the changes above `after` up to `upto`, in their order, those that were replaced left out, until `visit`
-    /// says no. What cannot be read of a block is told of after the rest of it.
+    /// says no; and what cannot be read, where it lies.
     pub(super) fn walk(
         &self,
         store: &Store,
         after: Place,
         upto: Place,
-        mut visit: impl FnMut(Result<(Place, &[u8]), StoreError>) -> Result<bool, StoreError>,
+        mut visit: impl FnMut(Result<&[u8], StoreError>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let fault = |error: StorageError| store.fault(error);
         if after >= upto {
             return Ok(());
         }
+        let mut before = after;
         for block in self.blocks.range((Bound::Excluded(after), Bound::Unbounded)).map_err(fault)? {
             let (last, block) = block.map_err(fault)?;
             let replaced = self.replaced.get(last.value()).map_err(fault)?;
             let replaced = replaced.map(|replaced| read_replaced(replaced.value())).transpose();
-            let (replaced, damage) = match replaced {
+            let (replaced, mut damage) = match replaced {
                 Ok(replaced) => (replaced.unwrap_or_default(), None),
                 Err(error) => (Vec::new(), Some(error)),
             };
-            if let Some(error) = damage
-                && !visit(Err(error))?
-            {
-                return Ok(());
-            }
             for item in newest(block.value(), &replaced) {
-                let goes_on = match item {
-                    Ok(item) if item.place <= after => true,
-                    Ok(item) if item.place > upto => return Ok(()),
-                    Ok(item) => visit(Ok((item.place, item.change)))?,
-                    Err(error) => visit(Err(error))?,
+                let shown = match (damage.take(), item.change) {
+                    (Some(error), _) => Err(error),
+                    (None, None) => Err(unreadable()),
+                    (None, Some((place, change))) => {
+                        let is_next = before < place && place <= last.value();
+                        // A flipped bit of a place must not hide a change, or all that follow.
+                        if is_next && place <= upto {
+                            before = place;
+                            Ok(change)
+                        } else if let Err(error) = decode_change(change) {
+                            Err(error)
+                        } else if place > upto {
+                            return Ok(());
+                        } else {
+                            continue;
+                        }
+                    }
                 };
-                if !goes_on {
+                if !visit(shown)? {
                     return Ok(());
                 }
             }
@@ -205,66 +244,50 @@ impl<'s, 't> Writing<'s, 't> {
         let mut places = mem::take(&mut self.unmarked);
         places.sort_unstable();
         let mut rest = &places[..];
-        while let Some(place) = rest.first() {
-            let block = self.block_of(*place)?;
-            let Some((last, block)) = block else { break };
-            let within;
-            (within, rest) = rest.split_at(rest.partition_point(|place| *place <= last));
-            self.mark_within(last, &block, within)?;
+        while let Some((last, count, marked)) = self.marked(rest)? {
+            rest = &rest[count..];
+            match marked {
+                Marked::Few(replaced) => {
+                    let sealed = seal(replaced.iter().flat_map(|at| at.to_le_bytes()).collect());
+                    self.replaced.insert(last, &sealed[..]).map_err(|error| self.store.fault(error))?;
+                }
+                Marked::Many(left) => {
+                    self.drop_block(last)?;
+                    if !left.is_empty() {
+                        self.write(last, &left)?;
+                    }
+                }
+            }
         }
         Ok(())
     }
 
-    fn mark_within(&mut self, last: Place, block: &[u8], places: &[Place]) -> Result<(), StoreError> {
-        let mut replaced = self.replaced_in(last)?;
-        let (mut gone, mut left) = (0, Vec::new());
-        for item in items(block) {
-            let item = match item {
-                Ok(item) => item,
-                // What is damaged must not keep others from being written; the check tells of it.
-                Err(error) => {
-                    tracing::error!("{error}: ha replication check");
-                    return Ok(());
-                }
-            };
-            let was = is_replaced(&replaced, item.at);
-            if was || places.binary_search(&item.place).is_ok() {
-                gone += item.bytes();
-                if !was {
-                    left.push(item.at as u16);
-                }
-            }
-        }
-        replaced.extend(left);
-        replaced.sort_unstable();
-        if gone * 2 < block.len() {
-            let sealed = seal(replaced.iter().flat_map(|at| at.to_le_bytes()).collect());
-            self.replaced.insert(last, &sealed[..]).map_err(|error| self.store.fault(error))?;
-            return Ok(());
-        }
-        let mut kept = Vec::with_capacity(block.len() - gone);
-        for item in newest(block, &replaced) {
-            let item = item?;
-            kept.extend_from_slice(&block[item.at..item.at + item.bytes()]);
-        }
-        self.drop_block(last)?;
-        if kept.is_empty() { Ok(()) } else { self.write(last, &kept) }
+    /// The block of the first of these places, how many of them are in it, and what becomes of it.
+    fn marked(&self, places: &[Place]) -> Result<Option<(Place, usize, Marked)>, StoreError> {
+        let fault = |error: StorageError| self.store.fault(error);
+        let Some(first) = places.first() else { return Ok(None) };
+        let Some(found) = self.blocks.range(*first..).map_err(fault)?.next() else { return Ok(None) };
+        let (last, block) = found.map_err(fault)?;
+        let last = last.value();
+        let count = places.partition_point(|place| *place <= last);
+        let marked = marked(block.value(), self.replaced_in(last)?, &places[..count]);
+        Ok(Some((last, count, marked)))
+    }
+
+    /// What was replaced in a block. Damage must not keep others from being written: the check tells of it, and what was
+    /// replaced is told to followers again, who know better.
+    fn replaced_in(&self, last: Place) -> Result<Vec<u16>, StoreError> {
+        let replaced = self.replaced.get(last).map_err(|error| self.store.fault(error))?;
+        let replaced = replaced.map(|replaced| read_replaced(replaced.value())).transpose();
+        Ok(replaced
+            .inspect_err(|error| tracing::error!("{error}: ha replication check"))
+            .ok()
+            .flatten()
+            .unwrap_or_default())
     }
 
     fn write(&mut self, last: Place, block: &[u8]) -> Result<(), StoreError> {
         self.blocks.insert(last, block).map(drop).map_err(|error| self.store.fault(error))
-    }
-
-    /// The block in which a place is or would be, if there is one.
-    fn block_of(&self, place: Place) -> Result<Option<(Place, Vec<u8>)>, StoreError> {
-        let fault = |error: StorageError| self.store.fault(error);
-        let found = self.blocks.range(place..).map_err(fault)?.next().transpose().map_err(fault)?;
-        Ok(found.map(|(last, block)| (last.value(), block.value().to_vec())))
-    }
-
-    fn replaced_in(&self, last: Place) -> Result<Vec<u16>, StoreError> {
-        let replaced = self.replaced.get(last).map_err(|error| self.store.fault(error))?;
-        Ok(replaced.map(|replaced| read_replaced(replaced.value())).transpose()?.unwrap_or_default())
     }
 
     fn drop_block(&mut self, last: Place) -> Result<(), StoreError> {
@@ -278,7 +301,9 @@ impl<'s, 't> Writing<'s, 't> {
         self.mark()?;
         let mut rest = changes;
         while let Some((first, ..)) = rest.first() {
-            let next = self.block_of(*first)?;
+            let fault = |error: StorageError| self.store.fault(error);
+            let next = self.blocks.range(*first..).map_err(fault)?.next().transpose().map_err(fault)?;
+            let next = next.map(|(last, block)| (last.value(), block.value().to_vec()));
             let count = next.as_ref().map_or(rest.len(), |(last, _)| rest.partition_point(|(place, ..)| place <= last));
             let within;
             (within, rest) = rest.split_at(count);
@@ -303,24 +328,25 @@ impl<'s, 't> Writing<'s, 't> {
 
     /// Puts changes before or into a block.
     fn put_before(&mut self, last: Place, block: &[u8], changes: &[(Place, &Key, &Kept)]) -> Result<(), StoreError> {
-        let first = items(block).next().transpose()?.map(|item| item.place);
+        let first = items(block).find_map(|item| item.change).map(|(place, _)| place);
         if first.is_some_and(|first| changes.last().is_some_and(|(place, ..)| *place < first)) {
             return self.put_last(changes);
         }
         let replaced = self.replaced_in(last)?;
-        let mut held = newest(block, &replaced).collect::<Result<Vec<_>, _>>()?.into_iter().peekable();
+        // What cannot be read goes: the index still says that it was there.
+        let mut held = newest(block, &replaced).filter_map(|item| item.change).peekable();
         self.drop_block(last)?;
         let mut filling = Filling::default();
         for (place, key, kept) in changes {
-            while let Some(item) = held.next_if(|item| item.place < *place) {
-                filling.keep(self, item)?;
+            while let Some(held) = held.next_if(|(held, _)| held < place) {
+                filling.keep(self, held)?;
             }
             filling.begin(*place);
             encode_change(key, kept, &mut filling.block);
             filling.end(self)?;
         }
-        for item in held {
-            filling.keep(self, item)?;
+        for held in held {
+            filling.keep(self, held)?;
         }
         filling.close(self)
     }
@@ -357,9 +383,9 @@ impl Filling {
     }
 
     /// Takes a change as it is.
-    fn keep(&mut self, writing: &mut Writing<'_, '_>, item: Item<'_>) -> Result<(), StoreError> {
-        self.begin(item.place);
-        self.block.put_slice(item.change);
+    fn keep(&mut self, writing: &mut Writing<'_, '_>, (place, change): (Place, &[u8])) -> Result<(), StoreError> {
+        self.begin(place);
+        self.block.put_slice(change);
         self.end(writing)
     }
 
@@ -377,12 +403,12 @@ impl Reading {
             let (last, block) = block.unwrap();
             let replaced = self.replaced.get(last.value()).unwrap();
             let replaced = replaced.map(|replaced| read_replaced(replaced.value()).unwrap()).unwrap_or_default();
-            let all: Vec<_> = items(block.value()).map(Result::unwrap).collect();
-            assert!(all.iter().is_sorted_by(|one, next| one.place < next.place));
-            assert!(before < all[0].place && all[all.len() - 1].place <= last.value(), "blocks do not overlap");
-            assert!(all.len() == 1 || block.value().len() <= BLOCK_BYTES);
-            let gone: usize = all.iter().filter(|item| is_replaced(&replaced, item.at)).map(Item::bytes).sum();
-            assert!(gone * 2 < block.value().len(), "half of it was replaced");
+            let places: Vec<_> = items(block.value()).map(|item| item.change.unwrap().0).collect();
+            assert!(places.is_sorted_by(|one, next| one < next));
+            assert!(before < places[0] && places[places.len() - 1] <= last.value(), "blocks do not overlap");
+            assert!(places.len() == 1 || block.value().len() <= BLOCK_BYTES);
+            let gone = items(block.value()).filter(|item| is_replaced(&replaced, item)).map(|item| item.range.len());
+            assert!(gone.sum::<usize>() * 2 < block.value().len(), "half of it was replaced");
             before = last.value();
         }
         let mut rows = self.replaced.iter().unwrap();

@@ -146,7 +146,7 @@ impl Store {
         let mut keys = BTreeMap::new();
         // None where a leader orders changes: nothing is given a place there.
         changes.walk(self, (state.slotted, u64::MAX), (state.place, u64::MAX), |change| {
-            let (key, record) = split_change(change?.1)?;
+            let (key, record) = split_change(change?)?;
             if let Some(kept) = Kept::header(record).filter(|kept| kept.version.is_stamp()) {
                 known.recent.insert(name_of(&key), Slot { version: kept.version, place: kept.place });
                 keys.insert(name_of(&key), key);

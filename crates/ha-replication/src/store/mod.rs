@@ -243,7 +243,7 @@ impl Store {
             if page.len() >= limit || bytes >= bytes_max {
                 return Ok(false);
             }
-            let (key, kept) = decode_change(change?.1)?;
+            let (key, kept) = decode_change(change?)?;
             bytes += kept.bytes(&key);
             page.push((key, kept));
             Ok(true)

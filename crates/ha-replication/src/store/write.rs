@@ -9,7 +9,7 @@ use redb::{Database, ReadableTable, Table, WriteTransaction};
 use super::backend::Mirror;
 use super::blocks::{self, CHANGES, REPLACED};
 use super::buckets::{RECENT_MAX, Touched, name_of, share, write_sums};
-use super::entry::{Entry, decode_change, split_change};
+use super::entry::{Entry, decode_change};
 use super::runs::{self, Slot, Slots};
 use super::{GRAVES, INDEX, Place, RUNS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of};
 use crate::Key;
@@ -286,14 +286,18 @@ impl Writing<'_, '_> {
         Ok(())
     }
 
+    fn change(&self, place: Place) -> Result<Option<(Key, Kept)>, StoreError> {
+        self.changes.find(place)?.map(|found| decode_change(found.change())).transpose()
+    }
+
     /// Digs up graves with a stamp below the horizon: nobody who matters could bring back what lay there.
     fn purge_below(&mut self, horizon: u64) -> Result<(), StoreError> {
         let fault = |error| self.store.fault(redb::Error::from(error));
         let mut old = Vec::new();
         for entry in self.graves.iter().map_err(fault)?.take(PURGED_AT_ONCE_MAX as usize) {
             let place = entry.map_err(fault)?.0.value();
-            let change = self.changes.find(place)?.map(|found| decode_change(found.change())).transpose()?;
-            old.extend(change.filter(|(_, kept)| kept.data.is_none() && kept.version.time < horizon));
+            let grave = readable(self.change(place))?;
+            old.extend(grave.filter(|(_, kept)| kept.data.is_none() && kept.version.time < horizon));
         }
         for (key, grave) in old {
             self.forget(&key, &Entry::of(&key, &grave))?;
@@ -309,14 +313,24 @@ impl Writing<'_, '_> {
         let Some(place) = self.graves.pop_first().map_err(fault)?.map(|(place, _)| place.value()) else {
             return Ok(None);
         };
-        let key =
-            self.changes.find(place)?.map(|found| split_change(found.change()).map(|(key, _)| key)).transpose()?;
+        let key = readable(self.change(place))?.map(|(key, _)| key);
         self.changes.replace(place);
         if let Some(key) = key {
             self.index.remove(&key.bytes()[..]).map_err(fault)?;
         }
         self.totals.graves = self.totals.graves.saturating_sub(1);
         Ok(Some(place))
+    }
+}
+
+/// Nothing, for what is damaged: it must not keep others from being written, and the check tells of it.
+fn readable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(StoreError::Damaged { what }) => {
+            tracing::error!("{what}: ha replication check");
+            Ok(None)
+        }
+        found => found,
     }
 }
 
