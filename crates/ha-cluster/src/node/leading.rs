@@ -246,6 +246,9 @@ impl Driver {
     /// A witness keeps entries until every data copy has them; the others until their snapshot has long had them, or
     /// has them and there are many bytes.
     fn purge(&self) {
+        if self.failed.is_some() || self.cx.status.stopped.is_some() {
+            return;
+        }
         let witness = self.cx.config.role == Role::Witness;
         let floor = witness.then_some(self.leases.floor);
         let engine = self.cx.engine.clone();

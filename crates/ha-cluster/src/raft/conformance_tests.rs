@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use openraft::StorageError;
+use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use super::log_store::LogStore;
 use super::state_machine::StateMachine;
-use super::types::{PeerRecord, Types};
+use super::types::{LogId, PeerRecord, SnapshotMeta, Types};
 use crate::disk::{Disk, RealDisk};
 use crate::machine::{Host, Machines};
 use crate::snapshot::SnapshotStore;
@@ -39,4 +40,17 @@ impl StoreBuilder<Types, LogStore, StateMachine, TempDir> for Stores {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_log_and_state_machine_pass_openrafts_suite() {
     Suite::test_all(Stores).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_overtaken_while_it_is_built_is_not_the_newest() {
+    let (_directory, _log, mut machine) = Stores.build().await.unwrap();
+    let mut overtaken = machine.get_snapshot_builder().await;
+    let body = machine.get_snapshot_builder().await.build_snapshot().await.unwrap().snapshot;
+    let last = LogId::new_term_index(1, 9);
+    let meta = SnapshotMeta { last_log_id: Some(last), ..SnapshotMeta::default() };
+    machine.install_snapshot(&meta, body).await.unwrap();
+    overtaken.build_snapshot().await.unwrap();
+    let newest = machine.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(newest.meta.last_log_id, Some(last));
 }

@@ -211,7 +211,9 @@ impl Engine {
     pub(crate) fn is_snapshot_due(&self, config: &Config, log: &Wal) -> bool {
         let last = self.last_snapshot_bytes.load(Ordering::Relaxed);
         let enough = config.snapshot_bytes.max(last.saturating_mul(LOG_TO_SNAPSHOT));
-        log.bytes_behind(self.status().snapshot_index) >= enough
+        let applied = *self.applied_index.borrow();
+        // What is not applied yet would not be in it.
+        log.bytes_behind(self.status().snapshot_index).saturating_sub(log.bytes_behind(applied)) >= enough
     }
 
     /// Has a snapshot taken, unless one is under way.

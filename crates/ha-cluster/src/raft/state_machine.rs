@@ -25,6 +25,7 @@ pub(crate) struct StateMachine {
     membership: StoredMembership,
     applied_index: watch::Sender<u64>,
     snapshot_bytes: Arc<AtomicU64>,
+    newest: Arc<tokio::sync::Mutex<u64>>,
 }
 
 impl StateMachine {
@@ -38,6 +39,7 @@ impl StateMachine {
             membership: StoredMembership::default(),
             applied_index: watch::Sender::new(0),
             snapshot_bytes: Arc::default(),
+            newest: Arc::default(),
         };
         if let Some(snapshot) = machine.get_current_snapshot().await? {
             machine.snapshot_bytes.store(snapshot.snapshot.len() as u64, Ordering::Relaxed);
@@ -115,8 +117,9 @@ impl RaftStateMachine<Types> for StateMachine {
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
         let image = Mutex::new(Some(self.host.capture()));
-        let (store, disk, bytes) = (self.store.clone(), self.disk.clone(), self.snapshot_bytes.clone());
-        SnapshotBuilder { meta, image, host: self.host.clone(), store, disk, bytes }
+        let (store, disk) = (self.store.clone(), self.disk.clone());
+        let (bytes, newest) = (self.snapshot_bytes.clone(), self.newest.clone());
+        SnapshotBuilder { meta, image, host: self.host.clone(), store, disk, bytes, newest }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Bytes) -> io::Result<()> {
@@ -145,6 +148,9 @@ pub(crate) struct SnapshotBuilder {
     disk: Arc<dyn Disk>,
     /// Of the newest snapshot.
     bytes: Arc<AtomicU64>,
+    /// The last entry that is in a snapshot that this life has written. One that is built may be overtaken by one that is
+    /// received, and must not be taken for the newest then: the log behind that may be gone.
+    newest: Arc<tokio::sync::Mutex<u64>>,
 }
 
 impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
@@ -156,10 +162,15 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         // Encoding may take long: it has no place on the tasks that serve.
         let body = perform_aside(&self.disk, "encode", async move { image.encode() }).await?;
         // A restart goes on from here: what a machine keeps in a store of its own must not be behind.
-        self.host.stored(self.meta.last_log_id.as_ref().map_or(0, |id| id.index)).await;
-        let meta = put(&SnapshotMetaRecord::from(&self.meta));
-        self.store.write(meta, vec![body.clone()]).await.map_err(io::Error::other)?;
-        self.bytes.store(body.len() as u64, Ordering::Relaxed);
+        let index = self.meta.last_log_id.as_ref().map_or(0, |id| id.index);
+        self.host.stored(index).await;
+        let mut newest = self.newest.lock().await;
+        if index >= *newest {
+            let meta = put(&SnapshotMetaRecord::from(&self.meta));
+            self.store.write(meta, vec![body.clone()]).await.map_err(io::Error::other)?;
+            self.bytes.store(body.len() as u64, Ordering::Relaxed);
+            *newest = index;
+        }
         Ok(Snapshot { meta: self.meta.clone(), snapshot: body })
     }
 }

@@ -75,8 +75,9 @@ impl Desk {
         Self { segment_bytes, freed_max: freed_bytes / segment_bytes.max(1), inner: Mutex::default() }
     }
 
+    /// At least one.
     pub(super) fn segment_bytes(&self) -> u64 {
-        self.segment_bytes
+        self.segment_bytes.max(1)
     }
 
     fn leave(&self, change: impl FnOnce(&mut Papers)) {
@@ -275,7 +276,9 @@ impl Keeper {
             self.reader.forget(segment);
         }
         self.freed = self.freed.max(oldest);
-        while self.oldest + self.desk.freed_max < self.freed {
+        // Where the disk is nearly full, others need the room.
+        let room = self.disk.free_bytes(&self.directory).unwrap_or(0) / self.desk.segment_bytes();
+        while self.oldest + self.desk.freed_max.min(room) < self.freed {
             self.drop_oldest(false).await?;
         }
         Ok(())

@@ -129,7 +129,8 @@ impl Drop for Closer {
 }
 
 impl Wal {
-    /// Opens the log in a directory, or creates it. Reads all of it, and changes nothing before all was found good.
+    /// Opens the log in a directory, or creates it. Reads all of it that was not purged, and changes nothing before all
+    /// of that was found good.
     ///
     /// The caller sees to it that no one else uses the directory.
     pub async fn open(disk: Arc<dyn Disk>, directory: PathBuf, config: Config) -> Result<(Self, Recovered), OpenError> {

@@ -32,7 +32,7 @@ pub(super) struct Recovery {
     pub(super) torn: bool,
 }
 
-/// Reads the whole log, and only when all of it is good makes what it read durable.
+/// Reads the log from where it is needed on, and only when all of that is good makes what it read durable.
 pub(super) async fn recover(disk: &dyn Disk, directory: &Path, salt: u64) -> Result<Recovery, OpenError> {
     let io = |source| OpenError::Io { directory: directory.to_owned(), source };
     disk.create_dir_all(directory).await.map_err(io)?;

@@ -1,8 +1,8 @@
 //! What the store keeps of a record in two places: its newest change, and the entry of the index that says where.
 //!
 //! Changes lie in their order, each behind the last, so writing one costs little more than its bytes. The index is in
-//! the order of keys, so that writing an entry may cost a page; it holds what is counted and compared, and nobody reads
-//! a change to replace it.
+//! the order of keys, so that writing an entry may cost a page; it holds what is counted and compared, so that no change
+//! is read for that.
 //!
 //! ```text
 //! entry   0 flags u8   1 crc u32 of the key and all that follows   5 time u64   13 tie u64   21 place u64
