@@ -474,7 +474,7 @@ proptest! {
             for (serial, (around, batch)) in (0..).zip(batches) {
                 let changes: BTreeMap<Key, Kept> = batch.into_iter().map(|(n, bytes)| {
                     // Each epoch once, and some lie between those that are there.
-                    let epoch = 1 + around * 100_000 + serial * 100 + u64::from(n) * 7 % 30;
+                    let epoch = 1 + (around + u64::from(n) * 13) % 40 * 100_000 + serial * 100 + u64::from(n);
                     (key(n), kept(epoch, u64::from(n), (bytes > 0).then(|| "x".repeat(bytes)).as_deref()))
                 }).collect();
                 for (key, kept) in &changes {
