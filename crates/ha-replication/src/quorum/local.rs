@@ -160,10 +160,7 @@ mod tests {
         let refused = keep(&loose, 0, change(&loose, "1", 1)).await.unwrap_err();
         assert!(refused.contains("is full") && refused.contains("ha-data/replication"), "{refused}");
         loose.copy().set_full(false);
-        for n in 0_u32.. {
-            if loose.copy().is_crowded() {
-                break;
-            }
+        for n in (0_u32..).take_while(|_| !loose.copy().is_crowded()) {
             loose.merge(vec![change(&loose, &n.to_string(), 1024 * 1024)]).unwrap();
         }
         let asked = tokio::time::Instant::now();

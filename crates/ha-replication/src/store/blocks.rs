@@ -41,6 +41,13 @@ struct Item<'a> {
     change: Option<(Place, &'a [u8])>,
 }
 
+impl<'a> Item<'a> {
+    /// Its place and its bytes, when its checksum fits.
+    fn sound(self) -> Option<(Place, &'a [u8])> {
+        self.change.filter(|(_, change)| decode_change(change).is_ok())
+    }
+}
+
 fn unreadable() -> StoreError {
     StoreError::Damaged { what: "a change in a block cannot be read".to_owned() }
 }
@@ -62,6 +69,27 @@ fn read_replaced(sealed: &[u8]) -> Result<Vec<u16>, StoreError> {
     let replaced = unseal(sealed).filter(|replaced| replaced.len().is_multiple_of(2));
     let replaced = replaced.ok_or_else(|| StoreError::Damaged { what: "what was replaced in a block".to_owned() })?;
     Ok(replaced.chunks_exact(2).map(|mut at| at.get_u16_le()).collect())
+}
+
+/// What was replaced in a block, if anything was.
+fn replaced_in(
+    store: &Store,
+    replaced: &impl ReadableTable<Place, &'static [u8]>,
+    last: Place,
+) -> Result<Option<Vec<u16>>, StoreError> {
+    let replaced = replaced.get(last).map_err(|error| store.fault(error))?;
+    replaced.map(|replaced| read_replaced(replaced.value())).transpose()
+}
+
+/// Nothing, for what is damaged: it must not keep others from being written, and the check tells of it.
+pub(super) fn readable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(StoreError::Damaged { what }) => {
+            tracing::error!("{what}: ha replication check");
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 /// The changes of a block that were not replaced.
@@ -177,38 +205,38 @@ impl Reading {
         if after >= upto {
             return Ok(());
         }
-        let mut before = after;
+        let mut before = (0, 0);
         for block in self.blocks.range((Bound::Excluded(after), Bound::Unbounded)).map_err(fault)? {
             let (last, block) = block.map_err(fault)?;
-            let replaced = self.replaced.get(last.value()).map_err(fault)?;
-            let replaced = replaced.map(|replaced| read_replaced(replaced.value())).transpose();
-            let (replaced, mut damage) = match replaced {
-                Ok(replaced) => (replaced.unwrap_or_default(), None),
-                Err(error) => (Vec::new(), Some(error)),
+            let last = last.value();
+            let replaced = match replaced_in(store, &self.replaced, last) {
+                Err(error @ StoreError::Damaged { .. }) => {
+                    if !visit(Err(error))? {
+                        return Ok(());
+                    }
+                    Vec::new()
+                }
+                replaced => replaced?.unwrap_or_default(),
             };
             for item in newest(block.value(), &replaced) {
-                let shown = match (damage.take(), item.change) {
-                    (Some(error), _) => Err(error),
-                    (None, None) => Err(unreadable()),
-                    (None, Some((place, change))) => {
-                        let is_next = before < place && place <= last.value();
-                        // A flipped bit of a place must not hide a change, or all that follow.
-                        if is_next && place <= upto {
-                            before = place;
-                            Ok(change)
-                        } else if let Err(error) = decode_change(change) {
-                            Err(error)
-                        } else if place > upto {
-                            return Ok(());
-                        } else {
-                            continue;
-                        }
+                let shown = match item.change {
+                    Some((place, change)) if (after < place && place <= upto) && (before < place && place <= last) => {
+                        Ok(change)
                     }
+                    // A flipped bit of a place must not hide a change, or all that follow.
+                    Some((place, change)) => match decode_change(change) {
+                        Ok(_) if before < place && place <= after => continue,
+                        Ok(_) if upto < place && place <= last => return Ok(()),
+                        Ok((key, _)) => Err(StoreError::Damaged { what: format!("{key} lies in another block") }),
+                        Err(error) => Err(error),
+                    },
+                    None => Err(unreadable()),
                 };
                 if !visit(shown)? {
                     return Ok(());
                 }
             }
+            before = last;
         }
         Ok(())
     }
@@ -274,16 +302,9 @@ impl<'s, 't> Writing<'s, 't> {
         Ok(Some((last, count, marked)))
     }
 
-    /// What was replaced in a block. Damage must not keep others from being written: the check tells of it, and what was
-    /// replaced is told to followers again, who know better.
+    /// What was replaced in a block. Where that is damaged, followers are told what was replaced again, and know better.
     fn replaced_in(&self, last: Place) -> Result<Vec<u16>, StoreError> {
-        let replaced = self.replaced.get(last).map_err(|error| self.store.fault(error))?;
-        let replaced = replaced.map(|replaced| read_replaced(replaced.value())).transpose();
-        Ok(replaced
-            .inspect_err(|error| tracing::error!("{error}: ha replication check"))
-            .ok()
-            .flatten()
-            .unwrap_or_default())
+        Ok(readable(replaced_in(self.store, &self.replaced, last))?.unwrap_or_default())
     }
 
     fn write(&mut self, last: Place, block: &[u8]) -> Result<(), StoreError> {
@@ -328,13 +349,13 @@ impl<'s, 't> Writing<'s, 't> {
 
     /// Puts changes before or into a block.
     fn put_before(&mut self, last: Place, block: &[u8], changes: &[(Place, &Key, &Kept)]) -> Result<(), StoreError> {
-        let first = items(block).find_map(|item| item.change).map(|(place, _)| place);
+        // What cannot be read goes: the index still says that it was there.
+        let first = items(block).find_map(Item::sound).map(|(place, _)| place);
         if first.is_some_and(|first| changes.last().is_some_and(|(place, ..)| *place < first)) {
             return self.put_last(changes);
         }
         let replaced = self.replaced_in(last)?;
-        // What cannot be read goes: the index still says that it was there.
-        let mut held = newest(block, &replaced).filter_map(|item| item.change).peekable();
+        let mut held = newest(block, &replaced).filter_map(Item::sound).peekable();
         self.drop_block(last)?;
         let mut filling = Filling::default();
         for (place, key, kept) in changes {

@@ -7,7 +7,7 @@ use ha_cluster::disk::DirLock;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::backend::Mirror;
-use super::blocks::{self, CHANGES, REPLACED};
+use super::blocks::{self, CHANGES, REPLACED, readable};
 use super::buckets::{RECENT_MAX, Touched, name_of, share, write_sums};
 use super::entry::{Entry, decode_change};
 use super::runs::{self, Slot, Slots};
@@ -320,17 +320,6 @@ impl Writing<'_, '_> {
         }
         self.totals.graves = self.totals.graves.saturating_sub(1);
         Ok(Some(place))
-    }
-}
-
-/// Nothing, for what is damaged: it must not keep others from being written, and the check tells of it.
-fn readable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
-    match found {
-        Err(StoreError::Damaged { what }) => {
-            tracing::error!("{what}: ha replication check");
-            Ok(None)
-        }
-        found => found,
     }
 }
 
