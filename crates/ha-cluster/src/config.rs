@@ -73,9 +73,9 @@ pub struct Config {
     pub segment_bytes: u64,
     /// Log entries after the last snapshot that make a new one due.
     pub snapshot_entries: u64,
-    /// Bytes of the log after the last snapshot that make a new one due, unless they are few beside that itself.
+    /// Bytes of the log after the last snapshot that make a new one due; four times its own, when those are more.
     pub snapshot_bytes: u64,
-    /// Most bytes of the log that stay behind the last snapshot, for nodes that were away for a moment.
+    /// What the last snapshot has may go from the log when so many bytes follow it there.
     pub kept_bytes: u64,
     /// Most bytes of purged segments that are kept, to make new ones of them.
     pub freed_bytes: u64,

@@ -217,7 +217,7 @@ impl Driver {
         self.step_transfer(transfer::Input::Look);
         let status = &self.cx.status;
         self.cx.engine.set_live_voters(self.live_voters());
-        self.purge();
+        self.shorten_log();
         if !status.is_leader() {
             return;
         }
@@ -243,17 +243,18 @@ impl Driver {
         }
     }
 
-    /// A witness keeps entries until every data copy has them; the others until their snapshot has long had them, or
-    /// has them and there are many bytes.
-    fn purge(&self) {
+    /// Takes a snapshot when one is due, and drops what the last one has. A witness keeps entries until every data copy
+    /// has them; the others until their snapshot has long had them, or has them and many bytes follow.
+    fn shorten_log(&self) {
         if self.failed.is_some() || self.cx.status.stopped.is_some() {
             return;
         }
         let witness = self.cx.config.role == Role::Witness;
         let floor = witness.then_some(self.leases.floor);
         let engine = self.cx.engine.clone();
-        let is_due = engine.is_snapshot_due(&self.cx.config, &self.wal);
-        let upto = engine.purgeable(&self.cx.config, &self.wal, floor);
+        let (status, config) = (&self.cx.status, &self.cx.config);
+        let is_due = engine.is_snapshot_due(status, config, &self.wal);
+        let upto = engine.purgeable(status, config, &self.wal, floor);
         if is_due || upto.is_some() {
             self.cx.begin(async move {
                 if is_due {

@@ -208,12 +208,12 @@ impl Engine {
     }
 
     /// Whether so much of the log follows the last snapshot that a new one is due.
-    pub(crate) fn is_snapshot_due(&self, config: &Config, log: &Wal) -> bool {
+    pub(crate) fn is_snapshot_due(&self, status: &RaftStatus, config: &Config, log: &Wal) -> bool {
         let last = self.last_snapshot_bytes.load(Ordering::Relaxed);
         let enough = config.snapshot_bytes.max(last.saturating_mul(LOG_TO_SNAPSHOT));
         let applied = *self.applied_index.borrow();
         // What is not applied yet would not be in it.
-        log.bytes_behind(self.status().snapshot_index).saturating_sub(log.bytes_behind(applied)) >= enough
+        log.bytes_behind(status.snapshot_index).saturating_sub(log.bytes_behind(applied)) >= enough
     }
 
     /// Has a snapshot taken, unless one is under way.
@@ -226,8 +226,7 @@ impl Engine {
     /// The log index up to which nothing is needed any more, when it is worth a purge: a snapshot has long had it, or has
     /// it and there is much behind it; every machine with a store of its own holds it, and so does every copy below the
     /// floor.
-    pub(crate) fn purgeable(&self, config: &Config, log: &Wal, floor: Option<u64>) -> Option<u64> {
-        let status = self.status();
+    pub(crate) fn purgeable(&self, status: &RaftStatus, config: &Config, log: &Wal, floor: Option<u64>) -> Option<u64> {
         let long_ago = status.snapshot_index.saturating_sub(KEEP_ENTRIES);
         let far_back = log.first_of_last(config.kept_bytes).saturating_sub(1).min(status.snapshot_index);
         let durable = self.host.durable_index().unwrap_or(u64::MAX);
