@@ -1,6 +1,6 @@
 //! The machine that simulated clients write to: a list that only grows, of entries that each occur once.
 
-use ha_cluster::{Applied, Machine, MachineId};
+use ha_cluster::{Applied, Capture, Machine, MachineId};
 use serde::{Deserialize, Serialize};
 
 /// A list of entry numbers, in the order in which the cluster applied them.
@@ -43,9 +43,10 @@ impl Machine for Ledger {
         Appended { position: self.entries.len() as u64 - 1, epoch: at.epoch.0 }
     }
 
-    fn capture(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send> {
+    fn capture(&self) -> Capture {
         let entries = self.entries.clone();
-        Box::new(move || entries.iter().flat_map(|entry| entry.to_le_bytes()).collect())
+        let image = move || entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+        Box::new(std::iter::once_with(image))
     }
 
     fn restore(&mut self, image: &[u8]) -> Result<(), String> {
@@ -65,7 +66,7 @@ mod tests {
     #[test]
     fn a_restored_copy_is_the_same() {
         let ledger = Ledger { entries: vec![3, 1, u64::MAX] };
-        let image = ledger.capture()();
+        let image: Vec<u8> = ledger.capture().flatten().collect();
         let mut copy = Ledger::default();
         copy.restore(&image).unwrap();
         assert_eq!(copy.entries(), ledger.entries());

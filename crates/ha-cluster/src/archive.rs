@@ -141,7 +141,12 @@ impl Archive {
 /// Encodes a captured state, where that may take long.
 pub(crate) async fn save(disk: &Arc<dyn Disk>, cluster_id: ClusterId, image: Image) -> Result<Archive, SaveError> {
     let epoch = Epoch(image.epoch());
-    let encoded = perform_aside(disk, "encode", async move { Archive::new(cluster_id, epoch, image.encode()) }).await;
+    let encode = async move {
+        let mut whole = BytesMut::new();
+        image.pieces().for_each(|piece| whole.put(piece));
+        Archive::new(cluster_id, epoch, whole.freeze())
+    };
+    let encoded = perform_aside(disk, "encode", encode).await;
     encoded.map_err(|error| SaveError::Failed { reason: error.to_string() })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ha_cluster::{Applied, Cluster, Config, Machine, MachineId, Machines, Seams, Seed};
+use ha_cluster::{Applied, Capture, Cluster, Config, Machine, MachineId, Machines, Seams, Seed};
 
 #[derive(Default)]
 struct Register(BTreeSet<u64>);
@@ -19,9 +19,9 @@ impl Machine for Register {
         self.0.insert(command)
     }
 
-    fn capture(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send> {
+    fn capture(&self) -> Capture {
         let values = self.0.clone();
-        Box::new(move || values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        Box::new(values.into_iter().map(|value| value.to_le_bytes().to_vec()))
     }
 
     fn restore(&mut self, image: &[u8]) -> Result<(), String> {

@@ -44,22 +44,26 @@ fn apply_all(commands: impl IntoIterator<Item = Command>) -> Roster {
     roster
 }
 
+fn image_of(roster: &Roster) -> Vec<u8> {
+    roster.capture().flatten().collect()
+}
+
 /// Whatever can be read must be applied without harm.
 fn command(input: &[u8]) {
     if let Ok(command) = encoding::decode::<Command>(input) {
         let roster = apply_all(samples().into_iter().take(2).chain([command.clone(), command]));
-        assert!(Roster::default().restore(&roster.capture()()).is_ok(), "a roster reads back");
+        assert!(Roster::default().restore(&image_of(&roster)).is_ok(), "a roster reads back");
     }
 }
 
 fn images() -> Vec<Vec<u8>> {
     let read = commands().into_iter().filter_map(|command| encoding::decode(&command).ok());
-    vec![Roster::default().capture()(), apply_all(samples()).capture()(), apply_all(read).capture()()]
+    [Roster::default(), apply_all(samples()), apply_all(read)].iter().map(image_of).collect()
 }
 
 fn image(input: &[u8]) {
     let mut roster = Roster::default();
     if roster.restore(input).is_ok() {
-        let _ = roster.capture()();
+        let _ = image_of(&roster);
     }
 }

@@ -113,7 +113,7 @@ impl Machine for Records {
         self.copy.flush();
         let memory = self.copy.memory();
         let manifest = Manifest { position: memory.position(), agreed: memory.agreed().clone() };
-        Box::new(move || encoding::encode(&manifest).unwrap_or_default())
+        Box::new(std::iter::once_with(move || encoding::encode(&manifest).unwrap_or_default()))
     }
 
     fn restore(&mut self, image: &[u8]) -> Result<(), String> {

@@ -49,6 +49,10 @@ fn commands() -> Vec<Vec<u8>> {
     sealed.into_iter().chain(others).collect()
 }
 
+fn image_of(store: &Store) -> Vec<u8> {
+    store.capture().flatten().collect()
+}
+
 /// Whatever can be read must be applied without harm.
 fn command(input: &[u8]) {
     if let Ok(command) = encoding::decode::<Command>(input) {
@@ -56,17 +60,17 @@ fn command(input: &[u8]) {
         for (epoch, command) in (1..).zip(samples().into_iter().take(1).chain([command.clone(), command])) {
             let _ = store.apply(Applied { epoch: Epoch(epoch), index: epoch }, command);
         }
-        assert!(Store::new().restore(&store.capture()()).is_ok(), "a store reads back");
+        assert!(Store::new().restore(&image_of(&store)).is_ok(), "a store reads back");
     }
 }
 
 fn images() -> Vec<Vec<u8>> {
     let mut store = Store::new();
-    let mut images = vec![store.capture()()];
+    let mut images = vec![image_of(&store)];
     for (epoch, command) in (1..).zip(commands()) {
         if let Ok(command) = encoding::decode::<Command>(&command) {
             let _ = store.apply(Applied { epoch: Epoch(epoch), index: epoch }, command);
-            images.push(store.capture()());
+            images.push(image_of(&store));
         }
     }
     images
@@ -75,6 +79,6 @@ fn images() -> Vec<Vec<u8>> {
 fn image(input: &[u8]) {
     let mut store = Store::new();
     if store.restore(input).is_ok() {
-        let _ = store.capture()();
+        let _ = image_of(&store);
     }
 }

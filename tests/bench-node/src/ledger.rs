@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ha_cluster::{Applied, Machine, MachineId};
+use ha_cluster::{Applied, Capture, Machine, MachineId};
 use serde::{Deserialize, Serialize};
 
 /// One proposal.
@@ -68,9 +68,9 @@ impl Machine for Ledger {
         self.enter(proposal.writer, proposal.serial);
     }
 
-    fn capture(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send> {
+    fn capture(&self) -> Capture {
         let copy = self.clone();
-        Box::new(move || serde_json::to_vec(&copy).unwrap_or_default())
+        Box::new(std::iter::once_with(move || serde_json::to_vec(&copy).unwrap_or_default()))
     }
 
     fn restore(&mut self, image: &[u8]) -> Result<(), String> {
@@ -103,7 +103,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.enter(u64::MAX, 7);
         let mut restored = Ledger::default();
-        restored.restore(&ledger.capture()()).unwrap();
+        restored.restore(&ledger.capture().flatten().collect::<Vec<_>>()).unwrap();
         assert_eq!(restored, ledger);
     }
 }

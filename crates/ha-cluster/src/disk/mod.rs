@@ -7,6 +7,7 @@ pub mod faulty;
 mod real;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,6 +66,14 @@ pub trait File: Send + Sync + 'static {
 
     /// Makes the bytes written so far durable (`fdatasync`).
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Says that what was written and synced will not be used soon, and need not stay in memory.
+    fn forget_cached(&self) {}
+
+    /// Says that these bytes will be used soon: a write of less than a block waits for the rest of it to be read.
+    fn prefetch(&self, range: Range<u64>) {
+        let _ = range;
+    }
 
     /// Cuts or extends.
     fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>>;

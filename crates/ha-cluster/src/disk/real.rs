@@ -2,12 +2,14 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use futures::future::BoxFuture;
-use rustix::fs::FlockOperation;
+use rustix::fs::{Advice, FlockOperation, fadvise};
 
 use super::{DirLock, Disk, File, LockError};
 
@@ -130,6 +132,17 @@ impl File for RealFile {
 
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move { self.0.sync_data() })
+    }
+
+    fn forget_cached(&self) {
+        // Advice: where it is not taken, nothing is lost but memory.
+        let _ = fadvise(&self.0, 0, None, Advice::DontNeed);
+    }
+
+    fn prefetch(&self, range: Range<u64>) {
+        let length = NonZeroU64::new(range.end.saturating_sub(range.start));
+        // Advice: where it is not taken, a write waits.
+        let _ = length.map(|length| fadvise(&self.0, range.start, Some(length), Advice::WillNeed));
     }
 
     fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>> {

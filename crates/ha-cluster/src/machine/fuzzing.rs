@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::batch::{Batch, Command, Outcome, decode_outcomes, encode_outcomes};
+use super::host::Core;
+use super::image::{self, Image};
 use super::restoring::Restoring;
 use super::session::{OpenSession, SessionId, Sessions};
-use super::{MachineId, RestorePart, SystemCommand, host};
+use super::{Capture, MachineId, RestorePart, SystemCommand};
 use crate::codec;
 use crate::fuzzing::{Target, node};
 use crate::lease::RenewalId;
@@ -52,22 +54,14 @@ fn command(input: &[u8]) {
 }
 
 fn images() -> Vec<Vec<u8>> {
-    let mut out = BytesMut::from(&[1u8][..]);
-    out.put_u64_le(17);
-    Sessions::default().encode(&mut out);
-    let lapsed = codec::record(&BTreeMap::from([(node("n1"), 4u64)]));
-    out.put_u32_le(lapsed.len() as u32);
-    out.put_slice(&lapsed);
-    out.put_u16_le(1);
-    out.put_u8(2);
-    out.put_u64_le(5);
-    out.put_slice(b"state");
-    vec![out.to_vec()]
+    let lapsed = BTreeMap::from([(node("n1"), 4u64)]);
+    let core = Core { epoch: 17, lapsed, ..Core::default() };
+    let state: Capture = Box::new(std::iter::once(b"state".to_vec()));
+    vec![Image::new(core, vec![(MachineId(2), state)]).pieces().collect::<Vec<_>>().concat()]
 }
 
 fn image(input: &[u8]) {
-    let _ = host::parts(input);
-    let mut rest = input;
-    let _ = Sessions::decode(&mut rest);
-    let _ = Restoring::decode(input);
+    let _ = image::parts(input);
+    let _ = Sessions::decode(&mut &*input);
+    let _ = Restoring::decode(&mut &*input);
 }

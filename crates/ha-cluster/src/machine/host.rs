@@ -6,13 +6,14 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use ha_net::NodeId;
 use ha_net::codec::CodecError;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::image::{Image, parts};
 use super::restoring::{RestorePart, RestoreResult, Restoring};
 use super::session::{Admission, OpenSession, Sessions};
 use super::{Applied, Batch, Capture, Command, Machine, MachineId, Outcome};
@@ -63,6 +64,7 @@ trait Hosted: Send + Sync {
     fn name(&self) -> &'static str;
     fn apply(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError>;
     fn capture(&self) -> Capture;
+    fn image_bytes(&self) -> u64;
     fn restore(&self, image: &[u8]) -> Result<(), String>;
     fn replace(&self, image: &[u8]) -> Result<(), String>;
     fn durable(&self) -> Option<watch::Receiver<u64>>;
@@ -87,6 +89,10 @@ impl<M: Machine> Hosted for Slot<M> {
 
     fn capture(&self) -> Capture {
         self.0.read().unwrap_or_else(PoisonError::into_inner).capture()
+    }
+
+    fn image_bytes(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).image_bytes()
     }
 
     fn replace(&self, image: &[u8]) -> Result<(), String> {
@@ -148,80 +154,15 @@ pub(crate) enum RestoreError {
     State { machine: &'static str, reason: String },
 }
 
-/// The state of all machines at one moment, captured and not yet encoded.
-pub(crate) struct Image {
-    core: Core,
-    machines: Vec<(MachineId, Capture)>,
-}
-
-/// Layout of an image: its first byte.
-const IMAGE_SCHEMA: u8 = 1;
-
-impl Image {
-    /// Schema, epoch, sessions, then id, length and state of each machine. By hand: it may be larger than any frame.
-    pub(crate) fn encode(self) -> Bytes {
-        let mut out = BytesMut::new();
-        out.put_u8(IMAGE_SCHEMA);
-        out.put_u64_le(self.core.epoch);
-        self.core.sessions.encode(&mut out);
-        let lapsed = codec::record(&self.core.lapsed);
-        out.put_u32_le(lapsed.len() as u32);
-        out.put_slice(&lapsed);
-        out.put_u16_le(self.machines.len() as u16);
-        for (id, encode) in self.machines {
-            let state = encode();
-            out.reserve(state.len() + 9);
-            out.put_u8(id.0);
-            out.put_u64_le(state.len() as u64);
-            out.put_slice(&state);
-        }
-        self.core.restoring.encode(&mut out);
-        out.freeze()
-    }
-
-    /// The epoch at which it was captured.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.core.epoch
-    }
-}
-
-/// The encoded state of each machine.
-pub(super) type States<'a> = Vec<(MachineId, &'a [u8])>;
-
-/// The parts of an encoded image.
-pub(super) fn parts(image: &[u8]) -> Result<(Core, States<'_>), bytes::TryGetError> {
-    let mut rest = image;
-    let short = |requested| bytes::TryGetError { requested, available: 0 };
-    if rest.try_get_u8()? != IMAGE_SCHEMA {
-        return Err(short(1));
-    }
-    let epoch = rest.try_get_u64_le()?;
-    let sessions = Sessions::decode(&mut rest)?;
-    let length = rest.try_get_u32_le()? as usize;
-    let (lapsed, after) = rest.split_at_checked(length).ok_or_else(|| short(length))?;
-    let lapsed = codec::decode(lapsed).map_err(|_| short(length))?;
-    rest = after;
-    let mut machines = Vec::new();
-    for _ in 0..rest.try_get_u16_le()? {
-        let id = MachineId(rest.try_get_u8()?);
-        let length = rest.try_get_u64_le()? as usize;
-        let (state, after) = rest.split_at_checked(length).ok_or_else(|| short(length))?;
-        machines.push((id, state));
-        rest = after;
-    }
-    let restoring = Restoring::decode(rest)?;
-    Ok((Core { epoch, sessions, lapsed, restoring }, machines))
-}
-
 /// What the cluster itself keeps on the log.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Core {
-    epoch: u64,
-    sessions: Sessions,
+    pub(super) epoch: u64,
+    pub(super) sessions: Sessions,
     /// The epoch at which a node's lease was last declared over: roles given to it before are void.
-    lapsed: BTreeMap<NodeId, u64>,
+    pub(super) lapsed: BTreeMap<NodeId, u64>,
     /// A saved state that is on its way back.
-    restoring: Restoring,
+    pub(super) restoring: Restoring,
 }
 
 /// The cluster's own commands.
@@ -458,7 +399,12 @@ impl Host {
         } else {
             self.machines.iter().map(|(id, machine)| (*id, machine.capture())).collect()
         };
-        Image { core: core.clone(), machines }
+        Image::new(core.clone(), machines)
+    }
+
+    /// About how many bytes an image would have now, as far as that matters.
+    pub(crate) fn image_bytes(&self) -> u64 {
+        if self.witness { 0 } else { self.machines.values().map(|machine| machine.image_bytes()).sum() }
     }
 
     /// Replaces the state of all machines by a captured one.

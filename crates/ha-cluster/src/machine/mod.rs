@@ -4,6 +4,7 @@ mod batch;
 #[cfg(feature = "testing")]
 pub(crate) mod fuzzing;
 mod host;
+mod image;
 mod replicated;
 mod restoring;
 mod session;
@@ -15,7 +16,8 @@ use tokio::sync::watch;
 
 pub(crate) use batch::{Batch, Command, Outcome, decode_outcomes, encode_outcomes};
 pub use host::Machines;
-pub(crate) use host::{Host, Image, SystemCommand};
+pub(crate) use host::{Host, SystemCommand};
+pub(crate) use image::Image;
 pub use replicated::{ASK_TIMEOUT, ReadError, Replicated, WriteError};
 pub(crate) use restoring::{RestorePart, RestoreResult};
 pub(crate) use session::{OpenSession, SessionId};
@@ -45,8 +47,9 @@ pub struct Applied {
     pub index: u64,
 }
 
-/// A captured state, to be encoded later and elsewhere.
-pub type Capture = Box<dyn FnOnce() -> Vec<u8> + Send>;
+/// A captured state, to be encoded later and elsewhere: its bytes in pieces, each made when it is asked for, so that a
+/// large state need not be in memory twice. One that is small is `Box::new(std::iter::once_with(move || encode(&state)))`.
+pub type Capture = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
 /// A state machine on the cluster's log.
 ///
@@ -65,10 +68,16 @@ pub trait Machine: Send + Sync + 'static {
     /// Changes the state by one command.
     fn apply(&mut self, at: Applied, command: Self::Command) -> Self::Reply;
 
-    /// Captures the state in constant time, or nearly; the returned closure encodes it, later and elsewhere.
+    /// Captures the state in constant time, or nearly; what is returned encodes it, later and elsewhere.
     fn capture(&self) -> Capture;
 
-    /// Replaces the state by a captured one.
+    /// About how many bytes the state would take if it were captured now. The log may grow to four times that before a
+    /// snapshot is taken, so that a large state is not written again and again. 0 where it is small.
+    fn image_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Replaces the state by a captured one, of all its pieces.
     fn restore(&mut self, image: &[u8]) -> Result<(), String>;
 
     /// Replaces the state by one that a person saved earlier, on a cluster that runs. A machine that holds what is the

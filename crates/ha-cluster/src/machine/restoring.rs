@@ -68,24 +68,22 @@ impl Restoring {
         Ok(image.freeze())
     }
 
-    /// Writes it into a snapshot.
-    pub(crate) fn encode(&self, out: &mut BytesMut) {
-        out.put_u64_le(self.attempt);
-        out.put_u64_le(self.length);
-        out.reserve(self.length as usize);
-        self.parts.iter().for_each(|part| out.put_slice(part));
+    /// Its bytes in a snapshot.
+    pub(crate) fn pieces(self) -> impl Iterator<Item = Bytes> + Send {
+        let mut head = BytesMut::new();
+        head.put_u64_le(self.attempt);
+        head.put_u64_le(self.length);
+        std::iter::once(head.freeze()).chain(self.parts)
     }
 
-    /// Reads what [`Self::encode`] wrote; a snapshot of an older version ends before it.
-    pub(crate) fn decode(mut from: &[u8]) -> Result<Self, TryGetError> {
-        if from.is_empty() {
-            return Ok(Self::default());
-        }
+    /// Reads what [`Self::pieces`] brought.
+    pub(crate) fn decode(from: &mut &[u8]) -> Result<Self, TryGetError> {
         let (attempt, length) = (from.try_get_u64_le()?, from.try_get_u64_le()?);
-        if from.len() as u64 != length {
-            return Err(TryGetError { requested: length as usize, available: from.len() });
-        }
-        let parts = if length == 0 { Vec::new() } else { vec![Bytes::copy_from_slice(from)] };
+        let bytes = usize::try_from(length).unwrap_or(usize::MAX);
+        let short = TryGetError { requested: bytes, available: from.len() };
+        let (part, rest) = from.split_at_checked(bytes).ok_or(short)?;
+        *from = rest;
+        let parts = if part.is_empty() { Vec::new() } else { vec![Bytes::copy_from_slice(part)] };
         Ok(Self { attempt, length, parts })
     }
 }
@@ -105,16 +103,14 @@ mod tests {
         assert_eq!(restoring.add(part(2, 0, "ab")), RestoreResult::Done);
         assert_ne!(restoring.add(part(1, 2, "xx")), RestoreResult::Done, "it was overtaken");
         assert_ne!(restoring.add(part(2, 3, "xx")), RestoreResult::Done, "a gap");
-        let mut out = BytesMut::new();
-        restoring.encode(&mut out);
-        let mut restored = Restoring::decode(&out).unwrap();
+        let out = restoring.clone().pieces().collect::<Vec<_>>().concat();
+        let mut restored = Restoring::decode(&mut &out[..]).unwrap();
         for restoring in [&mut restoring, &mut restored] {
             assert_eq!(restoring.add(part(2, 2, "c")), RestoreResult::Done);
             assert_eq!(restoring.take(2, 3, crc32c::crc32c(b"abc")), Ok(Bytes::from_static(b"abc")));
             assert_eq!(*restoring, Restoring::default());
         }
-        assert!((1..out.len()).all(|end| Restoring::decode(&out[..end]).is_err()));
-        assert_eq!(Restoring::decode(&[]), Ok(Restoring::default()));
+        assert!((0..out.len()).all(|end| Restoring::decode(&mut &out[..end]).is_err()));
     }
 
     #[test]

@@ -149,7 +149,6 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         net: net.clone(),
         wal,
         snapshots,
-        disk: seams.disk.clone(),
         host,
         witness: config.role == Role::Witness,
         forgetful: {

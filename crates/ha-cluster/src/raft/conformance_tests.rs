@@ -32,7 +32,7 @@ impl StoreBuilder<Types, LogStore, StateMachine, TempDir> for Stores {
         let config = wal::Config { segment_bytes: 64 * 1024, ..wal::Config::default() };
         let (wal, _) = Wal::open(disk.clone(), directory.path().join("log"), config).await.unwrap();
         let store = SnapshotStore::open(disk.clone(), directory.path().join("snapshots")).await.unwrap();
-        let machine = StateMachine::open(Host::new(Machines::new(), false), store, disk).await.unwrap();
+        let machine = StateMachine::open(Host::new(Machines::new(), false), store).await.unwrap();
         Ok((directory, LogStore::new(wal), machine))
     }
 }
@@ -46,7 +46,8 @@ async fn our_log_and_state_machine_pass_openrafts_suite() {
 async fn a_snapshot_that_is_overtaken_while_it_is_built_is_not_the_newest() {
     let (_directory, _log, mut machine) = Stores.build().await.unwrap();
     let mut overtaken = machine.get_snapshot_builder().await;
-    let body = machine.get_snapshot_builder().await.build_snapshot().await.unwrap().snapshot;
+    machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    let body = machine.get_current_snapshot().await.unwrap().unwrap().snapshot;
     let last = LogId::new_term_index(1, 9);
     let meta = SnapshotMeta { last_log_id: Some(last), ..SnapshotMeta::default() };
     machine.install_snapshot(&meta, body).await.unwrap();

@@ -23,7 +23,6 @@ use super::state_machine::StateMachine;
 use super::status::RaftStatus;
 use super::types::{PeerRecord, Raft};
 use crate::Config;
-use crate::disk::Disk;
 use crate::lines::Lines;
 use crate::machine::{Host, Image};
 use crate::snapshot::SnapshotStore;
@@ -44,7 +43,6 @@ pub(crate) struct EngineParts {
     pub(crate) net: Net,
     pub(crate) wal: Wal,
     pub(crate) snapshots: SnapshotStore,
-    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) host: Host,
     pub(crate) witness: bool,
     /// Called with a node whose log has turned out to be shorter than what it acknowledged.
@@ -76,7 +74,7 @@ impl Engine {
         let timers = Timers::new(config);
         let openraft = timers.openraft(&config.name, config);
         let openraft = openraft.validate().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        let machine = StateMachine::open(parts.host.clone(), parts.snapshots, parts.disk).await?;
+        let machine = StateMachine::open(parts.host.clone(), parts.snapshots).await?;
         let applied_index = machine.applied_index();
         let network = Network::new(parts.net.clone(), parts.forgetful);
         let last_snapshot_bytes = machine.snapshot_bytes();
@@ -210,7 +208,8 @@ impl Engine {
     /// Whether so much of the log follows the last snapshot that a new one is due.
     pub(crate) fn is_snapshot_due(&self, status: &RaftStatus, config: &Config, log: &Wal) -> bool {
         let last = self.last_snapshot_bytes.load(Ordering::Relaxed);
-        let enough = config.snapshot_bytes.max(last.saturating_mul(LOG_TO_SNAPSHOT));
+        let next = self.host.image_bytes().max(last);
+        let enough = config.snapshot_bytes.max(next.saturating_mul(LOG_TO_SNAPSHOT));
         let applied = *self.applied_index.borrow();
         // What is not applied yet would not be in it.
         log.bytes_behind(status.snapshot_index).saturating_sub(log.bytes_behind(applied)) >= enough

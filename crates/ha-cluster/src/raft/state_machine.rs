@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use super::codec::{SnapshotMetaRecord, get, put};
 use super::types::{LogId, Outcomes, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
-use crate::disk::{Disk, perform_aside};
 use crate::machine::{Host, Image};
 use crate::snapshot::SnapshotStore;
 
@@ -20,7 +19,6 @@ use crate::snapshot::SnapshotStore;
 pub(crate) struct StateMachine {
     host: Host,
     store: SnapshotStore,
-    disk: Arc<dyn Disk>,
     applied: Option<LogId>,
     membership: StoredMembership,
     applied_index: watch::Sender<u64>,
@@ -30,11 +28,10 @@ pub(crate) struct StateMachine {
 
 impl StateMachine {
     /// Restores the newest snapshot, if there is one.
-    pub(crate) async fn open(host: Host, store: SnapshotStore, disk: Arc<dyn Disk>) -> io::Result<Self> {
+    pub(crate) async fn open(host: Host, store: SnapshotStore) -> io::Result<Self> {
         let mut machine = Self {
             host,
             store,
-            disk,
             applied: None,
             membership: StoredMembership::default(),
             applied_index: watch::Sender::new(0),
@@ -117,9 +114,9 @@ impl RaftStateMachine<Types> for StateMachine {
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
         let image = Mutex::new(Some(self.host.capture()));
-        let (store, disk) = (self.store.clone(), self.disk.clone());
+        let (store, host) = (self.store.clone(), self.host.clone());
         let (bytes, newest) = (self.snapshot_bytes.clone(), self.newest.clone());
-        SnapshotBuilder { meta, image, host: self.host.clone(), store, disk, bytes, newest }
+        SnapshotBuilder { meta, image, host, store, bytes, newest }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Bytes) -> io::Result<()> {
@@ -145,7 +142,6 @@ pub(crate) struct SnapshotBuilder {
     image: Mutex<Option<Image>>,
     host: Host,
     store: SnapshotStore,
-    disk: Arc<dyn Disk>,
     /// Of the newest snapshot.
     bytes: Arc<AtomicU64>,
     /// The last entry that is in a snapshot that this life has written. One that is built may be overtaken by one that is
@@ -159,18 +155,17 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let image = self.image.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let image = image.ok_or_else(|| io::Error::other("a snapshot is built once"))?;
-        // Encoding may take long: it has no place on the tasks that serve.
-        let body = perform_aside(&self.disk, "encode", async move { image.encode() }).await?;
         // A restart goes on from here: what a machine keeps in a store of its own must not be behind.
         let index = self.meta.last_log_id.as_ref().map_or(0, |id| id.index);
         self.host.stored(index).await;
         let mut newest = self.newest.lock().await;
         if index >= *newest {
             let meta = put(&SnapshotMetaRecord::from(&self.meta));
-            self.store.write(meta, vec![body.clone()]).await.map_err(io::Error::other)?;
-            self.bytes.store(body.len() as u64, Ordering::Relaxed);
+            let bytes = self.store.write(meta, image.pieces()).await.map_err(io::Error::other)?;
+            self.bytes.store(bytes, Ordering::Relaxed);
             *newest = index;
         }
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: body })
+        // Whoever wants the body reads the current snapshot: of what was built, only the description is looked at.
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: Bytes::new() })
     }
 }

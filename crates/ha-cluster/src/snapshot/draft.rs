@@ -7,25 +7,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::format::{HEADER_BYTES, Header, META_BYTES_MAX};
-use super::{CHUNK_BYTES, DRAFT_SUFFIX, File, Inner, SnapshotError, perform};
+use super::{CHUNK_BYTES, DRAFT_SUFFIX, File, Inner, SYNC_BYTES, SnapshotError, perform_aside};
 
-/// A snapshot that is being written. Dropped before it is finished, it is removed.
-pub struct Draft {
+/// A snapshot that is being written. Several may be under way; the one finished last is the newest.
+pub(super) struct Draft {
     store: Arc<Inner>,
     path: PathBuf,
-    /// None while a piece is being written: when that was cancelled or failed, the draft is good for nothing.
-    progress: Option<Progress>,
-    finished: bool,
-}
-
-struct Progress {
-    file: Box<dyn File>,
+    meta: Bytes,
     header: Header,
-    end: u64,
 }
 
 impl Draft {
-    pub(super) async fn begin(store: Arc<Inner>, meta: Bytes) -> Result<Self, SnapshotError> {
+    pub(super) fn begin(store: Arc<Inner>, meta: Bytes) -> Result<Self, SnapshotError> {
         let fits = u32::try_from(meta.len()).ok().filter(|_| meta.len() <= META_BYTES_MAX);
         let meta_bytes = fits.ok_or(SnapshotError::MetaTooLong { bytes: meta.len() })?;
         let number = {
@@ -34,53 +27,48 @@ impl Draft {
             files.drafts
         };
         let path = store.path(&format!("{number}{DRAFT_SUFFIX}"));
-        let mut draft = Self { store: store.clone(), path: path.clone(), progress: None, finished: false };
-        let work = async move {
-            let file = store.disk.open(&path, true).await?;
-            file.set_len(0).await?;
-            let header = Header { meta_bytes, body_bytes: 0, content_crc: 0 };
-            let mut progress = Progress { file, header, end: HEADER_BYTES as u64 };
-            progress.put(&meta).await?;
-            Ok::<_, io::Error>(progress)
-        };
-        draft.progress = Some(perform(&draft.store.disk, "snapshot", work).await??);
-        Ok(draft)
+        Ok(Self { store, path, meta, header: Header { meta_bytes, body_bytes: 0, content_crc: 0 } })
     }
 
-    /// Adds to the body. When this fails, or is cancelled, the draft cannot be finished any more.
-    pub async fn append(&mut self, pieces: Vec<Bytes>) -> Result<(), SnapshotError> {
-        let mut progress = self.take()?;
+    /// Makes it the newest snapshot, with this body; how many bytes that has. What fails is removed.
+    pub(super) async fn write<P>(mut self, pieces: P) -> Result<u64, SnapshotError>
+    where
+        P: Iterator<Item = Bytes> + Send + 'static,
+    {
+        let disk = self.store.disk.clone();
         let work = async move {
-            for piece in &pieces {
-                progress.put(piece).await?;
-                progress.header.body_bytes += piece.len() as u64;
+            let outcome = self.put(pieces).await;
+            if outcome.is_err() {
+                // What cannot be removed now is removed at the next start.
+                drop(self.store.disk.remove(&self.path).await);
             }
-            Ok::<_, io::Error>(progress)
+            outcome
         };
-        self.progress = Some(perform(&self.store.disk, "snapshot", work).await??);
-        Ok(())
+        Ok(perform_aside(&disk, "snapshot", work).await??)
     }
 
-    /// Makes it the newest snapshot; durable when this returns. When this is cancelled, it is not known whether it is.
-    pub async fn finish(mut self) -> Result<(), SnapshotError> {
-        let progress = self.take()?;
-        let (store, path) = (self.store.clone(), self.path.clone());
-        let work = async move {
-            progress.file.write_at(&progress.header.encode(), 0).await?;
-            progress.file.sync_data().await?;
-            store.publish(&path).await
-        };
-        // From here on the worker decides what becomes of the file.
-        self.finished = true;
-        let outcome = perform(&self.store.disk, "snapshot", work).await?;
-        self.finished = outcome.is_ok();
-        Ok(outcome?)
+    async fn put(&mut self, pieces: impl Iterator<Item = Bytes> + Send) -> io::Result<u64> {
+        let file = self.store.disk.open(&self.path, true).await?;
+        file.set_len(0).await?;
+        let mut progress = Progress { file, end: HEADER_BYTES as u64, synced: 0, crc: 0 };
+        progress.put(&self.meta).await?;
+        for piece in pieces {
+            progress.put(&piece).await?;
+            self.header.body_bytes += piece.len() as u64;
+        }
+        self.header.content_crc = progress.crc;
+        progress.file.write_at(&self.header.encode(), 0).await?;
+        progress.sync().await?;
+        self.store.publish(&self.path).await?;
+        Ok(self.header.body_bytes)
     }
+}
 
-    fn take(&mut self) -> Result<Progress, SnapshotError> {
-        let gone = || io::Error::other("an earlier write to this snapshot failed or was cancelled");
-        Ok(self.progress.take().ok_or_else(gone)?)
-    }
+struct Progress {
+    file: Box<dyn File>,
+    end: u64,
+    synced: u64,
+    crc: u32,
 }
 
 impl Progress {
@@ -88,20 +76,18 @@ impl Progress {
         for chunk in piece.chunks(CHUNK_BYTES) {
             self.file.write_at(chunk, self.end).await?;
             self.end += chunk.len() as u64;
+            self.crc = crc32c::crc32c_append(self.crc, chunk);
+            if self.end - self.synced >= SYNC_BYTES {
+                self.sync().await?;
+            }
         }
-        self.header.content_crc = crc32c::crc32c_append(self.header.content_crc, piece);
         Ok(())
     }
-}
 
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if self.finished {
-            return;
-        }
-        let (store, path) = (self.store.clone(), self.path.clone());
-        let work = async move { drop(store.disk.remove(&path).await) };
-        // What cannot be removed now is removed at the next start.
-        drop(self.store.disk.run("snapshot", Box::pin(work)));
+    async fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data().await?;
+        self.file.forget_cached();
+        self.synced = self.end;
+        Ok(())
     }
 }

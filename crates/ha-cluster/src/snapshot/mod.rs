@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::disk::{DRAFT_SUFFIX, Disk, File, perform};
-pub use draft::Draft;
+use crate::disk::{DRAFT_SUFFIX, Disk, File, perform, perform_aside};
+use draft::Draft;
 pub use format::META_BYTES_MAX;
 pub use reader::Snapshot;
 
@@ -25,6 +25,9 @@ const KEPT: usize = 2;
 
 /// How much is read or written at once.
 const CHUNK_BYTES: usize = 256 * 1024;
+
+/// How much is written between two syncs: the log shares the disk, and waits for what is under way.
+const SYNC_BYTES: u64 = 1024 * 1024;
 
 /// The snapshots of a node. Cheap to clone.
 #[derive(Clone)]
@@ -58,18 +61,15 @@ impl SnapshotStore {
         Ok(Self { inner: Arc::new(Inner { disk, directory, files, finishing: tokio::sync::Mutex::new(()) }) })
     }
 
-    /// Begins a snapshot whose body comes piece by piece. Several may be under way; the one finished last is the newest.
-    pub async fn begin(&self, meta: Bytes) -> Result<Draft, SnapshotError> {
-        Draft::begin(self.inner.clone(), meta).await
-    }
-
-    /// Writes a snapshot; it is durable, and the newest, when this returns.
+    /// Writes a snapshot, aside, each piece when it comes; it is durable, and the newest, when this returns how many
+    /// bytes its body has.
     ///
     /// When the future is dropped, it is not known whether the snapshot is there.
-    pub async fn write(&self, meta: Bytes, body: Vec<Bytes>) -> Result<(), SnapshotError> {
-        let mut draft = self.begin(meta).await?;
-        draft.append(body).await?;
-        draft.finish().await
+    pub async fn write<P>(&self, meta: Bytes, pieces: P) -> Result<u64, SnapshotError>
+    where
+        P: Iterator<Item = Bytes> + Send + 'static,
+    {
+        Draft::begin(self.inner.clone(), meta)?.write(pieces).await
     }
 
     /// The newest snapshot, after all of it was checked; its body is read when asked for. `None` when there is none.

@@ -8,8 +8,8 @@ async fn open(disk: &FaultyDisk) -> SnapshotStore {
     SnapshotStore::open(Arc::new(disk.clone()), PathBuf::from(DIRECTORY)).await.unwrap()
 }
 
-async fn write(store: &SnapshotStore, meta: &'static str, body: &'static str) -> Result<(), SnapshotError> {
-    store.write(meta.into(), vec![body.into()]).await
+async fn write(store: &SnapshotStore, meta: &'static str, body: &'static str) -> Result<u64, SnapshotError> {
+    store.write(meta.into(), std::iter::once(body.into())).await
 }
 
 async fn latest(store: &SnapshotStore) -> Option<(Bytes, Bytes)> {
@@ -38,14 +38,10 @@ async fn the_newest_is_found_again_and_one_older_is_kept() {
 #[tokio::test]
 async fn bodies_come_and_go_in_pieces() {
     let store = open(&FaultyDisk::default()).await;
-    let mut draft = store.begin("large".into()).await.unwrap();
-    let mut expected = Vec::new();
-    for piece in 0..5u8 {
-        let piece = vec![piece; CHUNK_BYTES / 2 + 13];
-        expected.extend_from_slice(&piece);
-        draft.append(vec![piece.into()]).await.unwrap();
-    }
-    draft.finish().await.unwrap();
+    let pieces: Vec<Bytes> = (0..5u8).map(|piece| vec![piece; SYNC_BYTES as usize / 2 + 13].into()).collect();
+    let expected = pieces.concat();
+    let bytes = store.write("large".into(), pieces.into_iter()).await.unwrap();
+    assert_eq!(bytes, expected.len() as u64);
     let snapshot = store.latest().await.unwrap().unwrap();
     assert_eq!(snapshot.body_bytes(), expected.len() as u64);
     assert_eq!(snapshot.read(100, 50).await.unwrap(), expected[100..150]);
@@ -55,22 +51,20 @@ async fn bodies_come_and_go_in_pieces() {
 }
 
 #[tokio::test]
-async fn drafts_that_are_dropped_or_left_by_a_crash_are_removed() {
+async fn drafts_that_fail_or_are_left_by_a_crash_are_removed() {
     let disk = FaultyDisk::default();
     let store = open(&disk).await;
-    let one = store.begin("one".into()).await.unwrap();
-    let two = store.begin("two".into()).await.unwrap();
-    assert_eq!(disk.paths().len(), 2);
-    drop(one);
-    tokio::task::yield_now().await;
-    assert_eq!(disk.paths().len(), 1);
-    two.finish().await.unwrap();
-    let _left = store.begin("left".into()).await.unwrap();
+    write(&store, "one", "").await.unwrap();
+    disk.fail(Operation::Sync, 1, io::ErrorKind::StorageFull);
+    write(&store, "two", "no room").await.unwrap_err();
+    assert_eq!(disk.paths().len(), 1, "the draft is gone");
+    let left = PathBuf::from(DIRECTORY).join(format!("9{DRAFT_SUFFIX}"));
+    disk.set_content(&left, vec![1; 9]);
     let disk = disk.crash(Survival::All);
     assert_eq!(disk.paths().len(), 2);
     let store = open(&disk).await;
     assert_eq!(disk.paths().len(), 1);
-    assert_eq!(latest(&store).await, pair("two", ""));
+    assert_eq!(latest(&store).await, pair("one", ""));
 }
 
 #[tokio::test]
@@ -115,7 +109,7 @@ async fn every_crash_leaves_the_old_or_the_new() {
 #[tokio::test]
 async fn a_description_has_a_limit() {
     let store = open(&FaultyDisk::default()).await;
-    let outcome = store.write(vec![0; META_BYTES_MAX + 1].into(), Vec::new()).await;
+    let outcome = store.write(vec![0; META_BYTES_MAX + 1].into(), std::iter::empty()).await;
     assert!(matches!(outcome, Err(SnapshotError::MetaTooLong { .. })));
 }
 

@@ -61,14 +61,14 @@ impl Machine for Roster {
 
     fn capture(&self) -> Capture {
         let state = self.state.borrow().clone();
-        Box::new(move || {
+        Box::new(std::iter::once_with(move || {
             let mut image = vec![IMAGE_SCHEMA];
             // Plain maps with text keys: nothing in them can fail to be written into memory.
             if let Ok(text) = serde_json::to_vec(&*state) {
                 image.extend(text);
             }
             image
-        })
+        }))
     }
 
     fn restore(&mut self, image: &[u8]) -> Result<(), String> {

@@ -232,7 +232,7 @@ fn an_image_restores_the_state() {
     log.done(Command::Ask(Ask::Failback { role: role() }));
     let roster = Roster::default();
     roster.state.send_replace(std::sync::Arc::new(log.state.clone()));
-    let image = roster.capture()();
+    let image: Vec<u8> = roster.capture().flatten().collect();
     let mut other = Roster::default();
     other.restore(&image).unwrap();
     assert_eq!(**other.watch().borrow(), log.state);

@@ -25,6 +25,11 @@ impl History {
         self.compacted
     }
 
+    /// What the changes take, as counted against the bound.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub(super) fn events(&self) -> &Vector<Event> {
         &self.events
     }

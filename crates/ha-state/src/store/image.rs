@@ -19,10 +19,13 @@ use imbl::{OrdMap, OrdSet, Vector};
 
 use super::keys::cost;
 use super::{Content, History, Lease, Lock, Purpose, Tenure};
+use crate::limits::KEY_OVERHEAD_BYTES;
 use crate::{Event, FencingToken, Key, KeyValue, LeaseId, Revision};
 
 /// Layout of an image: its first byte.
 const SCHEMA: u8 = 1;
+/// About how long a piece of an image is.
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
 /// Bytes that are not an image.
 #[derive(Debug, thiserror::Error)]
@@ -35,24 +38,88 @@ pub(super) enum ImageError {
     Content(&'static str),
 }
 
-pub(super) fn encode(content: &Content) -> Vec<u8> {
-    let history: usize = content.history.events().iter().map(Event::bytes).sum();
-    let mut out = Vec::with_capacity(content.used as usize + history + 64 * content.leases.len() + 1024);
+/// About how many bytes the keys, values and past changes of an image have.
+pub(super) fn bytes(content: &Content) -> u64 {
+    content.used - content.keys.len() as u64 * KEY_OVERHEAD_BYTES + content.history.bytes()
+}
+
+/// The image of a content, in pieces of about so many bytes, each encoded when it is asked for. Leases, locks and kept
+/// answers come in one each.
+pub(super) fn pieces(content: Content, piece_bytes: usize) -> impl Iterator<Item = Vec<u8>> + Send {
+    let mut next = Some(Part::Head);
+    std::iter::from_fn(move || {
+        let mut out = Vec::with_capacity(piece_bytes + piece_bytes / 4);
+        next = next.take()?.put(&content, &mut out, piece_bytes);
+        Some(out)
+    })
+}
+
+/// What comes next in an image.
+enum Part {
+    Head,
+    /// The keys after this one.
+    Keys(Option<Key>),
+    Locks,
+    /// The past changes from this one on.
+    History(usize),
+    Kept,
+}
+
+impl Part {
+    /// Puts it out, or a piece of it; what comes then.
+    fn put(self, content: &Content, out: &mut Vec<u8>, piece_bytes: usize) -> Option<Self> {
+        match self {
+            Self::Head => {
+                put_head(content, out);
+                Some(Self::Keys(None))
+            }
+            Self::Keys(after) => {
+                for found in content.listed("", after.as_deref()) {
+                    put_key_value(out, found);
+                    if out.len() >= piece_bytes {
+                        return Some(Self::Keys(Some(found.key.clone())));
+                    }
+                }
+                Some(Self::Locks)
+            }
+            Self::Locks => {
+                put_locks(content, out);
+                out.put_u64_le(content.history.events().len() as u64);
+                Some(Self::History(0))
+            }
+            Self::History(from) => {
+                for (position, event) in content.history.events().focus().narrow(from..).into_iter().enumerate() {
+                    put_event(out, content, event);
+                    if out.len() >= piece_bytes {
+                        return Some(Self::History(from + position + 1));
+                    }
+                }
+                Some(Self::Kept)
+            }
+            Self::Kept => {
+                put_kept(content, out);
+                None
+            }
+        }
+    }
+}
+
+fn put_head(content: &Content, out: &mut Vec<u8>) {
     out.put_u8(SCHEMA);
     out.put_u64_le(content.revision.0);
     out.put_u64_le(content.quota);
     out.put_u64_le(content.history.compacted().0);
     out.put_u32_le(content.leases.len() as u32);
     for (id, lease) in &content.leases {
-        put_lease(&mut out, *id, lease);
+        put_lease(out, *id, lease);
     }
     out.put_u64_le(content.keys.len() as u64);
-    for found in content.keys.values() {
-        put_key_value(&mut out, found);
-    }
+}
+
+fn put_locks(content: &Content, out: &mut Vec<u8>) {
     out.put_u32_le(content.locks.len() as u32);
     for (name, lock) in &content.locks {
-        put_text(&mut out, name);
+        put_text(out, name);
         match lock.tenure {
             Tenure::Held { lease, token } => {
                 out.put_u8(0);
@@ -66,17 +133,15 @@ pub(super) fn encode(content: &Content) -> Vec<u8> {
             }
         }
     }
-    out.put_u64_le(content.history.events().len() as u64);
-    for event in content.history.events() {
-        put_event(&mut out, content, event);
-    }
+}
+
+fn put_kept(content: &Content, out: &mut Vec<u8>) {
     out.put_u32_le(content.kept.len() as u32);
     for (request, fingerprint, reply) in content.kept.iter() {
-        put_text(&mut out, request);
+        put_text(out, request);
         out.put_u64_le(fingerprint);
-        put_bytes(&mut out, &serde_json::to_vec(reply).unwrap_or_default());
+        put_bytes(out, &serde_json::to_vec(reply).unwrap_or_default());
     }
-    out
 }
 
 pub(super) fn decode(mut from: &[u8]) -> Result<Content, ImageError> {

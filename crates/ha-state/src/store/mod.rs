@@ -146,8 +146,11 @@ impl Machine for Store {
     }
 
     fn capture(&self) -> Capture {
-        let content = self.content.clone();
-        Box::new(move || image::encode(&content))
+        Box::new(image::pieces(self.content.clone(), image::PIECE_BYTES))
+    }
+
+    fn image_bytes(&self) -> u64 {
+        image::bytes(&self.content)
     }
 
     fn restore(&mut self, image: &[u8]) -> Result<(), String> {

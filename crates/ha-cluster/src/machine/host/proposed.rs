@@ -73,7 +73,7 @@ mod tests {
         fn apply(&mut self, _: Applied, _: String) {}
 
         fn capture(&self) -> Capture {
-            Box::new(Vec::new)
+            Box::new(std::iter::empty())
         }
 
         fn restore(&mut self, _: &[u8]) -> Result<(), String> {

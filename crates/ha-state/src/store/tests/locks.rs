@@ -90,11 +90,11 @@ fn a_request_name_that_waited_is_given_a_lock_once_too() {
     assert_eq!(bench.apply(named.clone()), WAITS);
     assert_eq!(bench.apply(named.clone()), WAITS, "one place");
     // All of it is in a snapshot.
-    bench.content = image::decode(&image::encode(&bench.content)).unwrap();
+    bench.content = image::decode(&encoded(&bench.content)).unwrap();
     bench.apply(release("l", 1, 1)).unwrap();
     assert_eq!(bench.lock("l"), Some((Some(2), 4, vec![])));
     bench.apply(release("l", 2, 4)).unwrap();
-    bench.content = image::decode(&image::encode(&bench.content)).unwrap();
+    bench.content = image::decode(&encoded(&bench.content)).unwrap();
     assert_eq!(bench.apply(named), Err(Refusal::LockOver));
 }
 

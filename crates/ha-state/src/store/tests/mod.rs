@@ -11,6 +11,14 @@ use crate::changes::LeaseChange;
 use crate::command::{Acquire, Place, Put};
 use crate::{FencingToken, LeaseId};
 
+/// The image of a content, however it is taken apart.
+pub(super) fn encoded(content: &Content) -> Vec<u8> {
+    let in_pieces_of = |bytes| image::pieces(content.clone(), bytes).flatten().collect::<Vec<_>>();
+    let whole = in_pieces_of(image::PIECE_BYTES);
+    assert_eq!(in_pieces_of(1), whole);
+    whole
+}
+
 /// A store with its own count of revisions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bench {

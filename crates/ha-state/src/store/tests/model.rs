@@ -124,7 +124,7 @@ proptest! {
                 }
             }
         }
-        let bytes = image::encode(&bench.content);
+        let bytes = encoded(&bench.content);
         let restored = image::decode(&bytes).unwrap();
         check(&restored);
         prop_assert_eq!(format!("{:?}", restored), format!("{:?}", bench.content));
@@ -145,9 +145,9 @@ proptest! {
         let mut bench = Bench::default();
         before.into_iter().for_each(|command| drop(bench.apply(command)));
         let copy = bench.content.clone();
-        let image = image::encode(&copy);
+        let image = encoded(&copy);
         after.into_iter().for_each(|command| drop(bench.apply(command)));
-        prop_assert_eq!(image::encode(&copy), image);
+        prop_assert_eq!(encoded(&copy), image);
     }
 }
 
@@ -158,7 +158,7 @@ fn golden_bytes() {
     bench.apply(Command::LeaseGrant { lease: LeaseId(2), ttl_ms: 500 }).unwrap();
     bench.apply(put_with("k", "v", Some(2), None)).unwrap();
     bench.acquire("l", 3).unwrap();
-    let bytes = image::encode(&bench.content);
+    let bytes = encoded(&bench.content);
     let parts: [&[u8]; 6] = [
         &[1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         &[2, 0, 0, 0],
@@ -184,7 +184,7 @@ fn golden_bytes_of_a_named_place() {
     let mut bench = Bench::default();
     let Command::LockAcquire(acquire) = acquire("l", 3) else { panic!() };
     bench.apply(Command::LockAcquireOnce { request: "key".into(), fingerprint: 7, acquire }).unwrap();
-    let bytes = image::encode(&bench.content);
+    let bytes = encoded(&bench.content);
     let parts: [&[u8]; 6] = [
         &[1, 0, 0, 0],
         &[3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 232, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],

@@ -1,0 +1,159 @@
+//! The bytes of all machines in a snapshot.
+//!
+//! ```text
+//! schema u8  epoch u64  sessions  lapsed leases: length u32, bytes  a state on its way back
+//! the state of each machine, one behind the other
+//! of each: id u8, length u64  how many u16                                            (little-endian)
+//! ```
+//! The lengths come last, so that a state is encoded and written piece by piece.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
+
+use super::host::Core;
+use super::restoring::Restoring;
+use super::session::Sessions;
+use super::{Capture, MachineId};
+use crate::codec;
+
+/// Layout of an image: its first byte.
+const SCHEMA: u8 = 2;
+/// Of a machine at the end.
+const ENTRY_BYTES: usize = 9;
+const COUNT_BYTES: usize = 2;
+
+/// The state of all machines at one moment, captured and not yet encoded.
+pub(crate) struct Image {
+    core: Core,
+    machines: Vec<(MachineId, Capture)>,
+}
+
+impl Image {
+    pub(super) fn new(core: Core, machines: Vec<(MachineId, Capture)>) -> Self {
+        Self { core, machines }
+    }
+
+    /// The epoch at which it was captured.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.core.epoch
+    }
+
+    /// Its bytes, each piece encoded when it is asked for.
+    pub(crate) fn pieces(self) -> impl Iterator<Item = Bytes> + Send {
+        let mut head = BytesMut::new();
+        head.put_u8(SCHEMA);
+        head.put_u64_le(self.core.epoch);
+        self.core.sessions.encode(&mut head);
+        let lapsed = codec::record(&self.core.lapsed);
+        head.put_u32_le(lapsed.len() as u32);
+        head.put_slice(&lapsed);
+        let restoring = self.core.restoring.pieces();
+        let states = States { left: self.machines.into(), lengths: Vec::new(), ended: false };
+        std::iter::once(head.freeze()).chain(restoring).chain(states)
+    }
+}
+
+/// The states, and at the end what lengths they had.
+struct States {
+    left: VecDeque<(MachineId, Capture)>,
+    lengths: Vec<(MachineId, u64)>,
+    ended: bool,
+}
+
+impl Iterator for States {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        while let Some((id, state)) = self.left.front_mut() {
+            if self.lengths.last().is_none_or(|(last, _)| last != id) {
+                self.lengths.push((*id, 0));
+            }
+            if let (Some(piece), Some((_, length))) = (state.next(), self.lengths.last_mut()) {
+                *length += piece.len() as u64;
+                return Some(piece.into());
+            }
+            self.left.pop_front();
+        }
+        if std::mem::replace(&mut self.ended, true) {
+            return None;
+        }
+        let mut table = BytesMut::with_capacity(self.lengths.len() * ENTRY_BYTES + COUNT_BYTES);
+        for (id, length) in &self.lengths {
+            table.put_u8(id.0);
+            table.put_u64_le(*length);
+        }
+        table.put_u16_le(self.lengths.len() as u16);
+        Some(table.freeze())
+    }
+}
+
+/// The encoded state of each machine.
+type Encoded<'a> = Vec<(MachineId, &'a [u8])>;
+
+/// The parts of an encoded image.
+pub(super) fn parts(image: &[u8]) -> Result<(Core, Encoded<'_>), TryGetError> {
+    let mut rest = image;
+    if rest.try_get_u8()? != SCHEMA {
+        return Err(short(1));
+    }
+    let epoch = rest.try_get_u64_le()?;
+    let sessions = Sessions::decode(&mut rest)?;
+    let length = rest.try_get_u32_le()? as usize;
+    let (lapsed, after) = rest.split_at_checked(length).ok_or(short(length))?;
+    let lapsed = codec::decode(lapsed).map_err(|_| short(length))?;
+    rest = after;
+    let restoring = Restoring::decode(&mut rest)?;
+    let (rest, mut count) = split_end(rest, COUNT_BYTES)?;
+    let (mut rest, mut table) = split_end(rest, usize::from(count.try_get_u16_le()?) * ENTRY_BYTES)?;
+    let mut machines = Vec::new();
+    while !table.is_empty() {
+        let (id, length) = (MachineId(table.try_get_u8()?), table.try_get_u64_le()?);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let (state, after) = rest.split_at_checked(length).ok_or(short(length))?;
+        machines.push((id, state));
+        rest = after;
+    }
+    if rest.is_empty() { Ok((Core { epoch, sessions, lapsed, restoring }, machines)) } else { Err(short(0)) }
+}
+
+fn short(requested: usize) -> TryGetError {
+    TryGetError { requested, available: 0 }
+}
+
+fn split_end(bytes: &[u8], length: usize) -> Result<(&[u8], &[u8]), TryGetError> {
+    let at = bytes.len().checked_sub(length).ok_or(short(length))?;
+    Ok(bytes.split_at(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::session::OpenSession;
+
+    fn image(machines: Vec<(MachineId, Capture)>) -> Vec<u8> {
+        let mut sessions = Sessions::default();
+        sessions.open(OpenSession { node: "a".parse().unwrap(), incarnation: 1 }, 4);
+        let core = Core { epoch: 9, sessions, lapsed: [("b".parse().unwrap(), 3)].into(), ..Core::default() };
+        Image::new(core, machines).pieces().collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn states_of_any_number_of_pieces_are_read_back_and_every_cut_is_seen() {
+        let pieces = |pieces: &[&str]| {
+            let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect();
+            Box::new(pieces.into_iter()) as Capture
+        };
+        let machines =
+            vec![(MachineId(1), pieces(&["ab", "", "c"])), (MachineId(4), pieces(&[])), (MachineId(7), pieces(&["d"]))];
+        let bytes = image(machines);
+        let (core, states) = parts(&bytes).unwrap();
+        assert_eq!((core.epoch, core.lapsed.len()), (9, 1));
+        assert_eq!(states, [(MachineId(1), &b"abc"[..]), (MachineId(4), b""), (MachineId(7), b"d")]);
+        for end in 0..bytes.len() {
+            assert!(parts(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        assert!(parts(&[&bytes[..], &[0]].concat()).is_err(), "longer");
+        assert!(parts(&image(Vec::new())).unwrap().1.is_empty());
+    }
+}
