@@ -21,11 +21,13 @@ use crate::disk::{Disk, File};
 /// Most reads that may wait. A node has one reader per follower and its own state machine.
 const READS_MAX: usize = 1024;
 
-/// Segments are filled with zeros in pieces of this size, and reads go in between.
-const ZEROS_BYTES: u64 = 256 * 1024;
+/// A segment is made ready in pieces of this size, each durable before the next, so that the disk is not flooded; reads
+/// go in between.
+pub(super) const PIECE_BYTES: u64 = 256 * 1024;
 
-/// How much is filled with zeros between two syncs, so that the disk is not flooded.
-const ZEROS_PER_SYNC: u64 = 4 * 1024 * 1024;
+/// So many bytes are made ready for each one that is written to the segment before, so that the work is spread over the
+/// time there is, and done when half of that is over.
+const READY_PER_WRITTEN: u64 = 2;
 
 /// A file that is ready to become a segment: it has its name and its blocks, durably.
 pub(super) struct Prepared {
@@ -55,8 +57,12 @@ struct Papers {
     reads: VecDeque<Read>,
     /// Segments before this one can go.
     release: u64,
+    /// A segment that is written to no more, and will not be read soon.
+    finished: Option<Arc<dyn File>>,
     /// The segment to prepare.
     wanted: Option<u64>,
+    /// How much is written of the segment before that.
+    written: u64,
     prepared: Option<Prepared>,
     closing: bool,
     keeper: Option<Waker>,
@@ -64,6 +70,7 @@ struct Papers {
 
 enum Work {
     Read(Read),
+    Forget(Arc<dyn File>),
     Release(u64),
     Prepare(u64),
     Stop,
@@ -90,9 +97,11 @@ impl Desk {
         }
     }
 
-    /// Asks for a segment in advance; returns after how many more bytes to ask again when none comes.
-    pub(super) fn prepare(&self, sequence: u64) -> u64 {
+    /// Asks for a segment in advance, when so much is written of the one before; returns after how many more bytes to ask
+    /// again when none comes.
+    pub(super) fn prepare(&self, sequence: u64, written: u64) -> u64 {
         self.leave(|papers| {
+            papers.written = written;
             // It may have become ready since it was not.
             if papers.prepared.as_ref().is_none_or(|prepared| prepared.sequence != sequence) {
                 papers.wanted = Some(sequence);
@@ -115,6 +124,16 @@ impl Desk {
 
     fn give_up(&self, sequence: u64) {
         lock(&self.inner).wanted.take_if(|wanted| *wanted == sequence);
+    }
+
+    /// Tells how much is written of the present segment.
+    pub(super) fn written(&self, bytes: u64) {
+        self.leave(|papers| papers.written = bytes);
+    }
+
+    /// Hands over a segment that is written to no more.
+    pub(super) fn finished(&self, file: Arc<dyn File>) {
+        self.leave(|papers| papers.finished = Some(file));
     }
 
     /// Lets the segments before this one go.
@@ -150,19 +169,24 @@ impl Desk {
         lock(&self.inner).keeper.is_none()
     }
 
-    async fn work(&self, released: u64) -> Work {
-        poll_fn(|context| self.poll_work(released, context)).await
+    /// The next thing to do for a keeper that has released segments before one, and has made so much of another ready.
+    async fn work(&self, released: u64, ready: u64) -> Work {
+        poll_fn(|context| self.poll_work(released, ready, context)).await
     }
 
-    fn poll_work(&self, released: u64, context: &Context<'_>) -> Poll<Work> {
+    fn poll_work(&self, released: u64, ready: u64, context: &Context<'_>) -> Poll<Work> {
         let mut papers = lock(&self.inner);
         if let Some(read) = papers.reads.pop_front() {
             Poll::Ready(Work::Read(read))
         } else if papers.closing {
             Poll::Ready(Work::Stop)
+        } else if let Some(file) = papers.finished.take() {
+            Poll::Ready(Work::Forget(file))
         } else if papers.release > released {
             Poll::Ready(Work::Release(papers.release))
-        } else if let Some(sequence) = papers.wanted {
+        } else if let Some(sequence) = papers.wanted
+            && (ready >= self.segment_bytes || ready <= papers.written.saturating_mul(READY_PER_WRITTEN))
+        {
             Poll::Ready(Work::Prepare(sequence))
         } else {
             papers.keeper = Some(context.waker().clone());
@@ -192,8 +216,10 @@ pub(super) struct Keeper {
 /// A spare that is being made ready.
 struct Draft {
     file: Arc<dyn File>,
-    length: u64,
-    unsynced: u64,
+    /// Up to here it has its blocks.
+    allocated: u64,
+    /// Up to here it is also in memory.
+    ready: u64,
 }
 
 impl Keeper {
@@ -224,6 +250,7 @@ impl Keeper {
     pub(super) async fn adopt(&mut self, sequence: u64) -> io::Result<()> {
         let file: Arc<dyn File> = self.disk.open(&self.path(&files::name_of(sequence)), false).await?.into();
         let allocated = file.len()?;
+        file.prefetch(0..allocated);
         self.last_prepared = sequence;
         self.desk.publish(Prepared { sequence, file, allocated });
         Ok(())
@@ -236,8 +263,10 @@ impl Keeper {
     /// Works until the handles are gone.
     pub(super) async fn run(mut self) {
         loop {
-            match self.desk.work(self.release_tried).await {
+            let ready = self.draft.as_ref().map_or(0, |draft| draft.ready);
+            match self.desk.work(self.release_tried, ready).await {
                 Work::Stop => return,
+                Work::Forget(file) => file.forget_cached(),
                 Work::Read(read) => {
                     let outcome = self.reader.read(read.range, read.bytes_max).await;
                     // Nobody waits for the answer of a read that was cancelled.
@@ -311,16 +340,19 @@ impl Keeper {
             self.draft = Some(self.begin_draft().await?);
             return Ok(());
         };
-        if draft.length < segment_bytes {
-            let bytes = ZEROS_BYTES.min(segment_bytes - draft.length);
+        if draft.ready < draft.allocated {
+            let end = draft.allocated.min(draft.ready + PIECE_BYTES);
+            draft.file.prefetch(draft.ready..end);
+            draft.ready = end;
+            return Ok(());
+        }
+        if draft.allocated < segment_bytes {
+            let bytes = PIECE_BYTES.min(segment_bytes - draft.allocated);
             let zeros = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?];
-            draft.file.write_at(&zeros, draft.length).await?;
-            draft.length += bytes;
-            draft.unsynced += bytes;
-            if draft.unsynced >= ZEROS_PER_SYNC {
-                draft.file.sync_data().await?;
-                draft.unsynced = 0;
-            }
+            draft.file.write_at(&zeros, draft.allocated).await?;
+            draft.file.sync_data().await?;
+            draft.allocated += bytes;
+            draft.ready = draft.allocated;
             return Ok(());
         }
         draft.file.sync_data().await?;
@@ -342,10 +374,10 @@ impl Keeper {
         self.has_spare = true;
         // A spare may have been a segment. Were that name to come back after a crash, its content must be there too.
         self.disk.sync_dir(&self.directory).await?;
-        let length = file.len()?.min(self.desk.segment_bytes);
+        let allocated = file.len()?.min(self.desk.segment_bytes);
         // A segment that had grown gives its surplus back.
-        file.set_len(length).await?;
-        Ok(Draft { file, length, unsynced: 0 })
+        file.set_len(allocated).await?;
+        Ok(Draft { file, allocated, ready: 0 })
     }
 }
 

@@ -152,7 +152,7 @@ impl Wal {
         if recovery.prepared {
             keeper.adopt(recovery.tail.sequence + 1).await.map_err(&failed)?;
         } else {
-            desk.prepare(recovery.tail.sequence + 1);
+            desk.prepare(recovery.tail.sequence + 1, recovery.tail.end);
         }
         let writer = Writer::new(shared.clone(), desk.clone(), recovery);
         let closer = Arc::new(Closer { shared: shared.clone(), desk: desk.clone() });

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::checkpoint;
 use super::format::{Kind, SEGMENT_BYTES_LIMIT, SegmentHeader, record_bytes};
 use super::index::Slot;
-use super::keeper::{Desk, Prepared};
+use super::keeper::{Desk, PIECE_BYTES, Prepared};
 use super::recover::Recovery;
 use super::segment::Segment;
 use super::shared::{Batch, Failure, Operation, Shared, lock};
@@ -140,7 +140,7 @@ impl Writer {
             return self.begin(prepared).await;
         }
         if self.segment.durable > 0 && self.offset() >= self.ask_again_at {
-            self.ask_again_at = self.offset() + self.desk.prepare(next);
+            self.ask_again_at = self.offset() + self.desk.prepare(next, self.offset());
         }
         if self.offset() + bytes > SEGMENT_BYTES_LIMIT {
             return Err(io::Error::other("no new segment could be prepared, and this one cannot grow any further"));
@@ -157,7 +157,8 @@ impl Writer {
         let header = SegmentHeader { sequence, generation, salt: self.salt, previous_end: self.segment.end };
         self.buffer = checkpoint::segment_start(&header, &self.view)?;
         let seed = SegmentHeader::seed(self.salt, sequence);
-        self.segment = Segment { sequence, generation, seed, file, allocated, end: 0, durable: 0 };
+        let next = Segment { sequence, generation, seed, file, allocated, end: 0, durable: 0 };
+        self.desk.finished(std::mem::replace(&mut self.segment, next).file);
         self.ask_again_at = 0;
         Ok(())
     }
@@ -179,11 +180,12 @@ impl Writer {
             let outcome = self.segment.file.sync_data().await;
             self.shared.stopwatch.stop();
             outcome?;
-            let began = self.segment.durable == 0;
-            self.segment.durable = self.segment.end;
-            if began {
+            let before = std::mem::replace(&mut self.segment.durable, self.segment.end);
+            if before == 0 {
                 // Not before: recovery expects at most one segment that was never begun.
-                self.desk.prepare(self.segment.sequence + 1);
+                self.desk.prepare(self.segment.sequence + 1, self.segment.end);
+            } else if before / PIECE_BYTES < self.segment.end / PIECE_BYTES {
+                self.desk.written(self.segment.end);
             }
         }
         Ok(())

@@ -179,3 +179,25 @@ async fn a_long_queue_is_synced_in_parts() {
     let wal = open(&disk.crash(Survival::Nothing)).await;
     assert_eq!(wal.state().last, Some((20, 1)));
 }
+
+#[tokio::test]
+async fn a_segment_is_made_ready_while_the_one_before_fills() {
+    const PIECES: u64 = 8;
+    let disk = FaultyDisk::default();
+    let config = Config { segment_bytes: PIECES * keeper::PIECE_BYTES, ..config() };
+    let wal = Wal::open(Arc::new(disk.clone()), PathBuf::from(DIRECTORY), config).await.unwrap().0;
+    let spare = || disk.content(&Path::new(DIRECTORY).join(files::SPARE)).map(|spare| spare.len() as u64);
+    let mut ready = Vec::new();
+    for index in 1..=12 {
+        append(&wal, vec![record(index, 1, keeper::PIECE_BYTES as usize * 9 / 8)]).await.unwrap();
+        quiet(&wal).await;
+        ready.push(spare().map(|bytes| bytes / keeper::PIECE_BYTES));
+    }
+    // Two pieces and a bit for each that is written, and then it has its name. The first segment has no room of its own
+    // and ends as soon as it can; the second is filled.
+    let [first, second] =
+        [&[Some(3), Some(5), Some(7), None][..], &[Some(3), Some(5), Some(7), None, None, None, None]];
+    assert_eq!(ready, [first, second, &[Some(3)]].concat());
+    let longest = segments(&disk).iter().map(|path| disk.content(path).unwrap().len()).max();
+    assert_eq!(longest, Some(PIECES as usize * keeper::PIECE_BYTES as usize), "nothing had to grow");
+}
