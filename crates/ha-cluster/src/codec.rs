@@ -1,6 +1,6 @@
 //! How this crate's own records become bytes.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ha_net::codec::CodecError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +14,13 @@ pub(crate) fn record<T: Serialize>(value: &T) -> Bytes {
 /// Encodes what a user of this crate defined, which may fail.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
     ha_net::codec::encode(value).map(Into::into)
+}
+
+/// As [`encode`], at the end of a buffer that several share.
+pub(crate) fn encode_within<T: Serialize>(buffer: &mut BytesMut, value: &T) -> Result<Bytes, CodecError> {
+    let encoded = ha_net::codec::encode_onto(buffer, value);
+    let bytes = buffer.split().freeze();
+    encoded.map(|()| bytes)
 }
 
 /// Decodes; all bytes must belong to the value.

@@ -5,6 +5,11 @@
 pub(crate) mod frame;
 pub(crate) mod hello;
 
+use std::cell::Cell;
+
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
+use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -12,14 +17,43 @@ use crate::limits::{BULK_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
 
 const KIB: usize = 1024;
 
+/// Up to here a thread keeps the room in which it encodes.
+const SCRATCH_BYTES_MAX: usize = 64 * KIB;
+
+thread_local! {
+    static SCRATCH: Cell<BytesMut> = Cell::default();
+}
+
 /// Turns a value into bytes.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let config = bincode::config::standard().with_limit::<BULK_FRAME_BYTES_MAX>();
-    let bytes = bincode::serde::encode_to_vec(value, config).map_err(|error| CodecError(error.to_string()))?;
-    if bytes.len() > BULK_FRAME_BYTES_MAX {
-        return Err(CodecError(format!("{} bytes are more than fit in a frame", bytes.len())));
+    // How long it becomes is not known before, and to grow costs more than to copy once.
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let encoded = encode_onto(&mut scratch, value).map(|()| scratch.to_vec());
+    if scratch.capacity() <= SCRATCH_BYTES_MAX {
+        SCRATCH.set(scratch);
     }
-    Ok(bytes)
+    encoded
+}
+
+/// Adds a value's bytes to others. What is there after an error means nothing.
+pub fn encode_onto<T: Serialize>(out: &mut BytesMut, value: &T) -> Result<(), CodecError> {
+    let config = bincode::config::standard().with_limit::<BULK_FRAME_BYTES_MAX>();
+    let before = out.len();
+    bincode::serde::encode_into_writer(value, Onto(out), config).map_err(|error| CodecError(error.to_string()))?;
+    match out.len() - before {
+        0..=BULK_FRAME_BYTES_MAX => Ok(()),
+        bytes => Err(CodecError(format!("{bytes} bytes are more than fit in a frame"))),
+    }
+}
+
+struct Onto<'a>(&'a mut BytesMut);
+
+impl Writer for Onto<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.put_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Turns bytes into a value. All bytes must belong to it.

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ha_net::NodeId;
 use ha_net::codec::CodecError;
 
@@ -59,10 +59,14 @@ impl Machines {
     }
 }
 
+/// About how long a reply is: room for those of an entry is made at once.
+const REPLY_BYTES: usize = 16;
+
 /// A machine without its types.
 trait Hosted: Send + Sync {
     fn name(&self) -> &'static str;
-    fn apply(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError>;
+    /// The reply is put behind others.
+    fn apply(&self, at: Applied, body: &Bytes, replies: &mut BytesMut) -> Result<Bytes, CodecError>;
     fn capture(&self) -> Capture;
     fn image_bytes(&self) -> u64;
     fn restore(&self, image: &[u8]) -> Result<(), String>;
@@ -81,10 +85,10 @@ impl<M: Machine> Hosted for Slot<M> {
         M::NAME
     }
 
-    fn apply(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError> {
+    fn apply(&self, at: Applied, body: &Bytes, replies: &mut BytesMut) -> Result<Bytes, CodecError> {
         let command = codec::decode(body)?;
         let reply = self.0.write().unwrap_or_else(PoisonError::into_inner).apply(at, command);
-        codec::encode(&reply)
+        codec::encode_within(replies, &reply)
     }
 
     fn capture(&self) -> Capture {
@@ -291,6 +295,7 @@ impl Host {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         core.sessions.acknowledge(batch.session, batch.acknowledged_below);
         let mut outcomes = Vec::with_capacity(batch.commands.len());
+        let mut replies = BytesMut::with_capacity(batch.commands.len() * REPLY_BYTES);
         for command in &batch.commands {
             let admission = core.sessions.admit(batch.session, command.serial);
             #[cfg(feature = "testing")]
@@ -298,7 +303,7 @@ impl Host {
             let outcome = match admission {
                 Admission::Apply => {
                     core.epoch += 1;
-                    let reply = self.apply_one(&mut core, index, command)?;
+                    let reply = self.apply_one(&mut core, index, command, &mut replies)?;
                     core.sessions.keep(batch.session, command.serial, reply.clone());
                     Outcome::Reply(reply)
                 }
@@ -312,7 +317,13 @@ impl Host {
         Ok(outcomes)
     }
 
-    fn apply_one(&self, core: &mut Core, index: u64, command: &Command) -> Result<Bytes, ApplyError> {
+    fn apply_one(
+        &self,
+        core: &mut Core,
+        index: u64,
+        command: &Command,
+        replies: &mut BytesMut,
+    ) -> Result<Bytes, ApplyError> {
         let epoch = core.epoch;
         if command.machine == MachineId::SYSTEM {
             let system: SystemCommand =
@@ -350,7 +361,7 @@ impl Host {
             self.machines.get(&command.machine).ok_or(ApplyError::Machine { index, machine: command.machine.0 })?;
         let at = Applied { epoch: Epoch(epoch), index };
         let stored = self.stores.get(&command.machine).is_some_and(|durable| index <= *durable.borrow());
-        let reply = if stored { machine.replied(at, &command.body) } else { machine.apply(at, &command.body) };
+        let reply = if stored { machine.replied(at, &command.body) } else { machine.apply(at, &command.body, replies) };
         reply.map_err(|_| ApplyError::Command { index, machine: machine.name() })
     }
 

@@ -3,7 +3,7 @@
 //! The scheme is that of section 6.3 of Ongaro's dissertation (sessions with serial numbers, part of the replicated
 //! state), with a mark below which the client promises to ask nothing again in place of one outstanding command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
 use ha_net::NodeId;
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// Most sessions; the oldest goes first. Far above the members of a cluster, each of which has one.
 const SESSIONS_MAX: usize = 4096;
-/// Most kept replies of one session. Above what a node has outstanding.
+/// How far above the mark of a session a serial may be, so that so many replies are kept at most. Above what a node has
+/// outstanding.
 pub(crate) const REPLIES_MAX: usize = 16_384;
 
 /// A session: the epoch at which it was opened, so no number is used twice.
@@ -53,7 +54,32 @@ struct Session {
     node: NodeId,
     incarnation: u64,
     acknowledged_below: u64,
-    replies: BTreeMap<u64, Bytes>,
+    /// Of the serials from the mark on; none for one that was not applied.
+    replies: VecDeque<Option<Bytes>>,
+}
+
+impl Session {
+    /// Where the reply of a serial from the mark on is, or will be; `None` beyond the bound.
+    fn place(&self, serial: u64) -> Option<usize> {
+        let place = serial.checked_sub(self.acknowledged_below).and_then(|place| usize::try_from(place).ok());
+        place.filter(|place| *place < REPLIES_MAX)
+    }
+
+    /// The replies that are kept.
+    fn kept(&self) -> impl Iterator<Item = (u64, &Bytes)> {
+        let replies = (self.acknowledged_below..).zip(&self.replies);
+        replies.filter_map(|(serial, reply)| Some((serial, reply.as_ref()?)))
+    }
+
+    /// Keeps a reply. Below the mark, or beyond the bound, it has no place, and false is returned.
+    fn keep(&mut self, serial: u64, reply: Bytes) -> bool {
+        let Some(place) = self.place(serial) else { return false };
+        if self.replies.len() <= place {
+            self.replies.resize(place + 1, None);
+        }
+        self.replies[place] = Some(reply);
+        true
+    }
 }
 
 impl Sessions {
@@ -71,7 +97,7 @@ impl Sessions {
         }
         let id = SessionId(epoch);
         let OpenSession { node, incarnation } = open;
-        self.by_id.insert(id, Session { node, incarnation, acknowledged_below: 0, replies: BTreeMap::new() });
+        self.by_id.insert(id, Session { node, incarnation, acknowledged_below: 0, replies: VecDeque::new() });
         Some(id)
     }
 
@@ -85,8 +111,9 @@ impl Sessions {
         if let Some(session) = self.by_id.get_mut(&id)
             && below > session.acknowledged_below
         {
+            let over = usize::try_from(below - session.acknowledged_below).unwrap_or(usize::MAX);
+            session.replies.drain(..over.min(session.replies.len()));
             session.acknowledged_below = below;
-            session.replies = session.replies.split_off(&below);
         }
     }
 
@@ -99,10 +126,10 @@ impl Sessions {
         if serial < session.acknowledged_below {
             return Admission::Forgotten;
         }
-        match session.replies.get(&serial) {
-            Some(reply) => Admission::Repeat(reply.clone()),
-            None if session.replies.len() >= REPLIES_MAX => Admission::Overrun,
-            None => Admission::Apply,
+        let Some(place) = session.place(serial) else { return Admission::Overrun };
+        match session.replies.get(place) {
+            Some(Some(reply)) => Admission::Repeat(reply.clone()),
+            _ => Admission::Apply,
         }
     }
 
@@ -115,9 +142,9 @@ impl Sessions {
             out.put_slice(session.node.as_str().as_bytes());
             out.put_u64_le(session.incarnation);
             out.put_u64_le(session.acknowledged_below);
-            out.put_u32_le(session.replies.len() as u32);
-            for (serial, reply) in &session.replies {
-                out.put_u64_le(*serial);
+            out.put_u32_le(session.kept().count() as u32);
+            for (serial, reply) in session.kept() {
+                out.put_u64_le(serial);
                 out.put_u32_le(reply.len() as u32);
                 out.put_slice(reply);
             }
@@ -134,13 +161,15 @@ impl Sessions {
             let node = node.ok_or(TryGetError { requested: length, available: 0 })?;
             let incarnation = from.try_get_u64_le()?;
             let acknowledged_below = from.try_get_u64_le()?;
-            let mut replies = BTreeMap::new();
+            let mut session = Session { node, incarnation, acknowledged_below, replies: VecDeque::new() };
             for _ in 0..from.try_get_u32_le()? {
                 let serial = from.try_get_u64_le()?;
                 let length = from.try_get_u32_le()? as usize;
-                replies.insert(serial, Bytes::copy_from_slice(take(from, length)?));
+                if !session.keep(serial, Bytes::copy_from_slice(take(from, length)?)) {
+                    return Err(TryGetError { requested: length, available: 0 });
+                }
             }
-            by_id.insert(id, Session { node, incarnation, acknowledged_below, replies });
+            by_id.insert(id, session);
         }
         Ok(Self { by_id })
     }
@@ -148,7 +177,7 @@ impl Sessions {
     /// Keeps the reply of an applied command.
     pub(crate) fn keep(&mut self, id: SessionId, serial: u64, reply: Bytes) {
         if let Some(session) = self.by_id.get_mut(&id) {
-            session.replies.insert(serial, reply);
+            session.keep(serial, reply);
         }
     }
 }
@@ -176,6 +205,27 @@ mod tests {
         sessions.keep(id, 1, Bytes::from_static(b"one"));
         assert_eq!(sessions.admit(id, 1), Admission::Repeat(Bytes::from_static(b"one")));
         assert_eq!(sessions.admit(id, 2), Admission::Apply, "a later one is new, in any order");
+    }
+
+    #[test]
+    fn entries_may_overtake_each_other() {
+        let mut sessions = Sessions::default();
+        let id = open(&mut sessions, "a", 1, 10).unwrap();
+        let reply = |serial: u64| Bytes::from(serial.to_string());
+        for serial in [5, 3, 9] {
+            sessions.keep(id, serial, reply(serial));
+        }
+        for mark in [0, 4, 5, 6, 100] {
+            sessions.acknowledge(id, mark);
+            for serial in 0..12 {
+                let expected = match serial {
+                    below if below < mark => Admission::Forgotten,
+                    kept @ (3 | 5 | 9) => Admission::Repeat(reply(kept)),
+                    _ => Admission::Apply,
+                };
+                assert_eq!(sessions.admit(id, serial), expected, "{serial} after {mark}");
+            }
+        }
     }
 
     #[test]
