@@ -1,6 +1,7 @@
 //! The disk of one simulated host: the faulty disk in memory, with the time that things take.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -219,6 +220,14 @@ impl File for SimFile {
             tokio::time::sleep(SYNC_TIME).await;
             if self.lies() { Ok(()) } else { self.file.sync_data().await }
         })
+    }
+
+    fn forget_cached(&self) {
+        self.file.forget_cached();
+    }
+
+    fn prefetch(&self, range: Range<u64>) {
+        self.file.prefetch(range);
     }
 
     fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>> {

@@ -142,9 +142,8 @@ impl Archive {
 pub(crate) async fn save(disk: &Arc<dyn Disk>, cluster_id: ClusterId, image: Image) -> Result<Archive, SaveError> {
     let epoch = Epoch(image.epoch());
     let encode = async move {
-        let mut whole = BytesMut::new();
-        image.pieces().for_each(|piece| whole.put(piece));
-        Archive::new(cluster_id, epoch, whole.freeze())
+        let pieces: Vec<Bytes> = image.pieces().collect();
+        Archive::new(cluster_id, epoch, pieces.concat().into())
     };
     let encoded = perform_aside(disk, "encode", encode).await;
     encoded.map_err(|error| SaveError::Failed { reason: error.to_string() })

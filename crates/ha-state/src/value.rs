@@ -65,4 +65,4 @@ impl Event {
 }
 
 /// What an event takes beside its key and value, about.
-const EVENT_OVERHEAD_BYTES: usize = 160;
+pub(crate) const EVENT_OVERHEAD_BYTES: usize = 160;

@@ -20,6 +20,9 @@ pub(crate) const LOCK_FILE: &str = "LOCK";
 /// before whoever has just woken up.
 const ASIDE_NICE: i32 = 10;
 
+/// How much is read ahead with one call.
+const PREFETCH_BYTES: usize = 64 * 1024;
+
 /// Files of the operating system; each worker has a thread of its own. Its calls block, and never wait for anything
 /// else.
 #[derive(Clone, Copy, Debug, Default)]
@@ -140,9 +143,12 @@ impl File for RealFile {
     }
 
     fn prefetch(&self, range: Range<u64>) {
-        let length = NonZeroU64::new(range.end.saturating_sub(range.start));
-        // Advice: where it is not taken, a write waits.
-        let _ = length.map(|length| fadvise(&self.0, range.start, Some(length), Advice::WillNeed));
+        // No more is read for one call than the device takes at once.
+        for offset in range.clone().step_by(PREFETCH_BYTES) {
+            let length = NonZeroU64::new((range.end - offset).min(PREFETCH_BYTES as u64));
+            // Advice: where it is not taken, a write waits.
+            let _ = fadvise(&self.0, offset, length, Advice::WillNeed);
+        }
     }
 
     fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>> {

@@ -19,6 +19,8 @@ use crate::codec;
 
 /// Layout of an image: its first byte.
 const SCHEMA: u8 = 2;
+/// What was written before, and is still read: each length before its state.
+const LENGTHS_FIRST: u8 = 1;
 /// Of a machine at the end.
 const ENTRY_BYTES: usize = 9;
 const COUNT_BYTES: usize = 2;
@@ -49,7 +51,7 @@ impl Image {
         head.put_u32_le(lapsed.len() as u32);
         head.put_slice(&lapsed);
         let restoring = self.core.restoring.pieces();
-        let states = States { left: self.machines.into(), lengths: Vec::new(), ended: false };
+        let states = States { left: self.machines.into(), length: 0, table: Some(BytesMut::new()), count: 0 };
         std::iter::once(head.freeze()).chain(restoring).chain(states)
     }
 }
@@ -57,8 +59,11 @@ impl Image {
 /// The states, and at the end what lengths they had.
 struct States {
     left: VecDeque<(MachineId, Capture)>,
-    lengths: Vec<(MachineId, u64)>,
-    ended: bool,
+    /// Of the first of them, so far.
+    length: u64,
+    /// Of those before.
+    table: Option<BytesMut>,
+    count: u16,
 }
 
 impl Iterator for States {
@@ -66,24 +71,19 @@ impl Iterator for States {
 
     fn next(&mut self) -> Option<Bytes> {
         while let Some((id, state)) = self.left.front_mut() {
-            if self.lengths.last().is_none_or(|(last, _)| last != id) {
-                self.lengths.push((*id, 0));
-            }
-            if let (Some(piece), Some((_, length))) = (state.next(), self.lengths.last_mut()) {
-                *length += piece.len() as u64;
+            if let Some(piece) = state.next() {
+                self.length += piece.len() as u64;
                 return Some(piece.into());
+            }
+            if let Some(table) = &mut self.table {
+                table.put_u8(id.0);
+                table.put_u64_le(std::mem::take(&mut self.length));
+                self.count += 1;
             }
             self.left.pop_front();
         }
-        if std::mem::replace(&mut self.ended, true) {
-            return None;
-        }
-        let mut table = BytesMut::with_capacity(self.lengths.len() * ENTRY_BYTES + COUNT_BYTES);
-        for (id, length) in &self.lengths {
-            table.put_u8(id.0);
-            table.put_u64_le(*length);
-        }
-        table.put_u16_le(self.lengths.len() as u16);
+        let mut table = self.table.take()?;
+        table.put_u16_le(self.count);
         Some(table.freeze())
     }
 }
@@ -94,27 +94,48 @@ type Encoded<'a> = Vec<(MachineId, &'a [u8])>;
 /// The parts of an encoded image.
 pub(super) fn parts(image: &[u8]) -> Result<(Core, Encoded<'_>), TryGetError> {
     let mut rest = image;
-    if rest.try_get_u8()? != SCHEMA {
-        return Err(short(1));
-    }
+    let schema = rest.try_get_u8()?;
     let epoch = rest.try_get_u64_le()?;
     let sessions = Sessions::decode(&mut rest)?;
     let length = rest.try_get_u32_le()? as usize;
-    let (lapsed, after) = rest.split_at_checked(length).ok_or(short(length))?;
-    let lapsed = codec::decode(lapsed).map_err(|_| short(length))?;
-    rest = after;
+    let lapsed = codec::decode(split(&mut rest, length)?).map_err(|_| short(length))?;
+    let (restoring, machines) = match schema {
+        SCHEMA => lengths_last(rest)?,
+        LENGTHS_FIRST => lengths_first(rest)?,
+        _ => return Err(short(1)),
+    };
+    Ok((Core { epoch, sessions, lapsed, restoring }, machines))
+}
+
+fn lengths_last(mut rest: &[u8]) -> Result<(Restoring, Encoded<'_>), TryGetError> {
     let restoring = Restoring::decode(&mut rest)?;
     let (rest, mut count) = split_end(rest, COUNT_BYTES)?;
     let (mut rest, mut table) = split_end(rest, usize::from(count.try_get_u16_le()?) * ENTRY_BYTES)?;
     let mut machines = Vec::new();
     while !table.is_empty() {
         let (id, length) = (MachineId(table.try_get_u8()?), table.try_get_u64_le()?);
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let (state, after) = rest.split_at_checked(length).ok_or(short(length))?;
-        machines.push((id, state));
-        rest = after;
+        machines.push((id, split(&mut rest, length)?));
     }
-    if rest.is_empty() { Ok((Core { epoch, sessions, lapsed, restoring }, machines)) } else { Err(short(0)) }
+    if rest.is_empty() { Ok((restoring, machines)) } else { Err(short(0)) }
+}
+
+/// How many machines, id and length before the state of each, and then a state on its way back, if there is one.
+fn lengths_first(mut rest: &[u8]) -> Result<(Restoring, Encoded<'_>), TryGetError> {
+    let mut machines = Vec::new();
+    for _ in 0..rest.try_get_u16_le()? {
+        let (id, length) = (MachineId(rest.try_get_u8()?), rest.try_get_u64_le()?);
+        machines.push((id, split(&mut rest, length)?));
+    }
+    let restoring = if rest.is_empty() { Restoring::default() } else { Restoring::decode(&mut rest)? };
+    if rest.is_empty() { Ok((restoring, machines)) } else { Err(short(0)) }
+}
+
+/// Takes so many bytes off the front.
+fn split<'a>(bytes: &mut &'a [u8], length: impl TryInto<usize>) -> Result<&'a [u8], TryGetError> {
+    let length = length.try_into().unwrap_or(usize::MAX);
+    let (front, rest) = bytes.split_at_checked(length).ok_or(short(length))?;
+    *bytes = rest;
+    Ok(front)
 }
 
 fn short(requested: usize) -> TryGetError {
@@ -155,5 +176,23 @@ mod tests {
         }
         assert!(parts(&[&bytes[..], &[0]].concat()).is_err(), "longer");
         assert!(parts(&image(Vec::new())).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn both_layouts_stay() {
+        // Epoch 9; no session; the lapsed lease of "b" at 3.
+        let head = [9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 1, 1, b'b', 3];
+        let (first, states) = ([1, 0, 7, 2, 0, 0, 0, 0, 0, 0, 0, b'x', b'y'], [(MachineId(7), &b"xy"[..])]);
+        let (back, last) = ([0; 16], [b'x', b'y', 7, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        let before = [&[LENGTHS_FIRST], &head[..], &first].concat();
+        let now = [&[SCHEMA], &head[..], &back, &last].concat();
+        for image in [&before, &[&before[..], &back].concat(), &now] {
+            let (core, found) = parts(image).unwrap();
+            assert_eq!((core.epoch, core.lapsed.len(), &found[..]), (9, 1, &states[..]));
+        }
+        let core = Core { epoch: 9, lapsed: [("b".parse().unwrap(), 3)].into(), ..Core::default() };
+        let machines = vec![(MachineId(7), Box::new(std::iter::once(b"xy".to_vec())) as Capture)];
+        assert_eq!(Image::new(core, machines).pieces().collect::<Vec<_>>().concat(), now);
+        assert!(parts(&[&[3], &now[1..]].concat()).is_err(), "a layout that is not known");
     }
 }

@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Most sessions; the oldest goes first. Far above the members of a cluster, each of which has one.
 const SESSIONS_MAX: usize = 4096;
-/// How far above the mark of a session a serial may be, so that so many replies are kept at most. Above what a node has
-/// outstanding.
+/// Most kept replies of one session. Above what a node has outstanding.
 pub(crate) const REPLIES_MAX: usize = 16_384;
 
 /// A session: the epoch at which it was opened, so no number is used twice.
@@ -54,31 +53,28 @@ struct Session {
     node: NodeId,
     incarnation: u64,
     acknowledged_below: u64,
-    /// Of the serials from the mark on; none for one that was not applied.
-    replies: VecDeque<Option<Bytes>>,
+    /// By serial, in order. Nearly always the next one is the highest.
+    replies: VecDeque<(u64, Bytes)>,
 }
 
 impl Session {
-    /// Where the reply of a serial from the mark on is, or will be; `None` beyond the bound.
-    fn place(&self, serial: u64) -> Option<usize> {
-        let place = serial.checked_sub(self.acknowledged_below).and_then(|place| usize::try_from(place).ok());
-        place.filter(|place| *place < REPLIES_MAX)
-    }
-
-    /// The replies that are kept.
-    fn kept(&self) -> impl Iterator<Item = (u64, &Bytes)> {
-        let replies = (self.acknowledged_below..).zip(&self.replies);
-        replies.filter_map(|(serial, reply)| Some((serial, reply.as_ref()?)))
-    }
-
-    /// Keeps a reply. Below the mark, or beyond the bound, it has no place, and false is returned.
-    fn keep(&mut self, serial: u64, reply: Bytes) -> bool {
-        let Some(place) = self.place(serial) else { return false };
-        if self.replies.len() <= place {
-            self.replies.resize(place + 1, None);
+    fn reply(&self, serial: u64) -> Option<&Bytes> {
+        let (highest, _) = self.replies.back()?;
+        if serial > *highest {
+            return None;
         }
-        self.replies[place] = Some(reply);
-        true
+        let place = self.replies.binary_search_by_key(&serial, |(serial, _)| *serial).ok()?;
+        self.replies.get(place).map(|(_, reply)| reply)
+    }
+
+    fn keep(&mut self, serial: u64, reply: Bytes) {
+        match self.replies.binary_search_by_key(&serial, |(serial, _)| *serial) {
+            _ if self.replies.back().is_none_or(|(highest, _)| *highest < serial) => {
+                self.replies.push_back((serial, reply));
+            }
+            Ok(place) => self.replies[place].1 = reply,
+            Err(place) => self.replies.insert(place, (serial, reply)),
+        }
     }
 }
 
@@ -111,9 +107,8 @@ impl Sessions {
         if let Some(session) = self.by_id.get_mut(&id)
             && below > session.acknowledged_below
         {
-            let over = usize::try_from(below - session.acknowledged_below).unwrap_or(usize::MAX);
-            session.replies.drain(..over.min(session.replies.len()));
             session.acknowledged_below = below;
+            while session.replies.pop_front_if(|(serial, _)| *serial < below).is_some() {}
         }
     }
 
@@ -126,10 +121,10 @@ impl Sessions {
         if serial < session.acknowledged_below {
             return Admission::Forgotten;
         }
-        let Some(place) = session.place(serial) else { return Admission::Overrun };
-        match session.replies.get(place) {
-            Some(Some(reply)) => Admission::Repeat(reply.clone()),
-            _ => Admission::Apply,
+        match session.reply(serial) {
+            Some(reply) => Admission::Repeat(reply.clone()),
+            None if session.replies.len() >= REPLIES_MAX => Admission::Overrun,
+            None => Admission::Apply,
         }
     }
 
@@ -142,9 +137,9 @@ impl Sessions {
             out.put_slice(session.node.as_str().as_bytes());
             out.put_u64_le(session.incarnation);
             out.put_u64_le(session.acknowledged_below);
-            out.put_u32_le(session.kept().count() as u32);
-            for (serial, reply) in session.kept() {
-                out.put_u64_le(serial);
+            out.put_u32_le(session.replies.len() as u32);
+            for (serial, reply) in &session.replies {
+                out.put_u64_le(*serial);
                 out.put_u32_le(reply.len() as u32);
                 out.put_slice(reply);
             }
@@ -165,9 +160,7 @@ impl Sessions {
             for _ in 0..from.try_get_u32_le()? {
                 let serial = from.try_get_u64_le()?;
                 let length = from.try_get_u32_le()? as usize;
-                if !session.keep(serial, Bytes::copy_from_slice(take(from, length)?)) {
-                    return Err(TryGetError { requested: length, available: 0 });
-                }
+                session.keep(serial, Bytes::copy_from_slice(take(from, length)?));
             }
             by_id.insert(id, session);
         }

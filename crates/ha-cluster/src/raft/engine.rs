@@ -34,7 +34,8 @@ const KEEP_ENTRIES: u64 = 10_000;
 /// Fewer entries than this are not worth a purge, unless they have many bytes.
 const PURGE_ENTRIES_MIN: u64 = 1_000;
 const PURGE_BYTES_MIN: u64 = 32 * 1024 * 1024;
-/// So many times the bytes of the last snapshot are written to the log before the next is due by its bytes.
+/// So many times the bytes of the last snapshot, or of the next if it were taken now, are written to the log before that
+/// is due by its bytes.
 const LOG_TO_SNAPSHOT: u64 = 4;
 
 /// What an engine is made of.
@@ -61,6 +62,7 @@ pub(crate) struct Engine {
     pub(super) host: Host,
     applied_index: watch::Receiver<u64>,
     last_snapshot_bytes: Arc<AtomicU64>,
+    snapshots: SnapshotStore,
     live_voters: Arc<AtomicUsize>,
     quorum_size: usize,
     /// A snapshot at a time is received.
@@ -74,7 +76,7 @@ impl Engine {
         let timers = Timers::new(config);
         let openraft = timers.openraft(&config.name, config);
         let openraft = openraft.validate().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        let machine = StateMachine::open(parts.host.clone(), parts.snapshots).await?;
+        let machine = StateMachine::open(parts.host.clone(), parts.snapshots.clone()).await?;
         let applied_index = machine.applied_index();
         let network = Network::new(parts.net.clone(), parts.forgetful);
         let last_snapshot_bytes = machine.snapshot_bytes();
@@ -93,6 +95,7 @@ impl Engine {
             host: parts.host,
             applied_index,
             last_snapshot_bytes,
+            snapshots: parts.snapshots,
             live_voters: Arc::default(),
             quorum_size: config.quorum_size,
             receiving: Arc::new(Semaphore::new(1)),
@@ -298,11 +301,12 @@ impl Engine {
         while metrics.borrow_watched().running_state.is_ok() && metrics.changed().await.is_ok() {}
     }
 
-    /// Stops taking part.
+    /// Stops taking part. When it returns, no snapshot is written any more.
     pub(crate) async fn stop(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!("the engine did not stop in order: {error}");
         }
+        self.snapshots.end().await;
     }
 
     /// How many voters are believed alive; proposals are refused while they are fewer than the configured quorum.

@@ -24,6 +24,7 @@ pub(crate) struct StateMachine {
     applied_index: watch::Sender<u64>,
     snapshot_bytes: Arc<AtomicU64>,
     newest: Arc<tokio::sync::Mutex<u64>>,
+    received: Arc<AtomicU64>,
 }
 
 impl StateMachine {
@@ -37,6 +38,7 @@ impl StateMachine {
             applied_index: watch::Sender::new(0),
             snapshot_bytes: Arc::default(),
             newest: Arc::default(),
+            received: Arc::default(),
         };
         if let Some(snapshot) = machine.get_current_snapshot().await? {
             machine.snapshot_bytes.store(snapshot.snapshot.len() as u64, Ordering::Relaxed);
@@ -61,6 +63,15 @@ impl StateMachine {
         self.membership = meta.last_membership.clone();
         self.publish();
         Ok(())
+    }
+
+    /// Captures this moment.
+    fn builder(&self, is_received: bool) -> SnapshotBuilder {
+        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
+        let image = Mutex::new(Some(self.host.capture()));
+        let (store, host) = (self.store.clone(), self.host.clone());
+        let (bytes, newest) = (self.snapshot_bytes.clone(), self.newest.clone());
+        SnapshotBuilder { meta, image, host, store, bytes, newest, received: self.received.clone(), is_received }
     }
 
     fn publish(&self) {
@@ -112,18 +123,15 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
-        let image = Mutex::new(Some(self.host.capture()));
-        let (store, host) = (self.store.clone(), self.host.clone());
-        let (bytes, newest) = (self.snapshot_bytes.clone(), self.newest.clone());
-        SnapshotBuilder { meta, image, host, store, bytes, newest }
+        self.builder(false)
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Bytes) -> io::Result<()> {
+        // One that is being built has less in it, and need not be waited for.
+        self.received.fetch_max(meta.last_log_id.as_ref().map_or(0, |id| id.index), Ordering::AcqRel);
         self.adopt(meta, &body)?;
         // What this node keeps is its own image: a witness leaves the machines' state out.
-        let mut builder = self.get_snapshot_builder().await;
-        builder.build_snapshot().await.map(drop)
+        self.builder(true).build_snapshot().await.map(drop)
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
@@ -147,6 +155,10 @@ pub(crate) struct SnapshotBuilder {
     /// The last entry that is in a snapshot that this life has written. One that is built may be overtaken by one that is
     /// received, and must not be taken for the newest then: the log behind that may be gone.
     newest: Arc<tokio::sync::Mutex<u64>>,
+    /// The last entry that is in a snapshot that was received.
+    received: Arc<AtomicU64>,
+    /// This is one: nothing is applied before it is on disk.
+    is_received: bool,
 }
 
 impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
@@ -161,9 +173,17 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         let mut newest = self.newest.lock().await;
         if index >= *newest {
             let meta = put(&SnapshotMetaRecord::from(&self.meta));
-            let bytes = self.store.write(meta, image.pieces()).await.map_err(io::Error::other)?;
-            self.bytes.store(bytes, Ordering::Relaxed);
-            *newest = index;
+            let received = self.received.clone();
+            let written = if self.is_received {
+                self.store.write(meta, image.pieces()).await.map(Some)
+            } else {
+                let goes_on = move || received.load(Ordering::Acquire) <= index;
+                self.store.write_aside(meta, image.pieces(), goes_on).await
+            };
+            if let Some(bytes) = written.map_err(io::Error::other)? {
+                self.bytes.store(bytes, Ordering::Relaxed);
+                *newest = index;
+            }
         }
         // Whoever wants the body reads the current snapshot: of what was built, only the description is looked at.
         Ok(Snapshot { meta: self.meta.clone(), snapshot: Bytes::new() })

@@ -3,11 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::format::{HEADER_BYTES, Header, META_BYTES_MAX};
-use super::{CHUNK_BYTES, DRAFT_SUFFIX, File, Inner, SYNC_BYTES, SnapshotError, perform_aside};
+use super::{CHUNK_BYTES, DRAFT_SUFFIX, File, Inner, SYNC_BYTES, SnapshotError};
 
 /// A snapshot that is being written. Several may be under way; the one finished last is the newest.
 pub(super) struct Draft {
@@ -30,37 +31,49 @@ impl Draft {
         Ok(Self { store, path, meta, header: Header { meta_bytes, body_bytes: 0, content_crc: 0 } })
     }
 
-    /// Makes it the newest snapshot, with this body; how many bytes that has. What fails is removed.
-    pub(super) async fn write<P>(mut self, pieces: P) -> Result<u64, SnapshotError>
-    where
-        P: Iterator<Item = Bytes> + Send + 'static,
-    {
-        let disk = self.store.disk.clone();
-        let work = async move {
-            let outcome = self.put(pieces).await;
-            if outcome.is_err() {
-                // What cannot be removed now is removed at the next start.
-                drop(self.store.disk.remove(&self.path).await);
-            }
-            outcome
-        };
-        Ok(perform_aside(&disk, "snapshot", work).await??)
+    /// Makes it the newest snapshot, with this body; how many bytes that has. `None` when it was given up on the way,
+    /// for a reason of the caller's or because the store has ended. Unless it was finished it is removed.
+    pub(super) async fn write(
+        mut self,
+        pieces: impl Iterator<Item = Bytes> + Send,
+        goes_on: impl Fn() -> bool + Send + Sync,
+    ) -> Result<Option<u64>, SnapshotError> {
+        let store = self.store.clone();
+        let _writing = store.writing.read().await;
+        let goes_on = || goes_on() && !store.ended.load(Ordering::Acquire);
+        if !goes_on() {
+            return Ok(None);
+        }
+        let outcome = self.put(pieces, goes_on).await;
+        if !matches!(outcome, Ok(Some(_))) {
+            // What cannot be removed now is removed at the next start.
+            drop(store.disk.remove(&self.path).await);
+        }
+        Ok(outcome?)
     }
 
-    async fn put(&mut self, pieces: impl Iterator<Item = Bytes> + Send) -> io::Result<u64> {
+    async fn put(
+        &mut self,
+        pieces: impl Iterator<Item = Bytes> + Send,
+        goes_on: impl Fn() -> bool + Send + Sync,
+    ) -> io::Result<Option<u64>> {
         let file = self.store.disk.open(&self.path, true).await?;
         file.set_len(0).await?;
         let mut progress = Progress { file, end: HEADER_BYTES as u64, synced: 0, crc: 0 };
         progress.put(&self.meta).await?;
+        let start = progress.end;
         for piece in pieces {
             progress.put(&piece).await?;
-            self.header.body_bytes += piece.len() as u64;
+            if !goes_on() {
+                return Ok(None);
+            }
         }
+        self.header.body_bytes = progress.end - start;
         self.header.content_crc = progress.crc;
         progress.file.write_at(&self.header.encode(), 0).await?;
         progress.sync().await?;
         self.store.publish(&self.path).await?;
-        Ok(self.header.body_bytes)
+        Ok(Some(self.header.body_bytes))
     }
 }
 

@@ -11,6 +11,7 @@ mod reader;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -41,6 +42,10 @@ struct Inner {
     files: Mutex<Files>,
     /// One snapshot is finished at a time.
     finishing: tokio::sync::Mutex<()>,
+    /// Nothing more is written.
+    ended: AtomicBool,
+    /// Shared by all that write.
+    writing: tokio::sync::RwLock<()>,
 }
 
 struct Files {
@@ -58,18 +63,42 @@ impl SnapshotStore {
         };
         let sequences = perform(&disk, "snapshot", work).await??;
         let files = Mutex::new(Files { sequences, drafts: 0 });
-        Ok(Self { inner: Arc::new(Inner { disk, directory, files, finishing: tokio::sync::Mutex::new(()) }) })
+        let (finishing, ended, writing) = Default::default();
+        Ok(Self { inner: Arc::new(Inner { disk, directory, files, finishing, ended, writing }) })
     }
 
-    /// Writes a snapshot, aside, each piece when it comes; it is durable, and the newest, when this returns how many
-    /// bytes its body has.
+    /// Writes a snapshot, each piece when it comes; it is durable, and the newest, when this returns how many bytes its
+    /// body has.
     ///
-    /// When the future is dropped, it is not known whether the snapshot is there.
+    /// When the future is dropped, the snapshot may still become the newest.
     pub async fn write<P>(&self, meta: Bytes, pieces: P) -> Result<u64, SnapshotError>
     where
         P: Iterator<Item = Bytes> + Send + 'static,
     {
-        Draft::begin(self.inner.clone(), meta)?.write(pieces).await
+        let draft = Draft::begin(self.inner.clone(), meta)?;
+        let written = perform(&self.inner.disk, "snapshot", draft.write(pieces, || true)).await??;
+        written.ok_or(SnapshotError::Ended)
+    }
+
+    /// As [`Self::write`], where whatever serves goes before it, and for as long as it is worth going on; `None` when it
+    /// was not, and nothing of it is left.
+    pub async fn write_aside<P>(
+        &self,
+        meta: Bytes,
+        pieces: P,
+        goes_on: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Result<Option<u64>, SnapshotError>
+    where
+        P: Iterator<Item = Bytes> + Send + 'static,
+    {
+        let draft = Draft::begin(self.inner.clone(), meta)?;
+        perform_aside(&self.inner.disk, "snapshot", draft.write(pieces, goes_on)).await?
+    }
+
+    /// Ends whatever is being written, and waits for it: from then on nothing of this store touches the disk.
+    pub async fn end(&self) {
+        self.inner.ended.store(true, Ordering::Release);
+        drop(self.inner.writing.write().await);
     }
 
     /// The newest snapshot, after all of it was checked; its body is read when asked for. `None` when there is none.
@@ -157,6 +186,9 @@ pub enum SnapshotError {
         /// How many it was.
         bytes: usize,
     },
+    /// The node stops.
+    #[error("no snapshot is written any more: the node stops")]
+    Ended,
     /// The operating system refused. When a snapshot was being finished, it is not known whether it is there.
     #[error("cannot read or write a snapshot: {0}")]
     Io(#[from] io::Error),

@@ -68,6 +68,53 @@ async fn drafts_that_fail_or_are_left_by_a_crash_are_removed() {
 }
 
 #[tokio::test]
+async fn what_is_under_way_when_the_store_ends_is_given_up_and_nothing_comes_after() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk).await;
+    write(&store, "old", "body").await.unwrap();
+    let endless = std::iter::repeat_with(|| Bytes::from_static(b"piece"));
+    let under_way = tokio::spawn({
+        let store = store.clone();
+        async move { store.write_aside("new".into(), endless, || true).await }
+    });
+    while disk.paths().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    store.end().await;
+    assert_eq!(disk.paths().len(), 1, "nothing of it is left, and nobody touches the directory any more");
+    assert_eq!(under_way.await.unwrap().unwrap(), None);
+    assert!(matches!(write(&store, "late", "").await, Err(SnapshotError::Ended)));
+    assert_eq!(latest(&open(&disk).await).await, pair("old", "body"));
+}
+
+#[tokio::test]
+async fn one_that_is_not_worth_going_on_is_given_up() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk).await;
+    let left = std::sync::atomic::AtomicU64::new(3);
+    let goes_on = move || left.fetch_sub(1, Ordering::Relaxed) > 1;
+    let endless = std::iter::repeat_with(|| Bytes::from_static(b"piece"));
+    assert_eq!(store.write_aside("new".into(), endless, goes_on).await.unwrap(), None);
+    assert!(disk.paths().is_empty() && latest(&store).await.is_none());
+}
+
+#[tokio::test]
+async fn a_large_one_goes_to_the_disk_bit_by_bit_and_leaves_memory() {
+    for failing in 1..=3 {
+        let disk = FaultyDisk::default();
+        let store = open(&disk).await;
+        let body = || std::iter::repeat_n(Bytes::from(vec![7; CHUNK_BYTES]), 2 * SYNC_BYTES as usize / CHUNK_BYTES);
+        disk.fail(Operation::Sync, failing, io::ErrorKind::StorageFull);
+        store.write("failed".into(), body()).await.unwrap_err();
+        assert!(disk.paths().is_empty(), "sync {failing} of three failed");
+        let before = disk.operations(Operation::Forget);
+        store.write("whole".into(), body()).await.unwrap();
+        assert_eq!(disk.operations(Operation::Forget) - before, 3);
+        assert_eq!(latest(&store).await.map(|(_, body)| body.len() as u64), Some(2 * SYNC_BYTES));
+    }
+}
+
+#[tokio::test]
 async fn every_flipped_bit_and_every_cut_is_seen() {
     let disk = FaultyDisk::default();
     write(&open(&disk).await, "meta", "some body").await.unwrap();

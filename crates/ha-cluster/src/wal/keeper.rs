@@ -1,5 +1,5 @@
 //! The one that works in the background: reads entries that are no longer in memory, prepares segments before they are
-//! needed, and frees those that are not needed any more.
+//! needed, lets finished ones leave memory, and frees those that are not needed any more.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -28,6 +28,9 @@ pub(super) const PIECE_BYTES: u64 = 256 * 1024;
 /// So many bytes are made ready for each one that is written to the segment before, so that the work is spread over the
 /// time there is, and done when half of that is over.
 const READY_PER_WRITTEN: u64 = 2;
+
+/// Most that is made durable at once, when it has fallen behind that.
+const CATCH_UP_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A file that is ready to become a segment: it has its name and its blocks, durably.
 pub(super) struct Prepared {
@@ -72,7 +75,8 @@ enum Work {
     Read(Read),
     Forget(Arc<dyn File>),
     Release(u64),
-    Prepare(u64),
+    /// This segment; it is to be ready up to there.
+    Prepare(u64, u64),
     Stop,
 }
 
@@ -185,9 +189,10 @@ impl Desk {
         } else if papers.release > released {
             Poll::Ready(Work::Release(papers.release))
         } else if let Some(sequence) = papers.wanted
-            && (ready >= self.segment_bytes || ready <= papers.written.saturating_mul(READY_PER_WRITTEN))
+            && let due = papers.written.saturating_mul(READY_PER_WRITTEN)
+            && (ready >= self.segment_bytes || ready <= due)
         {
-            Poll::Ready(Work::Prepare(sequence))
+            Poll::Ready(Work::Prepare(sequence, due))
         } else {
             papers.keeper = Some(context.waker().clone());
             Poll::Pending
@@ -218,7 +223,7 @@ struct Draft {
     file: Arc<dyn File>,
     /// Up to here it has its blocks.
     allocated: u64,
-    /// Up to here it is also in memory.
+    /// Up to here it is in memory too, or was asked to be.
     ready: u64,
 }
 
@@ -278,8 +283,8 @@ impl Keeper {
                         tracing::warn!(%error, oldest, "could not free log segments, trying again with the next purge");
                     }
                 }
-                Work::Prepare(sequence) => {
-                    if let Err(error) = self.prepare(sequence).await {
+                Work::Prepare(sequence, due) => {
+                    if let Err(error) = self.prepare(sequence, due).await {
                         tracing::warn!(%error, sequence, "could not prepare a log segment, the present one grows");
                         self.desk.give_up(sequence);
                         self.drop_spare().await;
@@ -330,7 +335,7 @@ impl Keeper {
     }
 
     /// One step towards the next segment, so that a read need not wait for all of them.
-    async fn prepare(&mut self, sequence: u64) -> io::Result<()> {
+    async fn prepare(&mut self, sequence: u64, due: u64) -> io::Result<()> {
         if sequence <= self.last_prepared {
             self.desk.give_up(sequence);
             return Ok(());
@@ -347,11 +352,14 @@ impl Keeper {
             return Ok(());
         }
         if draft.allocated < segment_bytes {
-            let bytes = PIECE_BYTES.min(segment_bytes - draft.allocated);
-            let zeros = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?];
-            draft.file.write_at(&zeros, draft.allocated).await?;
+            let due = due.min(draft.allocated + CATCH_UP_BYTES).max(draft.allocated + 1);
+            while draft.allocated < due.min(segment_bytes) {
+                let bytes = PIECE_BYTES.min(segment_bytes - draft.allocated);
+                let zeros = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?];
+                draft.file.write_at(&zeros, draft.allocated).await?;
+                draft.allocated += bytes;
+            }
             draft.file.sync_data().await?;
-            draft.allocated += bytes;
             draft.ready = draft.allocated;
             return Ok(());
         }

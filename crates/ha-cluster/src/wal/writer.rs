@@ -167,8 +167,12 @@ impl Writer {
     async fn flush(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
             self.segment.file.write_at(&self.buffer, self.segment.end).await?;
-            self.segment.end = self.offset();
+            let (before, end) = (self.segment.end, self.offset());
+            self.segment.end = end;
             self.buffer.clear();
+            if before / PIECE_BYTES < end / PIECE_BYTES {
+                self.desk.written(end);
+            }
         }
         Ok(())
     }
@@ -180,12 +184,11 @@ impl Writer {
             let outcome = self.segment.file.sync_data().await;
             self.shared.stopwatch.stop();
             outcome?;
-            let before = std::mem::replace(&mut self.segment.durable, self.segment.end);
-            if before == 0 {
+            let began = self.segment.durable == 0;
+            self.segment.durable = self.segment.end;
+            if began {
                 // Not before: recovery expects at most one segment that was never begun.
                 self.desk.prepare(self.segment.sequence + 1, self.segment.end);
-            } else if before / PIECE_BYTES < self.segment.end / PIECE_BYTES {
-                self.desk.written(self.segment.end);
             }
         }
         Ok(())

@@ -20,6 +20,7 @@ use imbl::{OrdMap, OrdSet, Vector};
 use super::keys::cost;
 use super::{Content, History, Lease, Lock, Purpose, Tenure};
 use crate::limits::KEY_OVERHEAD_BYTES;
+use crate::value::EVENT_OVERHEAD_BYTES;
 use crate::{Event, FencingToken, Key, KeyValue, LeaseId, Revision};
 
 /// Layout of an image: its first byte.
@@ -40,7 +41,8 @@ pub(super) enum ImageError {
 
 /// About how many bytes the keys, values and past changes of an image have.
 pub(super) fn bytes(content: &Content) -> u64 {
-    content.used - content.keys.len() as u64 * KEY_OVERHEAD_BYTES + content.history.bytes()
+    let keys = content.used - content.keys.len() as u64 * KEY_OVERHEAD_BYTES;
+    keys + content.history.bytes() - (content.history.events().len() * EVENT_OVERHEAD_BYTES) as u64
 }
 
 /// The image of a content, in pieces of about so many bytes, each encoded when it is asked for. Leases, locks and kept

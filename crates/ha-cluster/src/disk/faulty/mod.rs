@@ -5,6 +5,7 @@ mod state;
 use std::future::poll_fn;
 use std::io;
 use std::mem;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -218,6 +219,14 @@ impl File for FaultyFile {
             let outcome = state.count(Operation::Sync);
             state.sync_data(self.inode, outcome)
         })
+    }
+
+    fn forget_cached(&self) {
+        drop(self.disk.begin_now(Operation::Forget));
+    }
+
+    fn prefetch(&self, _: Range<u64>) {
+        drop(self.disk.begin_now(Operation::Prefetch));
     }
 
     fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>> {

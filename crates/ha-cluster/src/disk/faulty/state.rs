@@ -28,6 +28,10 @@ pub enum Operation {
     Remove,
     /// Syncing a directory.
     SyncDir,
+    /// Advice that something need not stay in memory, which cannot fail.
+    Forget,
+    /// Advice that something will be needed, which cannot fail.
+    Prefetch,
 }
 
 /// What is left of the unsynced changes after a crash.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::disk::faulty::Operation as On;
 
 #[tokio::test]
 async fn a_new_log_is_empty() {
@@ -200,4 +201,39 @@ async fn a_segment_is_made_ready_while_the_one_before_fills() {
     assert_eq!(ready, [first, second, &[Some(3)]].concat());
     let longest = segments(&disk).iter().map(|path| disk.content(path).unwrap().len()).max();
     assert_eq!(longest, Some(PIECES as usize * keeper::PIECE_BYTES as usize), "nothing had to grow");
+}
+
+#[tokio::test]
+async fn a_segment_that_is_needed_soon_is_made_ready_with_few_syncs() {
+    let disk = FaultyDisk::default();
+    let config = Config { segment_bytes: 32 * keeper::PIECE_BYTES, ..config() };
+    let wal = Wal::open(Arc::new(disk.clone()), PathBuf::from(DIRECTORY), config).await.unwrap().0;
+    quiet(&wal).await;
+    let before = disk.operations(On::Sync);
+    append(&wal, vec![record(1, 1, 16 * keeper::PIECE_BYTES as usize)]).await.unwrap();
+    quiet(&wal).await;
+    assert_eq!(segments(&disk).len(), 2, "half is written: the next is ready");
+    let syncs = disk.operations(On::Sync) - before;
+    assert!(syncs <= 6, "{syncs} syncs");
+}
+
+#[tokio::test]
+async fn finished_segments_leave_memory_and_those_used_again_come_back_first() {
+    let disk = FaultyDisk::default();
+    let wal = open(&disk).await;
+    let mut last = 0;
+    while segments(&disk).len() < 6 {
+        last += 1;
+        append(&wal, vec![record(last, 1, 900)]).await.unwrap();
+        quiet(&wal).await;
+    }
+    assert!(disk.operations(On::Forget) >= 3, "of all but the present one and the next, and the first");
+    let before = disk.operations(On::Prefetch);
+    assert_eq!(before, 0, "new ones are written whole");
+    wal.purge(last, 1).await.unwrap();
+    for index in last + 1..last + 12 {
+        append(&wal, vec![record(index, 1, 900)]).await.unwrap();
+        quiet(&wal).await;
+    }
+    assert!(disk.operations(On::Prefetch) >= 2);
 }

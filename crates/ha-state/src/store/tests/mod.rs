@@ -97,3 +97,15 @@ pub(super) fn held(token: u64) -> Reply {
 }
 
 pub(super) const WAITS: Reply = Ok(Done::Lock(Place::Waiter));
+
+#[test]
+fn what_an_image_takes_is_known_beforehand() {
+    let mut bench = Bench::default();
+    for round in 0..3 {
+        for key in 0..100 {
+            bench.put(&format!("key/{key}"), &"x".repeat(500 + round)).unwrap();
+        }
+        let (told, real) = (image::bytes(&bench.content), encoded(&bench.content).len() as u64);
+        assert!(told >= real / 2 && told <= 2 * real, "{told} of {real} bytes");
+    }
+}

@@ -15,7 +15,7 @@ fn apply(store: &mut Store, epoch: u64, command: Command) {
 fn store_and_saved(store: &mut Store) -> Vec<u8> {
     apply(store, 1, put("a", "1"));
     apply(store, 2, acquire("old", 1));
-    let saved = store.capture()();
+    let saved: Vec<u8> = store.capture().flatten().collect();
     apply(store, 3, acquire("new", 2));
     apply(store, 4, put("a", "2"));
     saved
@@ -43,7 +43,7 @@ fn a_later_state_than_the_one_that_is_there_ends_watches_too() {
     let saved = {
         let mut store = Store::new();
         store_and_saved(&mut store);
-        store.capture()()
+        store.capture().flatten().collect::<Vec<u8>>()
     };
     let mut store = Store::new();
     apply(&mut store, 1, put("b", "1"));
