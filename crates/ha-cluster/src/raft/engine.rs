@@ -37,6 +37,8 @@ const PURGE_BYTES_MIN: u64 = 32 * 1024 * 1024;
 /// So many times the bytes of the last snapshot, or of the next if it were taken now, are written to the log before that
 /// is due by its bytes.
 const LOG_TO_SNAPSHOT: u64 = 4;
+/// But not more than this, unless that is configured: a start applies it all again.
+const LOG_AGAIN_MAX: u64 = 512 * 1024 * 1024;
 
 /// What an engine is made of.
 pub(crate) struct EngineParts {
@@ -212,7 +214,7 @@ impl Engine {
     pub(crate) fn is_snapshot_due(&self, status: &RaftStatus, config: &Config, log: &Wal) -> bool {
         let last = self.last_snapshot_bytes.load(Ordering::Relaxed);
         let next = self.host.image_bytes().max(last);
-        let enough = config.snapshot_bytes.max(next.saturating_mul(LOG_TO_SNAPSHOT));
+        let enough = config.snapshot_bytes.max(next.saturating_mul(LOG_TO_SNAPSHOT).min(LOG_AGAIN_MAX));
         let applied = *self.applied_index.borrow();
         // What is not applied yet would not be in it.
         log.bytes_behind(status.snapshot_index).saturating_sub(log.bytes_behind(applied)) >= enough
