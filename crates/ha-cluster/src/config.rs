@@ -74,7 +74,7 @@ pub struct Config {
     /// Log entries after the last snapshot that make a new one due.
     pub snapshot_entries: u64,
     /// Bytes of the log after the last snapshot that make a new one due; four times its own, or those of the new one, when
-    /// those are more, but at most 512 MiB.
+    /// those are more; but no more than 512 MiB, or once its own.
     pub snapshot_bytes: u64,
     /// What the last snapshot has may go from the log when so many bytes follow it there.
     pub kept_bytes: u64,

@@ -4,7 +4,7 @@ mod proposed;
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
 use bytes::{Bytes, BytesMut};
 use ha_net::NodeId;
@@ -68,7 +68,8 @@ trait Hosted: Send + Sync {
     /// The reply is put behind others.
     fn apply(&self, at: Applied, body: &Bytes, replies: &mut BytesMut) -> Result<Bytes, CodecError>;
     fn capture(&self) -> Capture;
-    fn image_bytes(&self) -> u64;
+    /// `None` while it is being changed.
+    fn image_bytes(&self) -> Option<u64>;
     fn restore(&self, image: &[u8]) -> Result<(), String>;
     fn replace(&self, image: &[u8]) -> Result<(), String>;
     fn durable(&self) -> Option<watch::Receiver<u64>>;
@@ -95,9 +96,13 @@ impl<M: Machine> Hosted for Slot<M> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).capture()
     }
 
-    fn image_bytes(&self) -> u64 {
-        // Who asks must not wait for one that is being replaced: what it would take is not known before the end anyway.
-        self.0.try_read().map_or(0, |machine| machine.image_bytes())
+    fn image_bytes(&self) -> Option<u64> {
+        // Who asks must not wait for one that is being replaced, which takes long.
+        match self.0.try_read() {
+            Ok(machine) => Some(machine.image_bytes()),
+            Err(TryLockError::Poisoned(machine)) => Some(machine.into_inner().image_bytes()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn replace(&self, image: &[u8]) -> Result<(), String> {
@@ -414,9 +419,10 @@ impl Host {
         Image::new(core.clone(), machines)
     }
 
-    /// About how many bytes an image would have now, as far as that matters and can be told without waiting.
-    pub(crate) fn image_bytes(&self) -> u64 {
-        if self.witness { 0 } else { self.machines.values().map(|machine| machine.image_bytes()).sum() }
+    /// About how many bytes an image would have now, as far as that matters; `None` when it cannot be told without
+    /// waiting.
+    pub(crate) fn image_bytes(&self) -> Option<u64> {
+        if self.witness { Some(0) } else { self.machines.values().map(|machine| machine.image_bytes()).sum() }
     }
 
     /// Replaces the state of all machines by a captured one.

@@ -98,7 +98,7 @@ pub(super) fn parts(image: &[u8]) -> Result<(Core, Encoded<'_>), TryGetError> {
     let epoch = rest.try_get_u64_le()?;
     let sessions = Sessions::decode(&mut rest)?;
     let length = rest.try_get_u32_le()? as usize;
-    let lapsed = codec::decode(split(&mut rest, length)?).map_err(|_| short(length))?;
+    let lapsed = codec::decode(take(&mut rest, length)?).map_err(|_| short(length))?;
     let (restoring, machines) = match schema {
         SCHEMA => lengths_last(rest)?,
         LENGTHS_FIRST => lengths_first(rest)?,
@@ -114,7 +114,7 @@ fn lengths_last(mut rest: &[u8]) -> Result<(Restoring, Encoded<'_>), TryGetError
     let mut machines = Vec::new();
     while !table.is_empty() {
         let (id, length) = (MachineId(table.try_get_u8()?), table.try_get_u64_le()?);
-        machines.push((id, split(&mut rest, length)?));
+        machines.push((id, take(&mut rest, length)?));
     }
     if rest.is_empty() { Ok((restoring, machines)) } else { Err(short(0)) }
 }
@@ -124,14 +124,14 @@ fn lengths_first(mut rest: &[u8]) -> Result<(Restoring, Encoded<'_>), TryGetErro
     let mut machines = Vec::new();
     for _ in 0..rest.try_get_u16_le()? {
         let (id, length) = (MachineId(rest.try_get_u8()?), rest.try_get_u64_le()?);
-        machines.push((id, split(&mut rest, length)?));
+        machines.push((id, take(&mut rest, length)?));
     }
     let restoring = if rest.is_empty() { Restoring::default() } else { Restoring::decode(&mut rest)? };
     if rest.is_empty() { Ok((restoring, machines)) } else { Err(short(0)) }
 }
 
 /// Takes so many bytes off the front.
-fn split<'a>(bytes: &mut &'a [u8], length: impl TryInto<usize>) -> Result<&'a [u8], TryGetError> {
+pub(super) fn take<'a>(bytes: &mut &'a [u8], length: impl TryInto<usize>) -> Result<&'a [u8], TryGetError> {
     let length = length.try_into().unwrap_or(usize::MAX);
     let (front, rest) = bytes.split_at_checked(length).ok_or(short(length))?;
     *bytes = rest;
@@ -183,12 +183,20 @@ mod tests {
         // Epoch 9; no session; the lapsed lease of "b" at 3.
         let head = [9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 1, 1, b'b', 3];
         let (first, states) = ([1, 0, 7, 2, 0, 0, 0, 0, 0, 0, 0, b'x', b'y'], [(MachineId(7), &b"xy"[..])]);
-        let (back, last) = ([0; 16], [b'x', b'y', 7, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        // The third attempt to bring a state back has brought two bytes.
+        let back = [3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, b'r', b's'];
+        let (none, last) = ([0; 16], [b'x', b'y', 7, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
         let before = [&[LENGTHS_FIRST], &head[..], &first].concat();
-        let now = [&[SCHEMA], &head[..], &back, &last].concat();
-        for image in [&before, &[&before[..], &back].concat(), &now] {
-            let (core, found) = parts(image).unwrap();
+        let now = [&[SCHEMA], &head[..], &none, &last].concat();
+        for (image, on_its_way) in [
+            (&before, false),
+            (&[&before[..], &back].concat(), true),
+            (&now, false),
+            (&[&[SCHEMA], &head[..], &back, &last].concat(), true),
+        ] {
+            let (mut core, found) = parts(image).unwrap();
             assert_eq!((core.epoch, core.lapsed.len(), &found[..]), (9, 1, &states[..]));
+            assert_eq!(core.restoring.take(3, 2, crc32c::crc32c(b"rs")).is_ok(), on_its_way);
         }
         let core = Core { epoch: 9, lapsed: [("b".parse().unwrap(), 3)].into(), ..Core::default() };
         let machines = vec![(MachineId(7), Box::new(std::iter::once(b"xy".to_vec())) as Capture)];

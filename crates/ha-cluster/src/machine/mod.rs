@@ -71,8 +71,9 @@ pub trait Machine: Send + Sync + 'static {
     /// Captures the state in constant time, or nearly; what is returned encodes it, later and elsewhere.
     fn capture(&self) -> Capture;
 
-    /// About how many bytes the state would take if it were captured now. The log may grow to four times that before a
-    /// snapshot is taken, so that a large state is not written again and again. 0 where it is small.
+    /// About how many bytes the state would take if it were captured now. The log may grow to four times that (by 512 MiB
+    /// or once that, whichever is more) before a snapshot is taken, so that a large state is not written again and again. 0
+    /// where it is small.
     fn image_bytes(&self) -> u64 {
         0
     }

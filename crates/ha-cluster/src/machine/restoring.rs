@@ -3,6 +3,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
 use serde::{Deserialize, Serialize};
 
+use super::image::take;
+
 /// Most bytes that wait to be complete.
 const BYTES_MAX: u64 = crate::archive::ARCHIVE_BYTES_MAX as u64;
 
@@ -79,10 +81,7 @@ impl Restoring {
     /// Reads what [`Self::pieces`] brought.
     pub(crate) fn decode(from: &mut &[u8]) -> Result<Self, TryGetError> {
         let (attempt, length) = (from.try_get_u64_le()?, from.try_get_u64_le()?);
-        let bytes = usize::try_from(length).unwrap_or(usize::MAX);
-        let short = TryGetError { requested: bytes, available: from.len() };
-        let (part, rest) = from.split_at_checked(bytes).ok_or(short)?;
-        *from = rest;
+        let part = take(from, length)?;
         let parts = if part.is_empty() { Vec::new() } else { vec![Bytes::copy_from_slice(part)] };
         Ok(Self { attempt, length, parts })
     }

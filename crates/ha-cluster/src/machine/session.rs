@@ -9,6 +9,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
 use ha_net::NodeId;
 use serde::{Deserialize, Serialize};
 
+use super::image::take;
+
 /// Most sessions; the oldest goes first. Far above the members of a cluster, each of which has one.
 const SESSIONS_MAX: usize = 4096;
 /// Most kept replies of one session. Above what a node has outstanding.
@@ -68,10 +70,10 @@ impl Session {
     }
 
     fn keep(&mut self, serial: u64, reply: Bytes) {
+        if self.replies.back().is_none_or(|(highest, _)| *highest < serial) {
+            return self.replies.push_back((serial, reply));
+        }
         match self.replies.binary_search_by_key(&serial, |(serial, _)| *serial) {
-            _ if self.replies.back().is_none_or(|(highest, _)| *highest < serial) => {
-                self.replies.push_back((serial, reply));
-            }
             Ok(place) => self.replies[place].1 = reply,
             Err(place) => self.replies.insert(place, (serial, reply)),
         }
@@ -112,7 +114,7 @@ impl Sessions {
         }
     }
 
-    /// Decides whether a command is to be applied. Serial 0 always is: it is never retried.
+    /// Decides whether a command is to be applied. Without a session it always is: it is never retried.
     pub(crate) fn admit(&self, id: SessionId, serial: u64) -> Admission {
         if id == SessionId::NONE {
             return Admission::Apply;
@@ -173,13 +175,6 @@ impl Sessions {
             session.keep(serial, reply);
         }
     }
-}
-
-fn take<'a>(from: &mut &'a [u8], length: usize) -> Result<&'a [u8], TryGetError> {
-    let short = TryGetError { requested: length, available: from.len() };
-    let (taken, rest) = from.split_at_checked(length).ok_or(short)?;
-    *from = rest;
-    Ok(taken)
 }
 
 #[cfg(test)]

@@ -37,8 +37,8 @@ const PURGE_BYTES_MIN: u64 = 32 * 1024 * 1024;
 /// So many times the bytes of the last snapshot, or of the next if it were taken now, are written to the log before that
 /// is due by its bytes.
 const LOG_TO_SNAPSHOT: u64 = 4;
-/// But not more than this, unless that is configured: a start applies it all again.
-const LOG_AGAIN_MAX: u64 = 512 * 1024 * 1024;
+/// But not more than this, or the bytes of one snapshot, unless more is configured: a start applies it all again.
+const REPLAYED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// What an engine is made of.
 pub(crate) struct EngineParts {
@@ -70,6 +70,11 @@ pub(crate) struct Engine {
     /// A snapshot at a time is received.
     pub(super) receiving: Arc<Semaphore>,
     pub(super) lines: Lines,
+}
+
+/// How much of the log a snapshot of so many bytes is worth.
+fn log_for(snapshot_bytes: u64) -> u64 {
+    snapshot_bytes.saturating_mul(LOG_TO_SNAPSHOT).min(REPLAYED_BYTES_MAX.max(snapshot_bytes))
 }
 
 impl Engine {
@@ -213,8 +218,9 @@ impl Engine {
     /// Whether so much of the log follows the last snapshot that a new one is due.
     pub(crate) fn is_snapshot_due(&self, status: &RaftStatus, config: &Config, log: &Wal) -> bool {
         let last = self.last_snapshot_bytes.load(Ordering::Relaxed);
-        let next = self.host.image_bytes().max(last);
-        let enough = config.snapshot_bytes.max(next.saturating_mul(LOG_TO_SNAPSHOT).min(LOG_AGAIN_MAX));
+        // Not known while a command is applied: the next look asks again.
+        let Some(image) = self.host.image_bytes() else { return false };
+        let enough = config.snapshot_bytes.max(log_for(image.max(last)));
         let applied = *self.applied_index.borrow();
         // What is not applied yet would not be in it.
         log.bytes_behind(status.snapshot_index).saturating_sub(log.bytes_behind(applied)) >= enough
@@ -367,4 +373,17 @@ fn changed<T>(
         };
         ChangeError { reason }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_worth_several_times_its_bytes_of_log_unless_a_start_would_take_too_long() {
+        const MIB: u64 = 1024 * 1024;
+        for (snapshot, log) in [(0, 0), (10, 40), (128, 512), (300, 512), (512, 512), (1024, 1024)] {
+            assert_eq!(log_for(snapshot * MIB), log * MIB);
+        }
+    }
 }

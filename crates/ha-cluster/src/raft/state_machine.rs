@@ -66,12 +66,12 @@ impl StateMachine {
     }
 
     /// Captures this moment.
-    fn builder(&self, is_received: bool) -> SnapshotBuilder {
+    fn capture(&self) -> SnapshotBuilder {
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
         let image = Mutex::new(Some(self.host.capture()));
         let (store, host) = (self.store.clone(), self.host.clone());
         let (bytes, newest) = (self.snapshot_bytes.clone(), self.newest.clone());
-        SnapshotBuilder { meta, image, host, store, bytes, newest, received: self.received.clone(), is_received }
+        SnapshotBuilder { meta, image, host, store, bytes, newest, received: self.received.clone(), is_received: false }
     }
 
     fn publish(&self) {
@@ -123,15 +123,16 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        self.builder(false)
+        self.capture()
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Bytes) -> io::Result<()> {
-        // One that is being built has less in it, and need not be waited for.
-        self.received.fetch_max(meta.last_log_id.as_ref().map_or(0, |id| id.index), Ordering::AcqRel);
+        // One that is being built has less in it, and is given up.
+        self.received.fetch_max(index_of(meta), Ordering::AcqRel);
         self.adopt(meta, &body)?;
         // What this node keeps is its own image: a witness leaves the machines' state out.
-        self.builder(true).build_snapshot().await.map(drop)
+        let mut received = SnapshotBuilder { is_received: true, ..self.capture() };
+        received.build_snapshot().await.map(drop)
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
@@ -161,6 +162,11 @@ pub(crate) struct SnapshotBuilder {
     is_received: bool,
 }
 
+/// The last entry that is in a snapshot.
+fn index_of(meta: &SnapshotMeta) -> u64 {
+    meta.last_log_id.as_ref().map_or(0, |id| id.index)
+}
+
 impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     type SnapshotData = Bytes;
 
@@ -168,7 +174,7 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         let image = self.image.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let image = image.ok_or_else(|| io::Error::other("a snapshot is built once"))?;
         // A restart goes on from here: what a machine keeps in a store of its own must not be behind.
-        let index = self.meta.last_log_id.as_ref().map_or(0, |id| id.index);
+        let index = index_of(&self.meta);
         self.host.stored(index).await;
         let mut newest = self.newest.lock().await;
         if index >= *newest {

@@ -31,8 +31,8 @@ impl Draft {
         Ok(Self { store, path, meta, header: Header { meta_bytes, body_bytes: 0, content_crc: 0 } })
     }
 
-    /// Makes it the newest snapshot, with this body; how many bytes that has. `None` when it was given up on the way,
-    /// for a reason of the caller's or because the store has ended. Unless it was finished it is removed.
+    /// Makes it the newest snapshot, with this body; how many bytes that has. `None` when it was given up on the way.
+    /// Unless it was finished it is removed.
     pub(super) async fn write(
         mut self,
         pieces: impl Iterator<Item = Bytes> + Send,
@@ -40,16 +40,19 @@ impl Draft {
     ) -> Result<Option<u64>, SnapshotError> {
         let store = self.store.clone();
         let _writing = store.writing.read().await;
-        let goes_on = || goes_on() && !store.ended.load(Ordering::Acquire);
-        if !goes_on() {
-            return Ok(None);
+        let has_ended = || store.ended.load(Ordering::Acquire);
+        if has_ended() {
+            return Err(SnapshotError::Ended);
         }
-        let outcome = self.put(pieces, goes_on).await;
+        let outcome = self.put(pieces, || goes_on() && !has_ended()).await;
         if !matches!(outcome, Ok(Some(_))) {
             // What cannot be removed now is removed at the next start.
             drop(store.disk.remove(&self.path).await);
         }
-        Ok(outcome?)
+        match outcome? {
+            None if has_ended() => Err(SnapshotError::Ended),
+            written => Ok(written),
+        }
     }
 
     async fn put(
@@ -63,9 +66,11 @@ impl Draft {
         progress.put(&self.meta).await?;
         let start = progress.end;
         for piece in pieces {
-            progress.put(&piece).await?;
-            if !goes_on() {
-                return Ok(None);
+            for chunk in piece.chunks(CHUNK_BYTES) {
+                if !goes_on() {
+                    return Ok(None);
+                }
+                progress.put(chunk).await?;
             }
         }
         self.header.body_bytes = progress.end - start;
@@ -85,16 +90,11 @@ struct Progress {
 }
 
 impl Progress {
-    async fn put(&mut self, piece: &[u8]) -> io::Result<()> {
-        for chunk in piece.chunks(CHUNK_BYTES) {
-            self.file.write_at(chunk, self.end).await?;
-            self.end += chunk.len() as u64;
-            self.crc = crc32c::crc32c_append(self.crc, chunk);
-            if self.end - self.synced >= SYNC_BYTES {
-                self.sync().await?;
-            }
-        }
-        Ok(())
+    async fn put(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.file.write_at(chunk, self.end).await?;
+        self.end += chunk.len() as u64;
+        self.crc = crc32c::crc32c_append(self.crc, chunk);
+        if self.end - self.synced >= SYNC_BYTES { self.sync().await } else { Ok(()) }
     }
 
     async fn sync(&mut self) -> io::Result<()> {

@@ -95,7 +95,7 @@ impl SnapshotStore {
         perform_aside(&self.inner.disk, "snapshot", draft.write(pieces, goes_on)).await?
     }
 
-    /// Ends whatever is being written, and waits for it: from then on nothing of this store touches the disk.
+    /// Ends whatever is being written, and waits for it: from then on this store writes and removes nothing.
     pub async fn end(&self) {
         self.inner.ended.store(true, Ordering::Release);
         drop(self.inner.writing.write().await);

@@ -21,8 +21,8 @@ use crate::disk::{Disk, File};
 /// Most reads that may wait. A node has one reader per follower and its own state machine.
 const READS_MAX: usize = 1024;
 
-/// A segment is made ready in pieces of this size, each durable before the next, so that the disk is not flooded; reads
-/// go in between.
+/// A segment is made ready in pieces of this size, each durable before the next unless they are late, so that the disk is
+/// not flooded; reads go in between.
 pub(super) const PIECE_BYTES: u64 = 256 * 1024;
 
 /// So many bytes are made ready for each one that is written to the segment before, so that the work is spread over the
@@ -75,8 +75,11 @@ enum Work {
     Read(Read),
     Forget(Arc<dyn File>),
     Release(u64),
-    /// This segment; it is to be ready up to there.
-    Prepare(u64, u64),
+    /// This segment, which is to be ready up to there.
+    Prepare {
+        sequence: u64,
+        due: u64,
+    },
     Stop,
 }
 
@@ -192,7 +195,7 @@ impl Desk {
             && let due = papers.written.saturating_mul(READY_PER_WRITTEN)
             && (ready >= self.segment_bytes || ready <= due)
         {
-            Poll::Ready(Work::Prepare(sequence, due))
+            Poll::Ready(Work::Prepare { sequence, due })
         } else {
             papers.keeper = Some(context.waker().clone());
             Poll::Pending
@@ -283,7 +286,7 @@ impl Keeper {
                         tracing::warn!(%error, oldest, "could not free log segments, trying again with the next purge");
                     }
                 }
-                Work::Prepare(sequence, due) => {
+                Work::Prepare { sequence, due } => {
                     if let Err(error) = self.prepare(sequence, due).await {
                         tracing::warn!(%error, sequence, "could not prepare a log segment, the present one grows");
                         self.desk.give_up(sequence);

@@ -25,6 +25,8 @@ use crate::{Event, FencingToken, Key, KeyValue, LeaseId, Revision};
 
 /// Layout of an image: its first byte.
 const SCHEMA: u8 = 1;
+/// What a key or a change has beside its texts, about.
+const NUMBERS_BYTES: u64 = 32;
 /// About how long a piece of an image is.
 pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
@@ -41,8 +43,10 @@ pub(super) enum ImageError {
 
 /// About how many bytes the keys, values and past changes of an image have.
 pub(super) fn bytes(content: &Content) -> u64 {
-    let keys = content.used - content.keys.len() as u64 * KEY_OVERHEAD_BYTES;
-    keys + content.history.bytes() - (content.history.events().len() * EVENT_OVERHEAD_BYTES) as u64
+    let (keys, events) = (content.keys.len() as u64, content.history.events().len() as u64);
+    let texts =
+        content.used - keys * KEY_OVERHEAD_BYTES + content.history.bytes() - events * EVENT_OVERHEAD_BYTES as u64;
+    texts + (keys + events) * NUMBERS_BYTES
 }
 
 /// The image of a content, in pieces of about so many bytes, each encoded when it is asked for. Leases, locks and kept
