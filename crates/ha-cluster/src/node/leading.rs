@@ -185,9 +185,10 @@ impl Driver {
 
     fn members_changed(&mut self, before: &RaftStatus, status: &RaftStatus) {
         let me = &self.cx.me.node_id;
-        let is_current = self.cx.me.is_named_by(status);
+        // Between two moments of an old log, or from there to now, nobody is removed: who was may be back in a new life.
+        let (was_current, is_current) = (self.cx.me.is_named_by(before), self.cx.me.is_named_by(status));
         let mut gone: Vec<NodeId> = before.settled.difference(&status.settled).cloned().collect();
-        gone.retain(|node| if node == me { self.cx.me.is_named_by(before) } else { is_current });
+        gone.retain(|node| was_current && (node == me || is_current));
         let removed = if status.is_leader() { gone.as_slice() } else { &[] };
         self.admit_members(status, removed);
         for (node, record) in status.nodes.iter().filter(|(node, _)| *node != me) {
