@@ -29,6 +29,10 @@ pub(super) const PIECE_BYTES: u64 = 256 * 1024;
 /// time there is, and done when half of that is over.
 const READY_PER_WRITTEN: u64 = 2;
 
+/// As much as can be written of a segment: the next one is due at once, since this one has no room of its own. While it
+/// grows, each of its syncs writes the file system's own records too.
+pub(super) const FULL: u64 = u64::MAX;
+
 /// Most that is made durable at once, when it has fallen behind that.
 const CATCH_UP_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -133,9 +137,9 @@ impl Desk {
         lock(&self.inner).wanted.take_if(|wanted| *wanted == sequence);
     }
 
-    /// Tells how much is written of the present segment.
+    /// Tells how much is written of the present segment, if that is more than was told.
     pub(super) fn written(&self, bytes: u64) {
-        self.leave(|papers| papers.written = bytes);
+        self.leave(|papers| papers.written = papers.written.max(bytes));
     }
 
     /// Hands over a segment that is written to no more.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::checkpoint;
 use super::format::{Kind, SEGMENT_BYTES_LIMIT, SegmentHeader, record_bytes};
 use super::index::Slot;
-use super::keeper::{Desk, PIECE_BYTES, Prepared};
+use super::keeper::{Desk, FULL, PIECE_BYTES, Prepared};
 use super::recover::Recovery;
 use super::segment::Segment;
 use super::shared::{Batch, Failure, Operation, Shared, lock};
@@ -140,7 +140,7 @@ impl Writer {
             return self.begin(prepared).await;
         }
         if self.segment.durable > 0 && self.offset() >= self.ask_again_at {
-            self.ask_again_at = self.offset() + self.desk.prepare(next, self.offset());
+            self.ask_again_at = self.offset() + self.desk.prepare(next, FULL);
         }
         if self.offset() + bytes > SEGMENT_BYTES_LIMIT {
             return Err(io::Error::other("no new segment could be prepared, and this one cannot grow any further"));
