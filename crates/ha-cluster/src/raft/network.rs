@@ -32,8 +32,10 @@ use crate::service;
 const APPENDS_IN_FLIGHT_MAX: usize = 256;
 /// How long one append message may stay unanswered: far above a disk's stall, since heartbeats watch over the peer.
 const APPEND_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a message without entries steps back for everything else that can run.
-const LOOKS_FOR_ENTRIES: usize = 2;
+/// How often a message without entries steps back for everything else that can run. Between an acknowledgement and the
+/// next entry lie the machine, those who were answered, and whoever gathers what they ask next; each may wait for such a
+/// round itself.
+const ROUNDS_WITHOUT_ENTRIES: usize = 4;
 /// Bytes per frame of a snapshot.
 const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 /// How long the receiver of a snapshot may take to install it, once it has every byte.
@@ -188,16 +190,16 @@ impl AppendStream {
 /// proposes again as soon as it has its answer costs each follower one message per entry, and not two.
 async fn worth_sending(input: &mut (impl Stream<Item = AppendRequest> + Unpin)) -> Option<AppendRequest> {
     let mut request = input.next().await?;
-    for _ in 0..LOOKS_FOR_ENTRIES {
-        if !request.entries.is_empty() {
-            break;
-        }
-        tokio::task::yield_now().await;
-        match input.next().now_or_never() {
-            Some(Some(next)) => request = next,
-            // The input has ended, or has nothing new.
-            Some(None) => break,
-            None => {}
+    let mut waited = 0;
+    while request.entries.is_empty() && waited < ROUNDS_WITHOUT_ENTRIES {
+        tokio::select! {
+            biased;
+            next = input.next() => match next {
+                Some(next) => request = next,
+                // The input has ended.
+                None => break,
+            },
+            () = tokio::task::yield_now() => waited += 1,
         }
     }
     Some(request)
