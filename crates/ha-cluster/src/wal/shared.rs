@@ -82,6 +82,18 @@ impl Failure {
     }
 }
 
+/// Calls the writer, should it sleep, when this is dropped.
+#[must_use = "the writer may sleep until it is dropped"]
+pub(crate) struct Call(Option<Waker>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(writer) = self.0.take() {
+            writer.wake();
+        }
+    }
+}
+
 /// What the handles and the writer share.
 pub(super) struct Shared {
     inner: Mutex<Inner>,
@@ -152,24 +164,21 @@ impl Shared {
     }
 
     /// Queues an operation, to be called back by the writer; or calls back here when it is refused.
-    pub(super) fn submit(&self, operation: Operation, done: Done) {
+    pub(super) fn submit(&self, operation: Operation, done: Done) -> Call {
         let mut inner = lock(&self.inner);
         let operation = match inner.apply(&operation) {
             Ok(true) => operation,
             Ok(false) => Operation::Barrier,
             Err(error) => {
                 drop(inner);
-                return done(Err(error));
+                done(Err(error));
+                return Call(None);
             }
         };
         inner.queue_bytes += operation.bytes();
         inner.queue.push(operation);
         inner.done.push(done);
-        let writer = inner.writer.take();
-        drop(inner);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        Call(inner.writer.take())
     }
 
     /// Remembers what is committed, for whenever something is written.
