@@ -126,6 +126,9 @@ impl Table {
     fn waits_since(&mut self, number: u64, since: Option<u64>) {
         let Some(visitor) = self.visits.get_mut(&number) else { return };
         let before = std::mem::replace(&mut visitor.waits_since, since);
+        if before == since {
+            return;
+        }
         let waiting = self.waiting.entry(visitor.place).or_default();
         before.map(|before| waiting.remove(&(before, number)));
         waiting.extend(since.map(|since| (since, number)));
