@@ -87,7 +87,7 @@ impl Engine {
         let applied_index = machine.applied_index();
         let network = Network::new(parts.net.clone(), parts.forgetful);
         let last_snapshot_bytes = machine.snapshot_bytes();
-        let log = LogStore::new(parts.wal, parts.node_id.clone());
+        let log = LogStore::new(parts.wal);
         let raft = Raft::new(parts.node_id, Arc::new(openraft), network, log, machine).await;
         let raft = raft.map_err(io::Error::other)?;
         let guard = VoteGuard::new(timers.election_max);

@@ -4,7 +4,6 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 
-use ha_net::NodeId;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
 use super::codec::{LogIdRecord, NotARecord, VoteRecord, get, get_entry, put, put_entry, term_of};
@@ -18,14 +17,11 @@ const READ_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct LogStore {
     wal: Wal,
-    node_id: NodeId,
-    /// Whether the last vote was that of a majority for this node.
-    pub(super) leads: bool,
 }
 
 impl LogStore {
-    pub(crate) fn new(wal: Wal, node_id: NodeId) -> Self {
-        Self { wal, node_id, leads: false }
+    pub(crate) fn new(wal: Wal) -> Self {
+        Self { wal }
     }
 
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -85,7 +81,6 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        self.leads = vote.committed && vote.leader_id.voted_for == self.node_id;
         self.wal.save_hard_state(put(&VoteRecord::from(vote))).await
     }
 
@@ -112,14 +107,7 @@ impl RaftLogStorage<Types> for LogStore {
             payload: put_entry(&entry),
         };
         let records = entries.into_iter().map(record).collect();
-        let call = self.wal.queue(records, Box::new(move |result| callback.io_completed(result)));
-        if self.leads {
-            // To the others first: they have the longer way, and calling the writer costs this thread its turn.
-            tokio::spawn(async move {
-                tokio::task::yield_now().await;
-                drop(call);
-            });
-        }
+        self.wal.append(records, Box::new(move |result| callback.io_completed(result)));
         Ok(())
     }
 

@@ -42,7 +42,7 @@ use keeper::{Desk, Keeper, Read};
 pub(crate) use latency::Stopwatch;
 pub use latency::SyncTimes;
 pub use shared::QUEUE_BYTES_MAX;
-use shared::{Call, Operation, Shared, Whereabouts};
+use shared::{Operation, Shared, Whereabouts};
 pub use view::Position;
 use writer::Writer;
 
@@ -175,12 +175,7 @@ impl Wal {
     /// called: from the writer, in the order of the calls. When they are refused (they do not follow, are too long, the
     /// queue is full, the log has failed), nothing changes and `done` is called here.
     pub fn append(&self, records: Vec<Record>, done: Done) {
-        drop(self.queue(records, done));
-    }
-
-    /// As [`Self::append`], but a writer that sleeps is not woken before what is returned is dropped.
-    pub(crate) fn queue(&self, records: Vec<Record>, done: Done) -> Call {
-        self.shared.submit(Operation::Append(records), done)
+        self.shared.submit(Operation::Append(records), done);
     }
 
     /// Replaces the hard state; durable when the future ends. It is submitted by the call itself, and not undone when
@@ -220,7 +215,7 @@ impl Wal {
     fn submit(&self, operation: Operation) -> impl Future<Output = io::Result<()>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
         // The receiver is gone when the caller does not wait any more.
-        drop(self.shared.submit(operation, Box::new(move |outcome| drop(sender.send(outcome)))));
+        self.shared.submit(operation, Box::new(move |outcome| drop(sender.send(outcome))));
         async move { receiver.await.unwrap_or_else(|_| Err(io::Error::other("the writer of the log has ended"))) }
     }
 

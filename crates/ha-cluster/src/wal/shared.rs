@@ -82,18 +82,6 @@ impl Failure {
     }
 }
 
-/// Calls the writer, should it sleep, when this is dropped.
-#[must_use = "the writer may sleep until it is dropped"]
-pub(crate) struct Call(Option<Waker>);
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        if let Some(writer) = self.0.take() {
-            writer.wake();
-        }
-    }
-}
-
 /// What the handles and the writer share.
 pub(super) struct Shared {
     inner: Mutex<Inner>,
@@ -164,21 +152,24 @@ impl Shared {
     }
 
     /// Queues an operation, to be called back by the writer; or calls back here when it is refused.
-    pub(super) fn submit(&self, operation: Operation, done: Done) -> Call {
+    pub(super) fn submit(&self, operation: Operation, done: Done) {
         let mut inner = lock(&self.inner);
         let operation = match inner.apply(&operation) {
             Ok(true) => operation,
             Ok(false) => Operation::Barrier,
             Err(error) => {
                 drop(inner);
-                done(Err(error));
-                return Call(None);
+                return done(Err(error));
             }
         };
         inner.queue_bytes += operation.bytes();
         inner.queue.push(operation);
         inner.done.push(done);
-        Call(inner.writer.take())
+        let writer = inner.writer.take();
+        drop(inner);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
     }
 
     /// Remembers what is committed, for whenever something is written.
