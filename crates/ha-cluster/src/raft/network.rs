@@ -190,8 +190,10 @@ impl AppendStream {
 /// proposes again as soon as it has its answer costs each follower one message per entry, and not two.
 async fn worth_sending(input: &mut (impl Stream<Item = AppendRequest> + Unpin)) -> Option<AppendRequest> {
     let mut request = input.next().await?;
-    let mut waited = 0;
-    while request.entries.is_empty() && waited < ROUNDS_WITHOUT_ENTRIES {
+    for _ in 0..ROUNDS_WITHOUT_ENTRIES {
+        if !request.entries.is_empty() {
+            break;
+        }
         tokio::select! {
             biased;
             next = input.next() => match next {
@@ -199,7 +201,7 @@ async fn worth_sending(input: &mut (impl Stream<Item = AppendRequest> + Unpin)) 
                 // The input has ended.
                 None => break,
             },
-            () = tokio::task::yield_now() => waited += 1,
+            () = tokio::task::yield_now() => {}
         }
     }
     Some(request)
