@@ -32,9 +32,9 @@ use crate::service;
 const APPENDS_IN_FLIGHT_MAX: usize = 256;
 /// How long one append message may stay unanswered: far above a disk's stall, since heartbeats watch over the peer.
 const APPEND_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a message without entries steps back for everything else that can run. Between an acknowledgement and the
-/// next entry lie the machine, those who were answered, and whoever gathers what they ask next; each may wait for such a
-/// round itself.
+/// How often a message without entries steps back for everything else that can run. Between an acknowledgement and
+/// the next entry lie the machine, those who were answered, and whoever gathers what they ask next; each may wait for
+/// such a round itself.
 const ROUNDS_WITHOUT_ENTRIES: usize = 4;
 /// Bytes per frame of a snapshot.
 const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
@@ -185,10 +185,10 @@ impl AppendStream {
     }
 }
 
-/// The next message. One that only tells what is committed waits until this node has nothing else to do, and is left
-/// out when entries follow by then: they tell it too, and their answer is the answer to both. So a client that
+/// The next message. One that only tells what is committed steps back a few times for whatever else can run, and is
+/// left out when entries follow by then: they tell it too, and their answer is the answer to both. So a client that
 /// proposes again as soon as it has its answer costs each follower one message per entry, and not two.
-async fn worth_sending(input: &mut (impl Stream<Item = AppendRequest> + Unpin)) -> Option<AppendRequest> {
+pub(super) async fn worth_sending(input: &mut (impl Stream<Item = AppendRequest> + Unpin)) -> Option<AppendRequest> {
     let mut request = input.next().await?;
     for _ in 0..ROUNDS_WITHOUT_ENTRIES {
         if !request.entries.is_empty() {
