@@ -207,11 +207,13 @@ async fn a_segment_that_is_needed_soon_is_made_ready_with_few_syncs() {
     let disk = FaultyDisk::default();
     let config = Config { segment_bytes: 32 * keeper::PIECE_BYTES, ..config() };
     let wal = Wal::open(Arc::new(disk.clone()), PathBuf::from(DIRECTORY), config).await.unwrap().0;
+    append(&wal, vec![record(1, 1, 100)]).await.unwrap();
     quiet(&wal).await;
+    assert_eq!(segments(&disk).len(), 2, "the first has no room");
     let before = disk.operations(On::Sync);
-    append(&wal, vec![record(1, 1, 16 * keeper::PIECE_BYTES as usize)]).await.unwrap();
+    append(&wal, vec![record(2, 1, 16 * keeper::PIECE_BYTES as usize)]).await.unwrap();
     quiet(&wal).await;
-    assert_eq!(segments(&disk).len(), 2, "half is written: the next is ready");
+    assert_eq!(segments(&disk).len(), 3, "half of the second is written: the next is ready");
     let syncs = disk.operations(On::Sync) - before;
     assert!(syncs <= 6, "{syncs} syncs");
 }
