@@ -23,7 +23,7 @@ use fate::{Fate, Verdict};
 use service::{CommandService, Manners};
 
 /// Threads that run tasks. What a node does for one request runs through many tasks in a row: with two threads they wake
-/// each other, and every figure falls by a tenth or more.
+/// each other, and every rate falls by a tenth or more.
 const WORKER_THREADS: usize = 1;
 
 /// How long a thread that waits for a disk may keep this process from ending.
