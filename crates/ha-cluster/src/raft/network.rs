@@ -188,7 +188,7 @@ impl AppendStream {
 /// The next message. One that only tells what is committed steps back a few times for whatever else can run, and is
 /// left out when entries follow by then: they tell it too, and their answer is the answer to both. So a client that
 /// proposes again as soon as it has its answer costs each follower one message per entry, and not two.
-pub(super) async fn worth_sending(input: &mut (impl Stream<Item = AppendRequest> + Unpin)) -> Option<AppendRequest> {
+async fn worth_sending(input: &mut (impl Stream<Item = AppendRequest> + Unpin)) -> Option<AppendRequest> {
     let mut request = input.next().await?;
     for _ in 0..ROUNDS_WITHOUT_ENTRIES {
         if !request.entries.is_empty() {
@@ -351,4 +351,45 @@ async fn send_snapshot(
     let answer = answer.ok_or(ha_net::StreamEnded).map_err(lost)?;
     let answer = get(&answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
     believed(answer, term_of(vote)).map_err(|e| StreamingError::Network(NetworkError::new(&e)))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc;
+    use futures::stream;
+
+    use super::*;
+    use crate::raft::types::{Entry, LogId};
+
+    fn append(committed: u64, entries: Vec<Entry>) -> AppendRequest {
+        let leader_commit = Some(LogId::new_term_index(7, committed));
+        AppendRequest { vote: Vote::new_committed(7, NodeId::from(1)), prev_log_id: None, leader_commit, entries }
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_told_by_the_entries_that_follow() {
+        let (sender, mut input) = mpsc::unbounded();
+        sender.unbounded_send(append(5, Vec::new())).unwrap();
+        tokio::spawn(async move {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            let entry = Entry { log_id: LogId::new_term_index(7, 6), payload: openraft::EntryPayload::Blank };
+            sender.unbounded_send(append(5, vec![entry])).unwrap();
+        });
+        let sent = worth_sending(&mut input).await.unwrap();
+        assert_eq!(sent.entries.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_told_alone_when_no_entries_follow() {
+        let told = async |mut input: BoxStream<'static, AppendRequest>| {
+            worth_sending(&mut input).await.and_then(|sent| sent.leader_commit).map(|committed| committed.index)
+        };
+        let only = |committed: u64| stream::iter([append(committed, Vec::new())]);
+        assert_eq!(told(only(5).boxed()).await, Some(5), "the input has ended");
+        assert_eq!(told(only(5).chain(stream::pending()).boxed()).await, Some(5), "nothing comes");
+        let news = stream::iter(5..).map(|committed| append(committed, Vec::new()));
+        assert!(told(news.boxed()).await.is_some_and(|committed| committed < 20), "always something newer");
+    }
 }

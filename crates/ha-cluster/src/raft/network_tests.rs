@@ -6,17 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use futures::stream::{self, BoxStream, StreamExt};
-use futures::{FutureExt, channel::mpsc};
 use ha_net::wire::memory::MemoryNetwork;
 use ha_net::{Fault, FrameStream, Gate, Handler, Incarnation, Introduction, Net, NodeId, Peer, Refusal, Service};
 use openraft::network::{RPCOption, RaftNetworkFactory as _};
-use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use openraft::raft::{TransferLeaderRequest, VoteRequest};
 
 use super::codec::{TransferAnswer, VoteAnswer, VoteRecord, put};
-use super::network::{Network, worth_sending};
-use super::types::{Entry, LogId, PeerRecord, Types, Vote};
+use super::network::Network;
+use super::types::{PeerRecord, Types, Vote};
 use crate::service;
 
 struct Open(Introduction);
@@ -104,35 +103,4 @@ async fn a_hand_over_reaches_the_peer() {
     let (mut client, _a, _b) = client().await;
     let request = TransferLeaderRequest::new(Vote::new_committed(7, NodeId::from(1)), NodeId::from(2), None);
     assert_eq!(client.transfer_leader(request, option()).await.unwrap(), Ok(()));
-}
-
-fn append(committed: u64, entries: Vec<Entry>) -> AppendEntriesRequest<Types> {
-    let leader_commit = Some(LogId::new_term_index(7, committed));
-    AppendEntriesRequest { vote: Vote::new_committed(7, NodeId::from(1)), prev_log_id: None, leader_commit, entries }
-}
-
-#[tokio::test]
-async fn what_is_committed_is_told_by_the_entries_that_follow() {
-    let (sender, mut input) = mpsc::unbounded();
-    sender.unbounded_send(append(5, Vec::new())).unwrap();
-    tokio::spawn(async move {
-        tokio::task::yield_now().await;
-        tokio::task::yield_now().await;
-        let entry = Entry { log_id: LogId::new_term_index(7, 6), payload: openraft::EntryPayload::Blank };
-        sender.unbounded_send(append(5, vec![entry])).unwrap();
-    });
-    let sent = worth_sending(&mut input).await.unwrap();
-    assert_eq!(sent.entries.len(), 1);
-}
-
-#[tokio::test]
-async fn what_is_committed_is_told_alone_when_no_entries_follow() {
-    let told = async |mut input: BoxStream<'static, AppendEntriesRequest<Types>>| {
-        worth_sending(&mut input).await.and_then(|sent| sent.leader_commit).map(|committed| committed.index)
-    };
-    let only = |committed: u64| stream::iter([append(committed, Vec::new())]);
-    assert_eq!(told(only(5).boxed()).await, Some(5), "the input has ended");
-    assert_eq!(told(only(5).chain(stream::pending()).boxed()).await, Some(5), "nothing comes");
-    let news = stream::iter(5..).map(|committed| append(committed, Vec::new()));
-    assert!(told(news.boxed()).await.is_some_and(|committed| committed < 20), "always something newer");
 }
