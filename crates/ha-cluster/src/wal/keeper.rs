@@ -29,12 +29,12 @@ pub(super) const PIECE_BYTES: u64 = 256 * 1024;
 /// time there is, and done when half of that is over.
 const READY_PER_WRITTEN: u64 = 2;
 
+/// Most that is made durable at once, when it has fallen behind that.
+const CATCH_UP_BYTES: u64 = 4 * 1024 * 1024;
+
 /// As much as can be written of a segment: the next one is due at once, since this one has no room of its own. While it
 /// grows, each of its syncs writes the file system's own records too.
 pub(super) const FULL: u64 = u64::MAX;
-
-/// Most that is made durable at once, when it has fallen behind that.
-const CATCH_UP_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A file that is ready to become a segment: it has its name and its blocks, durably.
 pub(super) struct Prepared {
