@@ -127,6 +127,7 @@ impl Table {
         let Some(visitor) = self.visits.get_mut(&number) else { return };
         let before = std::mem::replace(&mut visitor.waits_since, since);
         if before == since {
+            // A request with a body is told to be there twice.
             return;
         }
         let waiting = self.waiting.entry(visitor.place).or_default();
