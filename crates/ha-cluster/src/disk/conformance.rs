@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, LockError, perform};
+use super::{DIRECT_ALIGNMENT, Disk, LockError, perform};
 
 /// Tries every promise of [`Disk`] that can be seen without a crash, in a directory that does not exist yet.
 ///
@@ -16,6 +16,7 @@ pub async fn check(disk: Arc<dyn Disk>, root: &Path) {
     directories(&*disk, root).await;
     bytes(&*disk, root).await;
     lengths(&*disk, root).await;
+    direct(&*disk, root).await;
     shared_content(&*disk, root).await;
     names(&*disk, root).await;
     locks(&*disk, root);
@@ -59,6 +60,24 @@ async fn lengths(disk: &dyn Disk, root: &Path) {
     file.read_at(&mut buffer, 0).await.unwrap();
     assert!(buffer[..50].iter().all(|byte| *byte == 7));
     assert!(buffer[50..].iter().all(|byte| *byte == 0), "what was cut must not come back");
+}
+
+/// Direct writes, whole blocks and others, are read as they were written, between writes that are not direct.
+async fn direct(disk: &dyn Disk, root: &Path) {
+    let file = disk.open(&root.join("direct"), true).await.unwrap();
+    let memory = vec![b'd'; 4 * DIRECT_ALIGNMENT];
+    let blocks = &memory[memory.as_ptr().align_offset(DIRECT_ALIGNMENT)..][..2 * DIRECT_ALIGNMENT];
+    file.write_at(&[b'w'; 3 * DIRECT_ALIGNMENT], 0).await.unwrap();
+    file.write_direct(blocks, DIRECT_ALIGNMENT as u64).await.unwrap();
+    file.write_direct(b"odd", 10).await.unwrap();
+    file.write_at(b"again", 2 * DIRECT_ALIGNMENT as u64).await.unwrap();
+    file.sync_data().await.unwrap();
+    let mut expected = [[b'w'; DIRECT_ALIGNMENT], [b'd'; DIRECT_ALIGNMENT], [b'd'; DIRECT_ALIGNMENT]].concat();
+    expected[10..13].copy_from_slice(b"odd");
+    expected[2 * DIRECT_ALIGNMENT..][..5].copy_from_slice(b"again");
+    let mut buffer = vec![0; expected.len()];
+    file.read_at(&mut buffer, 0).await.unwrap();
+    assert!(buffer == expected, "direct writes are not read as they were written");
 }
 
 async fn shared_content(disk: &dyn Disk, root: &Path) {

@@ -56,10 +56,20 @@ pub trait Disk: Send + Sync + 'static {
     }
 }
 
+/// What addresses and lengths are multiples of in [`File::write_direct`], in bytes: no device has larger blocks.
+pub const DIRECT_ALIGNMENT: usize = 4096;
+
 /// An open file.
 pub trait File: Send + Sync + 'static {
     /// Writes all bytes at an offset, growing the file when needed.
     fn write_at<'a>(&'a self, bytes: &'a [u8], offset: u64) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Like [`Self::write_at`], for much that is not read soon: whole blocks of [`DIRECT_ALIGNMENT`], at its multiples in
+    /// memory and file, go past the page cache where the file system lets them. They are on their way to the disk at
+    /// once, so that no later sync has to wait for all of them. Not durable before a sync either.
+    fn write_direct<'a>(&'a self, bytes: &'a [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
+        self.write_at(bytes, offset)
+    }
 
     /// Fills the buffer from an offset; `UnexpectedEof` when the file is shorter.
     fn read_at<'a>(&'a self, buffer: &'a mut [u8], offset: u64) -> BoxFuture<'a, io::Result<()>>;

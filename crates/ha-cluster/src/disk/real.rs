@@ -4,14 +4,16 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread;
 
 use futures::future::BoxFuture;
-use rustix::fs::{Advice, FlockOperation, fadvise};
+use rustix::fs::{Advice, FlockOperation, OFlags, fadvise};
 
-use super::{DirLock, Disk, File, LockError};
+use super::{DIRECT_ALIGNMENT, DirLock, Disk, File, LockError};
 
 /// The file whose lock stands for the whole data directory.
 pub(crate) const LOCK_FILE: &str = "LOCK";
@@ -33,7 +35,7 @@ impl Disk for RealDisk {
         Box::pin(async move {
             let file =
                 OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)?;
-            Ok(Box::new(RealFile(file)) as Box<dyn File>)
+            Ok(Box::new(RealFile { file, direct: OnceLock::new() }) as Box<dyn File>)
         })
     }
 
@@ -122,24 +124,59 @@ fn create_dir_all(path: &Path) -> io::Result<()> {
     }
 }
 
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    /// The same file, opened for direct writes when the first one comes; `None` where it cannot be.
+    direct: OnceLock<Option<fs::File>>,
+}
+
+impl RealFile {
+    /// The same file for direct writes, whatever its name is by now.
+    fn direct(&self) -> Option<&fs::File> {
+        let reopen = || {
+            let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path).ok()
+        };
+        self.direct.get_or_init(reopen).as_ref()
+    }
+}
+
+/// Whether address, length and offset are what direct writes must be.
+fn is_aligned(bytes: &[u8], offset: u64) -> bool {
+    let aligned = |number: usize| number.is_multiple_of(DIRECT_ALIGNMENT);
+    aligned(bytes.as_ptr().addr()) && aligned(bytes.len()) && offset.is_multiple_of(DIRECT_ALIGNMENT as u64)
+}
 
 impl File for RealFile {
     fn write_at<'a>(&'a self, bytes: &'a [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.0.write_all_at(bytes, offset) })
+        Box::pin(async move { self.file.write_all_at(bytes, offset) })
+    }
+
+    fn write_direct<'a>(&'a self, bytes: &'a [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let direct = if is_aligned(bytes, offset) { self.direct() } else { None };
+            match direct.map(|direct| direct.write_all_at(bytes, offset)) {
+                // A file system may open a file so, and take no such write.
+                Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+                    self.file.write_all_at(bytes, offset)
+                }
+                Some(written) => written,
+                None => self.file.write_all_at(bytes, offset),
+            }
+        })
     }
 
     fn read_at<'a>(&'a self, buffer: &'a mut [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.0.read_exact_at(buffer, offset) })
+        Box::pin(async move { self.file.read_exact_at(buffer, offset) })
     }
 
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move { self.0.sync_data() })
+        Box::pin(async move { self.file.sync_data() })
     }
 
     fn forget_cached(&self) {
         // Advice: where it is not taken, nothing is lost but memory.
-        let _ = fadvise(&self.0, 0, None, Advice::DontNeed);
+        let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 
     fn prefetch(&self, range: Range<u64>) {
@@ -147,16 +184,16 @@ impl File for RealFile {
         for offset in range.clone().step_by(PREFETCH_BYTES) {
             let length = NonZeroU64::new((range.end - offset).min(PREFETCH_BYTES as u64));
             // Advice: where it is not taken, a write waits.
-            let _ = fadvise(&self.0, offset, length, Advice::WillNeed);
+            let _ = fadvise(&self.file, offset, length, Advice::WillNeed);
         }
     }
 
     fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move { self.0.set_len(bytes) })
+        Box::pin(async move { self.file.set_len(bytes) })
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn is_done_at_once(&self) -> bool {

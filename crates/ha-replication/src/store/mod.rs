@@ -1,10 +1,11 @@
 //! The records of this copy on disk: larger than memory, every batch whole or not there.
 
-mod backend;
 mod blocks;
 mod buckets;
 mod check;
+mod direct;
 mod entry;
+mod mirror;
 mod open;
 mod runs;
 mod sealed;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use ha_cluster::disk::{DirLock, Disk, File, LockError};
 use redb::{Database, ReadableDatabase, StorageBackend};
 
-use super::backend::{Direct, Mirror};
 use super::blocks::{self, CHANGES, REPLACED};
+use super::direct::Direct;
+use super::mirror::Mirror;
 use super::{FILE, GRAVES, INDEX, RUNS, STATE, STATE_KEY, SUMS, Shelf, State, Store, StoreError, Tables, Writer};
 
 /// How the name of a file ends that was set aside.

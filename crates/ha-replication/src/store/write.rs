@@ -6,10 +6,10 @@ use std::sync::Arc;
 use ha_cluster::disk::DirLock;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
-use super::backend::Mirror;
 use super::blocks::{self, CHANGES, REPLACED, readable};
 use super::buckets::{RECENT_MAX, Touched, name_of, share, write_sums};
 use super::entry::{Entry, decode_change};
+use super::mirror::Mirror;
 use super::runs::{self, Slot, Slots};
 use super::{GRAVES, INDEX, Place, RUNS, STATE, STATE_KEY, SUMS, State, Store, StoreError, Totals, bucket_of};
 use crate::Key;
