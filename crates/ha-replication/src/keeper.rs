@@ -42,7 +42,7 @@ impl Keeper {
     async fn write(&mut self, layer: &Layer) -> Result<(), StoreError> {
         let may_be_old = self.copy.hole().is_some();
         let (graves_max, horizon) = graves(layer.agreed.horizon, self.copy.is_loose());
-        let batch = Batch { changes: &layer.changes, may_be_old, anew: false, graves_max, horizon };
+        let batch = Batch { changes: layer.by_key(), may_be_old, anew: false, graves_max, horizon };
         self.writer
             .write(batch, |state| {
                 if layer.jumped {
@@ -61,7 +61,8 @@ impl Keeper {
     async fn fill(&mut self, fill: Fill) {
         let Fill { changes, upto, last, hole_upto, anew, wipes, loaded, rewound, restamped, done } = fill;
         let (graves_max, horizon) = graves(0, self.copy.is_loose());
-        let batch = Batch { changes: &changes, may_be_old: true, anew: anew || wipes.is_some(), graves_max, horizon };
+        let changes = changes.iter().collect();
+        let batch = Batch { changes, may_be_old: true, anew: anew || wipes.is_some(), graves_max, horizon };
         let copy = &self.copy;
         let written = self.writer.write(batch, |state| {
             if let Some(horizon) = wipes {

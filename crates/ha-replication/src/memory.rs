@@ -1,6 +1,8 @@
 //! The changes of this copy that its store does not hold yet. The log has them on disk; here they can be read.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,10 +19,10 @@ const CHANGE_OVERHEAD_BYTES: usize = 256;
 /// Changes that go to the store together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layer {
-    /// The newest change of each record.
-    pub(crate) changes: BTreeMap<Key, Kept>,
-    /// All of them in their order, those that were replaced since too.
-    order: Vec<(Place, Key)>,
+    /// All changes in their order, those that were replaced since too.
+    order: Vec<(Key, Kept)>,
+    /// Where the newest change of each record is among them.
+    newest: HashMap<Key, usize>,
     bytes: usize,
     /// The highest place and stamp in it.
     pub(crate) place: u64,
@@ -37,7 +39,27 @@ pub(crate) struct Layer {
 impl Layer {
     /// Whether the store lacks anything of it.
     fn has_something(&self) -> bool {
-        self.moved || self.jumped || !self.changes.is_empty()
+        self.moved || self.jumped || !self.order.is_empty()
+    }
+
+    fn find(&self, key: &Key) -> Option<&Kept> {
+        self.newest.get(key).map(|at| &self.order[*at].1)
+    }
+
+    /// The newest change of each record, in the order of keys.
+    pub(crate) fn by_key(&self) -> Vec<(&Key, &Kept)> {
+        let mut changes: Vec<_> =
+            self.newest.values().map(|at| &self.order[*at]).map(|(key, kept)| (key, kept)).collect();
+        changes.sort_unstable_by_key(|(key, _)| *key);
+        changes
+    }
+
+    /// Those whose keys begin with `prefix` and come after `after`, each found when it is asked for: writers come
+    /// first, who would pay for an order of keys that few ask for.
+    fn by_key_after(&self, prefix: &Bytes, after: Option<&Key>) -> impl Iterator<Item = (&Key, &Kept)> {
+        let is_asked = |key: &Key| key.bytes().starts_with(prefix) && after.is_none_or(|after| key > after);
+        let mut rest: BinaryHeap<_> = self.newest.iter().filter(|(key, _)| is_asked(key)).map(Reverse).collect();
+        iter::from_fn(move || rest.pop().map(|Reverse((key, at))| (key, &self.order[*at].1)))
     }
 }
 
@@ -115,8 +137,8 @@ impl Memory {
     /// Takes one change, which is newer than any that is here.
     pub(crate) fn put(&mut self, key: Key, kept: Kept) {
         let bytes = kept.bytes(&key) + CHANGE_OVERHEAD_BYTES;
-        self.active.order.push((kept.order(), key.clone()));
-        self.active.changes.insert(key, kept);
+        self.active.newest.insert(key.clone(), self.active.order.len());
+        self.active.order.push((key, kept));
         self.active.bytes += bytes;
         self.bytes += bytes;
     }
@@ -184,7 +206,7 @@ impl Memory {
 
     /// The newest change of a record, if it is here.
     pub(crate) fn find(&self, key: &Key) -> Option<Kept> {
-        self.layers().find_map(|layer| layer.changes.get(key)).cloned()
+        self.layers().find_map(|layer| layer.find(key)).cloned()
     }
 
     /// The newest changes of the records whose keys begin with `prefix` and come after `after`, graves included, until
@@ -199,12 +221,8 @@ impl Memory {
         let mut found: BTreeMap<Key, Kept> = BTreeMap::new();
         for layer in self.layers() {
             let (mut records, mut bytes) = (0, 0);
-            let start = match after {
-                Some(after) => std::ops::Bound::Excluded(after.bytes()),
-                None => std::ops::Bound::Included(prefix),
-            };
-            for (key, kept) in layer.changes.range::<Bytes, _>((start, std::ops::Bound::Unbounded)) {
-                if !key.bytes().starts_with(prefix) || records >= limit || bytes >= bytes_max {
+            for (key, kept) in layer.by_key_after(prefix, after) {
+                if records >= limit || bytes >= bytes_max {
                     break;
                 }
                 if kept.data.is_some() {
@@ -224,11 +242,12 @@ impl Memory {
         // Oldest first, so that the first ones found are the next ones.
         let oldest_first = self.frozen.iter().map(|layer| &**layer).chain(std::iter::once(&self.active));
         for layer in oldest_first {
-            let start = layer.order.partition_point(|(place, _)| *place <= after);
-            for (place, key) in &layer.order[start..] {
+            let start = layer.order.partition_point(|(_, kept)| kept.order() <= after);
+            for (key, kept) in &layer.order[start..] {
+                let place = kept.order();
                 let Some(newest) = self.find(key) else { continue };
                 // One that was replaced stands where it was changed last.
-                if newest.order() != *place || !seen.insert(key.clone()) {
+                if newest.order() != place || !seen.insert(key.clone()) {
                     continue;
                 }
                 bytes += newest.bytes(key);
@@ -258,6 +277,36 @@ mod tests {
             memory.changes((after, u64::MAX), 100, 2500).iter().map(|(_, kept)| kept.place).collect()
         };
         assert_eq!((places(0), places(3), places(7)), (vec![1, 2, 3], vec![4, 5, 6], vec![8, 9]));
+    }
+
+    #[test]
+    fn a_page_has_the_newest_changes_in_the_order_of_keys() {
+        let mut memory = Memory::default();
+        let kept = |data: Option<&'static str>| {
+            let data = data.map(|data| Bytes::from_static(data.as_bytes()));
+            Kept { version: crate::Version { time: 1, tie: crate::Version::STAMPED }, place: 0, data, past: Bytes::new() }
+        };
+        let key = |id: &str| Key::new("t", id).unwrap();
+        for (id, data) in [("e", "old"), ("b", "old"), ("d", "d"), ("a", "a")] {
+            memory.put_next(key(id), kept(Some(data)));
+        }
+        memory.freeze();
+        memory.put_next(Key::new("u", "b").unwrap(), kept(Some("of another type")));
+        for (id, data) in [("e", Some("older")), ("c", None), ("b", Some("new")), ("e", Some("new"))] {
+            memory.put_next(key(id), kept(data));
+        }
+        let page = |after: Option<&str>, limit, bytes_max| -> Vec<_> {
+            let page = memory.page(&Key::prefix("t").unwrap(), after.map(key).as_ref(), limit, bytes_max);
+            let told = |kept: Kept| kept.data.map(|data| String::from_utf8(data.to_vec()).unwrap());
+            page.into_iter().map(|(key, kept)| (key.data_id().to_owned(), told(kept))).collect()
+        };
+        let expected = [("a", Some("a")), ("b", Some("new")), ("c", None), ("d", Some("d")), ("e", Some("new"))];
+        let expected = expected.map(|(id, data)| (id.to_owned(), data.map(str::to_owned)));
+        assert_eq!(page(None, 100, usize::MAX), expected);
+        assert_eq!(page(Some("b"), 100, usize::MAX), expected[2..]);
+        assert_eq!(page(None, 1, usize::MAX), expected[..2], "one of each layer");
+        assert_eq!(page(None, 100, 1), expected[..2], "one of each layer");
+        assert!(page(Some("e"), 100, usize::MAX).is_empty());
     }
 
     #[test]

@@ -40,8 +40,9 @@ async fn put_loose(writer: &mut Writer, epoch: u64, changes: &[(u8, Option<&str>
         let version = Version { time: place(tie), tie: Version::STAMPED };
         Kept { version, place: place(tie), ..kept(epoch, tie, data) }
     };
-    let changes = (0..).zip(changes).map(|(tie, (n, data))| (key(*n), stamped(tie, *data))).collect();
-    let batch = Batch { changes: &changes, may_be_old: false, anew: false, graves_max: u64::MAX, horizon: 0 };
+    let changes: BTreeMap<_, _> = (0..).zip(changes).map(|(tie, (n, data))| (key(*n), stamped(tie, *data))).collect();
+    let batch =
+        Batch { changes: changes.iter().collect(), may_be_old: false, anew: false, graves_max: u64::MAX, horizon: 0 };
     writer.write(batch, |state| state.place = place(99)).await.map(drop)
 }
 
@@ -51,7 +52,7 @@ async fn write(
     changes: &BTreeMap<Key, Kept>,
     graves_max: u64,
 ) -> Result<(), StoreError> {
-    let batch = Batch { changes, may_be_old: false, anew: false, graves_max, horizon: 0 };
+    let batch = Batch { changes: changes.iter().collect(), may_be_old: false, anew: false, graves_max, horizon: 0 };
     writer.write(batch, |state| state.position.epoch = epoch).await.map(drop)
 }
 
@@ -97,14 +98,14 @@ async fn an_older_change_does_not_replace_a_later_one_and_all_can_be_begun_anew(
         (key(2), kept(3, 1, Some("old"))),
         (key(3), kept(3, 2, Some("x"))),
     ]);
-    let batch = Batch { changes: &old, may_be_old: true, anew: false, graves_max: 0, horizon: 0 };
+    let batch = Batch { changes: old.iter().collect(), may_be_old: true, anew: false, graves_max: 0, horizon: 0 };
     writer
         .write(batch, |state| state.hole = Some(Hole { after: 0, after_tie: 0, upto: 5, anew: false }))
         .await
         .unwrap();
     assert_eq!(content(&store).into_values().map(|(_, data)| data).collect::<Vec<_>>(), ["new", "x"]);
     assert_eq!(store.state().unwrap().totals.graves, 1, "graves stay while changes are missing");
-    let batch = Batch { changes: &BTreeMap::new(), may_be_old: true, anew: true, graves_max: 0, horizon: 0 };
+    let batch = Batch { changes: Vec::new(), may_be_old: true, anew: true, graves_max: 0, horizon: 0 };
     writer.write(batch, |_| {}).await.unwrap();
     assert_eq!(store.state().unwrap().totals, Totals::default());
     sound(&store);
@@ -437,7 +438,7 @@ proptest! {
                         continue;
                     }
                 }
-                let batch = Batch { changes: &changes, may_be_old: false, anew, graves_max: u64::MAX, horizon };
+                let batch = Batch { changes: changes.iter().collect(), may_be_old: false, anew, graves_max: u64::MAX, horizon };
                 writer.write(batch, |state| state.place = place).await.unwrap();
                 buckets_fit(&store, &model);
                 sound(&store);
@@ -481,7 +482,7 @@ proptest! {
                     let held = newest.entry(key.clone()).or_default();
                     *held = (*held).max(kept.order());
                 }
-                let batch = Batch { changes: &changes, may_be_old: true, anew: false, graves_max: u64::MAX, horizon: 0 };
+                let batch = Batch { changes: changes.iter().collect(), may_be_old: true, anew: false, graves_max: u64::MAX, horizon: 0 };
                 writer.write(batch, |_| {}).await.unwrap();
                 sound(&store);
             }

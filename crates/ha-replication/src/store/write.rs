@@ -1,6 +1,5 @@
 //! The one that writes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ha_cluster::disk::DirLock;
@@ -27,8 +26,8 @@ pub(crate) struct Writer {
 
 /// What is written at once, or not at all.
 pub(crate) struct Batch<'a> {
-    /// The newest change of each record.
-    pub(crate) changes: &'a BTreeMap<Key, Kept>,
+    /// The newest change of each record, in the order of keys.
+    pub(crate) changes: Vec<(&'a Key, &'a Kept)>,
     /// Whether the store may hold later changes, which then stay.
     pub(crate) may_be_old: bool,
     /// Everything there is is removed before.
@@ -225,9 +224,9 @@ impl Writing<'_, '_> {
     /// end.
     fn put_all(&mut self, batch: &Batch<'_>) -> Result<(), StoreError> {
         let mut placed = Vec::with_capacity(batch.changes.len());
-        for (key, kept) in batch.changes {
+        for (key, kept) in &batch.changes {
             if self.index(key, kept, batch.may_be_old)? {
-                placed.push((kept.order(), key, kept));
+                placed.push((kept.order(), *key, *kept));
             }
         }
         placed.sort_unstable_by_key(|(place, ..)| *place);
