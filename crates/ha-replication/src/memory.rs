@@ -177,7 +177,14 @@ impl Memory {
         if !self.active.has_something() {
             return false;
         }
-        let next = Layer { position: self.active.position, agreed: self.active.agreed.clone(), ..Layer::default() };
+        // The next one is likely to be as long, and whatever grows is copied to memory that nobody has touched yet.
+        let next = Layer {
+            order: Vec::with_capacity(self.active.order.len()),
+            newest: HashMap::with_capacity(self.active.newest.len()),
+            position: self.active.position,
+            agreed: self.active.agreed.clone(),
+            ..Layer::default()
+        };
         self.frozen.push_back(Arc::new(std::mem::replace(&mut self.active, next)));
         true
     }
@@ -284,7 +291,12 @@ mod tests {
         let mut memory = Memory::default();
         let kept = |data: Option<&'static str>| {
             let data = data.map(|data| Bytes::from_static(data.as_bytes()));
-            Kept { version: crate::Version { time: 1, tie: crate::Version::STAMPED }, place: 0, data, past: Bytes::new() }
+            Kept {
+                version: crate::Version { time: 1, tie: crate::Version::STAMPED },
+                place: 0,
+                data,
+                past: Bytes::new(),
+            }
         };
         let key = |id: &str| Key::new("t", id).unwrap();
         for (id, data) in [("e", "old"), ("b", "old"), ("d", "d"), ("a", "a")] {
