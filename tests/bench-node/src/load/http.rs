@@ -1,6 +1,7 @@
 //! A client of our HTTP that keeps its connection.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,41 +13,59 @@ use tokio::sync::Mutex;
 
 use crate::{Job, What};
 
+/// What it does between two answers takes from the nodes, on the same processors, what they are measured with: it
+/// writes and reads in place.
 struct Connection {
     stream: TcpStream,
+    request: Vec<u8>,
     read: Vec<u8>,
+    /// Where the body of the last answer begins.
+    body_at: usize,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> std::io::Result<Self> {
+    async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, read: Vec::with_capacity(4096) })
+        Ok(Self { stream, request: Vec::with_capacity(4096), read: Vec::with_capacity(4096), body_at: 0 })
     }
 
-    /// Sends one request, and returns the status and the body of its answer.
-    async fn ask(&mut self, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+    /// Sends one request, and returns the status of its answer.
+    async fn ask(&mut self, method: &str, path: &str, body: &str) -> io::Result<u16> {
+        self.request.clear();
+        write!(
+            self.request,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
-        );
-        self.stream.write_all(request.as_bytes()).await?;
+        )?;
+        self.request.extend_from_slice(body.as_bytes());
+        self.stream.write_all(&self.request).await?;
         self.read.clear();
-        let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidData);
         loop {
             if self.stream.read_buf(&mut self.read).await? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
-            let head = std::str::from_utf8(&self.read[..end]).map_err(|_| invalid())?;
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.and_then(|length| length.parse().ok()).ok_or_else(invalid)?;
-            if self.read.len() >= end + 4 + length {
-                let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(invalid)?;
-                return Ok((status, String::from_utf8_lossy(&self.read[end + 4..]).into_owned()));
+            if let Some((status, body_at)) = whole(&self.read)? {
+                self.body_at = body_at;
+                return Ok(status);
             }
         }
     }
+
+    fn body(&self) -> &[u8] {
+        &self.read[self.body_at..]
+    }
+}
+
+/// The status of an answer and where its body begins, when all of it is there.
+fn whole(read: &[u8]) -> io::Result<Option<(u16, usize)>> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+    let text = std::str::from_utf8(read).map_err(|_| invalid())?;
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(None) };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length.and_then(|length| length.parse().ok()).ok_or_else(invalid)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(invalid)?;
+    Ok((body.len() >= length).then_some((status, text.len() - body.len())))
 }
 
 /// Each client has a connection of its own, to one node after the other.
@@ -72,15 +91,15 @@ pub(crate) async fn run(job: &Job, time: Duration) -> Result<Load, Box<dyn Error
                 match what {
                     What::Put => {
                         let path = format!("/v1/state/{}", key(client, operation));
-                        matches!(connection.ask("PUT", &path, &body).await, Ok((200, _)))
+                        matches!(connection.ask("PUT", &path, &body).await, Ok(200))
                     }
                     What::Record => {
                         let path = format!("/v1/replication/bench/{run}-{client}-{operation}");
-                        matches!(connection.ask("PUT", &path, &body).await, Ok((200, _)))
+                        matches!(connection.ask("PUT", &path, &body).await, Ok(200))
                     }
                     What::Get => {
                         let path = format!("/v1/state/{}", key(client, operation));
-                        matches!(connection.ask("GET", &path, "").await, Ok((200, _)))
+                        matches!(connection.ask("GET", &path, "").await, Ok(200))
                     }
                     What::Lock | What::HandOver => cycle(&mut connection, client).await.is_some(),
                 }
@@ -93,9 +112,9 @@ pub(crate) async fn run(job: &Job, time: Duration) -> Result<Load, Box<dyn Error
 /// Takes and gives back a lock of the client's own.
 async fn cycle(connection: &mut Connection, client: usize) -> Option<()> {
     let path = format!("/v1/locks/bench-{client}");
-    let (status, body) = connection.ask("POST", &path, "").await.ok()?;
-    let granted: serde_json::Value = serde_json::from_str(&body).ok()?;
+    let status = connection.ask("POST", &path, "").await.ok()?;
+    let granted: serde_json::Value = serde_json::from_slice(connection.body()).ok()?;
     let id = granted["lock_id"].as_str().filter(|_| status == 200)?;
-    let (status, _) = connection.ask("DELETE", &format!("{path}/{id}"), "").await.ok()?;
+    let status = connection.ask("DELETE", &format!("{path}/{id}"), "").await.ok()?;
     (status == 200).then_some(())
 }
