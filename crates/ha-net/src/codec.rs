@@ -10,8 +10,8 @@ use std::cell::Cell;
 use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
 use bytes::{BufMut, BytesMut};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::{BULK_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
 
@@ -56,8 +56,8 @@ impl Writer for Onto<'_> {
     }
 }
 
-/// Turns bytes into a value. All bytes must belong to it.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+/// Turns bytes into a value, which may borrow from them. All bytes must belong to it.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
     // The codec allocates a text as soon as its length is read, up to the limit. A number counts as up to sixteen times
     // the bytes that it takes, so that the limit of a short message is 32 times its length at least.
     whole(match bytes.len() {
@@ -78,10 +78,12 @@ fn whole<T>((value, rest): (T, &[u8])) -> Result<T, CodecError> {
 }
 
 /// Turns the first bytes into a value and returns the others, which a newer version may have added.
-pub(crate) fn decode_prefix<const LIMIT: usize, T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
+pub(crate) fn decode_prefix<'a, const LIMIT: usize, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+) -> Result<(T, &'a [u8]), CodecError> {
     let config = bincode::config::standard().with_limit::<LIMIT>();
     let (value, used) =
-        bincode::serde::decode_from_slice(bytes, config).map_err(|error| CodecError(error.to_string()))?;
+        bincode::serde::borrow_decode_from_slice(bytes, config).map_err(|error| CodecError(error.to_string()))?;
     Ok((value, bytes.get(used..).unwrap_or_default()))
 }
 

@@ -1,6 +1,7 @@
 //! The machine on the cluster's log.
 
 use bytes::Bytes;
+use ha_cluster::encoding::CodecError;
 use ha_cluster::{Capture, Machine, MachineId, encoding};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -63,6 +64,10 @@ impl Machine for Records {
     const NAME: &'static str = "replicated records";
     type Command = Command;
     type Reply = Applied;
+
+    fn read(body: &Bytes) -> Result<Command, CodecError> {
+        Command::read(body)
+    }
 
     fn apply(&mut self, at: ha_cluster::Applied, command: Command) -> Applied {
         let epoch = at.epoch.0;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use ha_cluster::NodeId;
+use ha_cluster::encoding::{self, CodecError};
 use serde::{Deserialize, Serialize};
 
 use crate::packed::Packed;
@@ -52,6 +53,20 @@ pub enum Command {
         /// The latest stamp that it has seen.
         seen_upto: u64,
     },
+}
+
+/// How a [`Command::WriteAll`] begins.
+const WRITE_ALL: u8 = 4;
+
+impl Command {
+    /// Reads one. The many changes of a [`Command::WriteAll`] stay where they are.
+    pub(crate) fn read(body: &Bytes) -> Result<Self, CodecError> {
+        if body.first() != Some(&WRITE_ALL) {
+            return encoding::decode(body);
+        }
+        let (_, packed) = encoding::decode::<(u8, &[u8])>(body)?;
+        Ok(Self::WriteAll(Packed::within(body.slice_ref(packed))))
+    }
 }
 
 /// What a command is answered.
@@ -237,5 +252,36 @@ pub(crate) enum Page {
 impl From<StoreError> for Page {
     fn from(error: StoreError) -> Self {
         Self::Failed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_read_as_it_was_written_and_many_changes_stay_where_they_are() {
+        let change = Change { key: Key::new("t", "1").unwrap(), data: Some(Bytes::from(vec![7; 1000])) };
+        let packed = Packed::of(std::iter::once(&change));
+        let (node, nodes) = ("a".parse().unwrap(), BTreeSet::from(["b".parse().unwrap()]));
+        for command in [
+            Command::Write(vec![change.clone()]),
+            Command::SyncSet { seen: 1, members: nodes.clone() },
+            Command::Import { source: "s".to_owned(), after: 1, upto: 2, changes: vec![change.clone()] },
+            Command::Horizon { horizon: 9, resets: nodes },
+            Command::WriteAll(packed),
+            Command::WriteAll(Packed::default()),
+            Command::Master { seen: 1, node, seen_upto: 2 },
+        ] {
+            let body = Bytes::from(encoding::encode(&command).unwrap());
+            assert_eq!(Command::read(&body).as_ref(), Ok(&command));
+            assert_eq!(encoding::decode::<Command>(&body).as_ref(), Ok(&command), "as a machine that copies reads it");
+            assert!((0..body.len()).all(|length| Command::read(&body.slice(..length)).is_err()), "{command:?}");
+            assert!(Command::read(&[&body[..], b"x"].concat().into()).is_err(), "{command:?}");
+            if let Ok(Command::WriteAll(packed)) = Command::read(&body) {
+                let data = packed.changes().flatten().find_map(|change| change.data);
+                assert!(data.is_none_or(|data| body.as_ptr_range().contains(&data.as_ptr())), "it was copied");
+            }
+        }
     }
 }

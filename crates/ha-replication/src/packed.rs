@@ -35,6 +35,11 @@ impl Packed {
         Self(out.freeze())
     }
 
+    /// What [`Self::of`] made, out of a command.
+    pub(crate) fn within(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
     /// The changes, as far as they can be read; `None` stands for one whose key is none.
     pub(crate) fn changes(&self) -> impl Iterator<Item = Option<Change>> + use<> {
         let mut rest = self.0.clone();

@@ -87,7 +87,7 @@ impl<M: Machine> Hosted for Slot<M> {
     }
 
     fn apply(&self, at: Applied, body: &Bytes, replies: &mut BytesMut) -> Result<Bytes, CodecError> {
-        let command = codec::decode(body)?;
+        let command = M::read(body)?;
         let reply = self.0.write().unwrap_or_else(PoisonError::into_inner).apply(at, command);
         codec::encode_within(replies, &reply)
     }
@@ -126,13 +126,13 @@ impl<M: Machine> Hosted for Slot<M> {
     }
 
     fn replied(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError> {
-        let command = codec::decode(body)?;
+        let command = M::read(body)?;
         let reply = self.0.read().unwrap_or_else(PoisonError::into_inner).replied(at, &command);
         reply.map_or(Ok(Bytes::new()), |reply| codec::encode(&reply))
     }
 
     fn can_read(&self, body: &Bytes) -> Result<(), CodecError> {
-        codec::decode::<M::Command>(body).map(drop)
+        M::read(body).map(drop)
     }
 }
 

@@ -10,6 +10,8 @@ mod restoring;
 mod session;
 mod submit;
 
+use bytes::Bytes;
+use ha_net::codec::{self, CodecError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -64,6 +66,12 @@ pub trait Machine: Send + Sync + 'static {
     type Command: Serialize + DeserializeOwned + Send + 'static;
     /// What it answers. Kept for retries, so keep it small.
     type Reply: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Reads a command as its `Serialize` wrote it. To be replaced where large parts of it can share `body`, which then
+    /// stays in memory as long as they do, and need not be copied.
+    fn read(body: &Bytes) -> Result<Self::Command, CodecError> {
+        codec::decode(body)
+    }
 
     /// Changes the state by one command.
     fn apply(&mut self, at: Applied, command: Self::Command) -> Self::Reply;
