@@ -23,6 +23,17 @@ pub(crate) fn encode_within<T: Serialize>(buffer: &mut BytesMut, value: &T) -> R
     encoded.map(|()| bytes)
 }
 
+/// A part of a larger piece of memory, which may be needed long after the rest: whatever keeps it keeps no more than
+/// twice its bytes, for one that is less than half is copied.
+pub(crate) fn apart(part: Bytes, whole: usize) -> Bytes {
+    if is_most(&part, whole) { part } else { Bytes::copy_from_slice(&part) }
+}
+
+/// Whether a part of a larger piece of memory may be kept without copying it.
+pub(crate) fn is_most(part: &[u8], whole: usize) -> bool {
+    part.len() >= whole / 2
+}
+
 /// Decodes; all bytes must belong to the value.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     ha_net::codec::decode(bytes)

@@ -65,8 +65,8 @@ impl Machine for Records {
     type Command = Command;
     type Reply = Applied;
 
-    fn read(body: &Bytes) -> Result<Command, CodecError> {
-        Command::read(body)
+    fn read(body: &Bytes, is_most: bool) -> Result<Command, CodecError> {
+        if is_most { Command::read(body) } else { encoding::decode(body) }
     }
 
     fn apply(&mut self, at: ha_cluster::Applied, command: Command) -> Applied {

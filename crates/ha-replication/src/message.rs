@@ -55,7 +55,7 @@ pub enum Command {
     },
 }
 
-/// How a [`Command::WriteAll`] begins.
+/// How a [`Command::WriteAll`] begins: its place among the commands.
 const WRITE_ALL: u8 = 4;
 
 impl Command {

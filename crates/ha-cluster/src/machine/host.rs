@@ -65,8 +65,8 @@ const REPLY_BYTES: usize = 16;
 /// A machine without its types.
 trait Hosted: Send + Sync {
     fn name(&self) -> &'static str;
-    /// The reply is put behind others.
-    fn apply(&self, at: Applied, body: &Bytes, replies: &mut BytesMut) -> Result<Bytes, CodecError>;
+    /// Applies a command out of an entry of so many bytes. The reply is put behind others.
+    fn apply(&self, at: Applied, body: &Bytes, entry: usize, replies: &mut BytesMut) -> Result<Bytes, CodecError>;
     fn capture(&self) -> Capture;
     /// `None` while it is being changed.
     fn image_bytes(&self) -> Option<u64>;
@@ -86,8 +86,8 @@ impl<M: Machine> Hosted for Slot<M> {
         M::NAME
     }
 
-    fn apply(&self, at: Applied, body: &Bytes, replies: &mut BytesMut) -> Result<Bytes, CodecError> {
-        let command = M::read(body)?;
+    fn apply(&self, at: Applied, body: &Bytes, entry: usize, replies: &mut BytesMut) -> Result<Bytes, CodecError> {
+        let command = M::read(body, codec::is_most(body, entry))?;
         let reply = self.0.write().unwrap_or_else(PoisonError::into_inner).apply(at, command);
         codec::encode_within(replies, &reply)
     }
@@ -126,13 +126,13 @@ impl<M: Machine> Hosted for Slot<M> {
     }
 
     fn replied(&self, at: Applied, body: &Bytes) -> Result<Bytes, CodecError> {
-        let command = M::read(body)?;
+        let command = M::read(body, true)?;
         let reply = self.0.read().unwrap_or_else(PoisonError::into_inner).replied(at, &command);
         reply.map_or(Ok(Bytes::new()), |reply| codec::encode(&reply))
     }
 
     fn can_read(&self, body: &Bytes) -> Result<(), CodecError> {
-        M::read(body).map(drop)
+        M::read(body, true).map(drop)
     }
 }
 
@@ -297,6 +297,7 @@ impl Host {
 
     /// Applies one entry's commands and returns what became of each.
     pub(crate) fn apply(&self, index: u64, entry: Bytes) -> Result<Vec<Outcome>, ApplyError> {
+        let length = entry.len();
         let batch = Batch::decode(entry).map_err(|_| ApplyError::Entry { index })?;
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         core.sessions.acknowledge(batch.session, batch.acknowledged_below);
@@ -309,7 +310,7 @@ impl Host {
             let outcome = match admission {
                 Admission::Apply => {
                     core.epoch += 1;
-                    let reply = self.apply_one(&mut core, index, command, &mut replies)?;
+                    let reply = self.apply_one(&mut core, index, command, length, &mut replies)?;
                     core.sessions.keep(batch.session, command.serial, reply.clone());
                     Outcome::Reply(reply)
                 }
@@ -328,6 +329,7 @@ impl Host {
         core: &mut Core,
         index: u64,
         command: &Command,
+        entry: usize,
         replies: &mut BytesMut,
     ) -> Result<Bytes, ApplyError> {
         let epoch = core.epoch;
@@ -367,7 +369,8 @@ impl Host {
             self.machines.get(&command.machine).ok_or(ApplyError::Machine { index, machine: command.machine.0 })?;
         let at = Applied { epoch: Epoch(epoch), index };
         let stored = self.stores.get(&command.machine).is_some_and(|durable| index <= *durable.borrow());
-        let reply = if stored { machine.replied(at, &command.body) } else { machine.apply(at, &command.body, replies) };
+        let body = &command.body;
+        let reply = if stored { machine.replied(at, body) } else { machine.apply(at, body, entry, replies) };
         reply.map_err(|_| ApplyError::Command { index, machine: machine.name() })
     }
 

@@ -67,9 +67,11 @@ pub trait Machine: Send + Sync + 'static {
     /// What it answers. Kept for retries, so keep it small.
     type Reply: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Reads a command as its `Serialize` wrote it. To be replaced where large parts of it can share `body`, which then
-    /// stays in memory as long as they do, and need not be copied.
-    fn read(body: &Bytes) -> Result<Self::Command, CodecError> {
+    /// Reads a command as its `Serialize` wrote it. To be replaced where large parts of it can stay in `body` and need not
+    /// be copied. That is for the better while `is_most` says that `body` is most of the memory that it lies in, all of
+    /// which stays as long as any part of it is kept.
+    fn read(body: &Bytes, is_most: bool) -> Result<Self::Command, CodecError> {
+        let _ = is_most;
         codec::decode(body)
     }
 

@@ -244,6 +244,7 @@ pub(crate) fn get_append(mut bytes: Bytes) -> Result<AppendRequest, NotARecord> 
     if bytes.try_get_u8()? != APPEND_SCHEMA {
         return Err(NotARecord);
     }
+    let whole = bytes.len();
     let term = get_number(&mut bytes)?;
     let committed = bytes.try_get_u8()? == 1;
     let length = usize::from(bytes.try_get_u8()?);
@@ -264,7 +265,8 @@ pub(crate) fn get_append(mut bytes: Bytes) -> Result<AppendRequest, NotARecord> 
         }
         next = Some(index + 1);
         let length = bytes.try_get_u32_le()? as usize;
-        entries.push(get_entry(entry_term, index, take(&mut bytes, length)?)?);
+        let entry = codec::apart(take(&mut bytes, length)?, whole);
+        entries.push(get_entry(entry_term, index, entry)?);
     }
     if bytes.has_remaining() {
         return Err(NotARecord);

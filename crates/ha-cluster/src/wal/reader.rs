@@ -13,6 +13,7 @@ use super::format::{Candidate, Kind, RECORD_HEADER_BYTES, SegmentHeader};
 use super::index::{Slot, Span};
 use super::shared::{Shared, lock};
 use super::tail;
+use crate::codec;
 use crate::disk::{Disk, File};
 
 /// How much is read at once, unless one entry is longer.
@@ -66,6 +67,7 @@ impl Reader {
         let records = span.slots.iter().zip(span.first..).map(|(slot, index)| {
             let start = (slot.offset - first.offset) as usize;
             let record = bytes.slice(start..start + RECORD_HEADER_BYTES + slot.length as usize);
+            let record = codec::apart(record, length);
             decode(&record, *slot, seed, index).ok_or_else(|| self.damaged(span.sequence, slot.offset))
         });
         records.collect()
