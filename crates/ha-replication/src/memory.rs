@@ -177,7 +177,7 @@ impl Memory {
         if !self.active.has_something() {
             return false;
         }
-        // The next one is likely to be as long, and whatever grows is copied to memory that nobody has touched yet.
+        // The next one is likely to be as long. To grow would be to copy all of it to fresh pages, time and again.
         let next = Layer {
             order: Vec::with_capacity(self.active.order.len()),
             newest: HashMap::with_capacity(self.active.newest.len()),

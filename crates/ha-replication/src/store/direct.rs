@@ -1,8 +1,9 @@
 //! A file that redb reads and writes by itself.
 //!
 //! Redb writes page by page, in no order of the file. What belongs to one batch is gathered, put in the order of the
-//! file, and written in long runs past the page cache: a sync then finds little to wait for, and those of the log, on
-//! the same disk, are held up by no more than a run.
+//! file, and written in long runs, those of large pages past the page cache: a sync then finds little to wait for, and
+//! those of the log, on the same disk, are held up by no more than a run. Small pages, of which indexes are made, stay
+//! in the page cache: they are read again soon, and are more than redb's own cache may hold.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,9 @@ use redb::StorageBackend;
 
 /// Bytes that are gathered before they are written: those of a batch, mostly.
 const GATHERED_MAX: usize = 32 * 1024 * 1024;
+
+/// From here on a page is written past the page cache: one with a block of changes.
+const DIRECT_PAGE_MIN: usize = 32 * 1024;
 
 /// Bytes that are written at once.
 const RUN_MAX: usize = 1024 * 1024;
@@ -45,6 +49,12 @@ struct Piece {
     bytes: Vec<u8>,
 }
 
+impl Piece {
+    fn is_direct(&self) -> bool {
+        self.bytes.len() >= DIRECT_PAGE_MIN
+    }
+}
+
 impl Gathered {
     /// A piece with bytes in this range, and where it begins: the last one.
     fn within(&self, from: u64, upto: u64) -> Option<(u64, &[u8])> {
@@ -55,15 +65,23 @@ impl Gathered {
     /// The first pieces that lie side by side, as one run.
     fn first_run(&self) -> Option<Run> {
         let (begin, first) = self.pieces.first_key_value()?;
-        let mut run = Run::new(*begin, first.bytes.len().max(RUN_MAX));
+        let mut run = Run::new(*begin, first.is_direct(), first.bytes.len().max(RUN_MAX));
         for (begin, piece) in &self.pieces {
-            if *begin != run.end() || run.bytes().len() + piece.bytes.len() > run.room {
+            let follows = *begin == run.end() && piece.is_direct() == run.is_direct;
+            if !follows || run.bytes().len() + piece.bytes.len() > run.room {
                 break;
             }
             run.memory.extend_from_slice(&piece.bytes);
             run.numbers.push((*begin, piece.number));
         }
         Some(run)
+    }
+
+    fn put(&mut self, begin: u64, bytes: Vec<u8>) {
+        self.count += 1;
+        self.bytes += bytes.len();
+        let replaced = self.pieces.insert(begin, Piece { number: self.count, bytes });
+        self.bytes -= replaced.map_or(0, |replaced| replaced.bytes.len());
     }
 
     /// Lets go of what is in the file now, but for pieces that were written again meanwhile.
@@ -79,6 +97,7 @@ impl Gathered {
 /// Pieces that lie side by side, aligned in memory as direct writes must be.
 struct Run {
     begin: u64,
+    is_direct: bool,
     room: usize,
     memory: Vec<u8>,
     skipped: usize,
@@ -86,11 +105,11 @@ struct Run {
 }
 
 impl Run {
-    fn new(begin: u64, room: usize) -> Self {
+    fn new(begin: u64, is_direct: bool, room: usize) -> Self {
         let mut memory = Vec::<u8>::with_capacity(room + DIRECT_ALIGNMENT);
         let skipped = memory.as_ptr().align_offset(DIRECT_ALIGNMENT);
         memory.resize(skipped, 0);
-        Self { begin, room, memory, skipped, numbers: Vec::new() }
+        Self { begin, is_direct, room, memory, skipped, numbers: Vec::new() }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -111,15 +130,23 @@ impl Direct {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what is gathered. It stays gathered until then, and when that fails: whoever reads must not find what was
-    /// there before.
-    fn pass_on(&self) -> io::Result<()> {
+    /// Writes the first run of what is gathered; false when there is none. It stays gathered until then, and when that
+    /// fails: whoever reads must not find what was there before.
+    fn pass_on_run(&self) -> io::Result<bool> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let Some(run) = self.gathered().first_run() else { return Ok(()) };
-            now(self.file.write_direct(run.bytes(), run.begin))?;
-            self.gathered().forget(&run);
-        }
+        let Some(run) = self.gathered().first_run() else { return Ok(false) };
+        now(match run.is_direct {
+            true => self.file.write_direct(run.bytes(), run.begin),
+            false => self.file.write_at(run.bytes(), run.begin),
+        })?;
+        self.gathered().forget(&run);
+        Ok(true)
+    }
+
+    /// Writes all that is gathered.
+    fn pass_on(&self) -> io::Result<()> {
+        while self.pass_on_run()? {}
+        Ok(())
     }
 }
 
@@ -149,18 +176,15 @@ impl StorageBackend for Direct {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let upto = offset + out.len() as u64;
-        let found = {
+        loop {
             let gathered = self.gathered();
-            let piece = gathered.within(offset, upto);
-            let held = piece.filter(|(begin, piece)| *begin <= offset && upto <= begin + piece.len() as u64);
-            if let Some((begin, piece)) = held {
+            let Some((begin, piece)) = gathered.within(offset, upto) else { break };
+            if begin <= offset && upto <= begin + piece.len() as u64 {
                 out.copy_from_slice(&piece[(offset - begin) as usize..][..out.len()]);
                 return Ok(());
             }
-            piece.is_some()
-        };
-        if found {
-            self.pass_on()?;
+            drop(gathered);
+            self.pass_on_run()?;
         }
         now(self.file.read_at(out, offset))
     }
@@ -176,25 +200,27 @@ impl StorageBackend for Direct {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let fits = |gathered: &Gathered| {
-            let piece = gathered.within(offset, offset + data.len() as u64);
-            let replaces = piece.is_some_and(|(begin, piece)| begin == offset && piece.len() == data.len());
-            replaces || piece.is_none() && gathered.bytes + data.len() <= GATHERED_MAX
-        };
-        if !fits(&self.gathered()) {
-            self.pass_on()?;
+        loop {
+            let mut gathered = self.gathered();
+            let fits = match gathered.within(offset, offset + data.len() as u64) {
+                Some((begin, piece)) => begin == offset && piece.len() == data.len(),
+                None => gathered.bytes == 0 || gathered.bytes + data.len() <= GATHERED_MAX,
+            };
+            if fits {
+                gathered.put(offset, data.to_vec());
+                return Ok(());
+            }
+            drop(gathered);
+            self.pass_on_run()?;
         }
-        let mut gathered = self.gathered();
-        gathered.count += 1;
-        let piece = Piece { number: gathered.count, bytes: data.to_vec() };
-        gathered.bytes += data.len();
-        gathered.bytes -= gathered.pieces.insert(offset, piece).map_or(0, |replaced| replaced.bytes.len());
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use futures::future::BoxFuture;
     use ha_cluster::disk::{Disk, RealDisk};
     use proptest::prelude::*;
 
@@ -212,11 +238,89 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            4 => (0_u64..24, any::<u8>(), 1_usize..4).prop_map(|(at, byte, pages)| Step::Write(at, byte, pages)),
+            4 => (0_u64..24, any::<u8>(), 1_usize..10).prop_map(|(at, byte, pages)| Step::Write(at, byte, pages)),
             2 => (0_u64..24, 1_usize..4).prop_map(|(at, pages)| Step::Read(at, pages)),
             1 => (16_u64..32).prop_map(Step::SetLen),
             1 => Just(Step::Sync),
         ]
+    }
+
+    /// A file that refuses to be written to while it is told to.
+    struct Refusing(Arc<dyn File>, AtomicBool);
+
+    impl File for Refusing {
+        fn write_at<'a>(&'a self, bytes: &'a [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
+            match self.1.load(Ordering::Relaxed) {
+                true => Box::pin(std::future::ready(Err(io::ErrorKind::StorageFull.into()))),
+                false => self.0.write_at(bytes, offset),
+            }
+        }
+
+        fn read_at<'a>(&'a self, buffer: &'a mut [u8], offset: u64) -> BoxFuture<'a, io::Result<()>> {
+            self.0.read_at(buffer, offset)
+        }
+
+        fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
+            self.0.sync_data()
+        }
+
+        fn set_len(&self, bytes: u64) -> BoxFuture<'_, io::Result<()>> {
+            self.0.set_len(bytes)
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_refuses_stays_readable_and_is_written_when_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusing = Arc::new(Refusing(file(&folder), AtomicBool::new(true)));
+        let direct = Direct::new(refusing.clone());
+        for (page, bytes) in [(0, PAGE), (9, DIRECT_PAGE_MIN)] {
+            direct.write(page * PAGE as u64, &vec![page as u8; bytes]).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(direct.sync_data().unwrap_err().kind(), io::ErrorKind::StorageFull);
+            let mut out = [1; PAGE];
+            direct.read(10 * PAGE as u64, &mut out).unwrap();
+            assert_eq!(out, [9; PAGE]);
+        }
+        refusing.1.store(false, Ordering::Relaxed);
+        direct.sync_data().unwrap();
+        let written = std::fs::read(folder.path().join("file")).unwrap();
+        assert!(written[..9 * PAGE].iter().all(|byte| *byte == 0) && written[9 * PAGE..] == vec![9; DIRECT_PAGE_MIN]);
+    }
+
+    #[test]
+    fn more_than_is_gathered_goes_to_the_file_run_by_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let direct = Direct::new(file(&folder));
+        let page = |number: usize| vec![number as u8; DIRECT_PAGE_MIN];
+        let pages = GATHERED_MAX / DIRECT_PAGE_MIN;
+        for number in 0..pages + 2 {
+            direct.write((number * DIRECT_PAGE_MIN) as u64, &page(number)).unwrap();
+        }
+        let waits = direct.gathered().bytes;
+        assert!(waits > GATHERED_MAX - 2 * RUN_MAX && waits <= GATHERED_MAX, "{waits} bytes wait");
+        direct.sync_data().unwrap();
+        let written = std::fs::read(folder.path().join("file")).unwrap();
+        assert!((0..pages + 2).all(|number| written[number * DIRECT_PAGE_MIN..][..DIRECT_PAGE_MIN] == page(number)));
+    }
+
+    #[test]
+    fn small_pages_stay_in_the_page_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let direct = Direct::new(file(&folder));
+        direct.write(0, &[1; PAGE]).unwrap();
+        direct.write(PAGE as u64, &vec![2; DIRECT_PAGE_MIN]).unwrap();
+        let mut runs = std::iter::from_fn(|| {
+            let run = direct.gathered().first_run()?;
+            direct.gathered().forget(&run);
+            Some((run.is_direct, run.bytes().len()))
+        });
+        assert_eq!([runs.next(), runs.next(), runs.next()], [Some((false, PAGE)), Some((true, DIRECT_PAGE_MIN)), None]);
     }
 
     fn file(folder: &tempfile::TempDir) -> Arc<dyn File> {

@@ -60,12 +60,12 @@ impl Connection {
 /// The status of an answer and where its body begins, when all of it is there.
 fn whole(read: &[u8]) -> io::Result<Option<(u16, usize)>> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidData);
-    let text = std::str::from_utf8(read).map_err(|_| invalid())?;
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(None) };
+    let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+    let (head, body_at) = (std::str::from_utf8(&read[..end]).map_err(|_| invalid())?, end + 4);
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let length: usize = length.and_then(|length| length.parse().ok()).ok_or_else(invalid)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(invalid)?;
-    Ok((body.len() >= length).then_some((status, text.len() - body.len())))
+    Ok((read.len() >= body_at + length).then_some((status, body_at)))
 }
 
 /// Each client has a connection of its own, to one node after the other.
