@@ -38,3 +38,18 @@ pub(crate) fn is_most(part: &[u8], whole: usize) -> bool {
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     ha_net::codec::decode(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_part_does_not_keep_the_whole_in_memory_and_a_large_one_is_not_copied() {
+        let whole = Bytes::from(vec![7; 100]);
+        for (length, stays) in [(100, true), (50, true), (49, false), (1, false)] {
+            let part = apart(whole.slice(..length), whole.len());
+            assert_eq!(part, whole[..length]);
+            assert_eq!(part.as_ptr() == whole.as_ptr(), stays, "{length}");
+        }
+    }
+}
