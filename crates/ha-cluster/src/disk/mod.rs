@@ -56,8 +56,8 @@ pub trait Disk: Send + Sync + 'static {
     }
 }
 
-/// What addresses and lengths are multiples of in [`File::write_direct`], in bytes. Where a
-/// device or a file system has larger blocks, what it refuses goes through the page cache.
+/// What addresses and lengths are multiples of in [`File::write_direct`], in bytes. Where a device or a file system has
+/// larger blocks, what it refuses goes through the page cache.
 pub const DIRECT_ALIGNMENT: usize = 4096;
 
 /// An open file.
