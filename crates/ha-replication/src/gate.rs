@@ -67,7 +67,7 @@ impl Gate {
 
     /// Waits until everything that could be read here just now is held by every copy in step.
     pub(crate) async fn frontier(&self, deadline: Instant) -> Result<(), NotHeld> {
-        let index = self.copy.memory().position().index;
+        let index = self.copy.memory().begun();
         if self.strong.load(Ordering::Relaxed) >= index {
             return Ok(());
         }
@@ -98,7 +98,17 @@ impl Gate {
             loop {
                 applied.borrow_and_update();
                 let Some(held) = copies.now() else { return Err(nobody("this node does not lead")) };
-                let sync = self.copy.memory().agreed().sync.clone();
+                // Which copies are in step is known as of the last entry that was applied here: a new leader may have
+                // some to catch up.
+                let (sync, applied_upto) = {
+                    let memory = self.copy.memory();
+                    (memory.agreed().sync.clone(), memory.begun())
+                };
+                if applied_upto < index {
+                    last = nobody("the leader has not applied it yet");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
                 match judge(&held, &sync, self.rules, level, index) {
                     Ok(by) => return Ok(by),
                     Err(not_held) => last = not_held,

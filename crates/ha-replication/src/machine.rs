@@ -72,7 +72,12 @@ impl Machine for Records {
     fn apply(&mut self, at: ha_cluster::Applied, command: Command) -> Applied {
         let epoch = at.epoch.0;
         self.copy.change(|memory| {
-            let mut position = Position { index: at.index, epoch, ..memory.position() };
+            memory.begin(at.index);
+            if epoch <= memory.position().epoch {
+                // Stored in an earlier life, before the rest of its entry was.
+                return;
+            }
+            let mut position = Position { epoch, ..memory.position() };
             match command {
                 Command::WriteAll(packed) => write(memory, &mut position, packed.changes()),
                 Command::Write(changes) => write(memory, &mut position, changes.into_iter().map(valid)),
@@ -163,5 +168,49 @@ impl Machine for Records {
 
     fn replied(&self, at: ha_cluster::Applied, _command: &Command) -> Option<Applied> {
         Some(Applied { epoch: at.epoch.0, index: at.index })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ha_cluster::Epoch;
+    use ha_cluster::disk::RealDisk;
+
+    use super::*;
+    use crate::packed::Packed;
+    use crate::{Config, Key, open};
+
+    /// Commands that are proposed together share an entry of the log, and a batch for the store may end between two.
+    #[tokio::test]
+    async fn an_entry_of_which_the_store_has_a_part_is_taken_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { directory: folder.path().to_owned(), ..Config::default() };
+        let key = |id| Key::new("t", id).unwrap();
+        let write = |id| {
+            let change = Change { key: key(id), data: Some(Bytes::from_static(b"1")) };
+            Command::WriteAll(Packed::of([&change].into_iter()))
+        };
+        let at = |epoch| ha_cluster::Applied { epoch: Epoch(epoch), index: 5 };
+
+        let (mut records, opened) = open(config.clone(), Arc::new(RealDisk)).await.unwrap();
+        records.apply(at(1), write("a"));
+        opened.close().await;
+        records.apply(at(2), write("b"));
+        drop(records);
+
+        let (mut records, opened) = open(config, Arc::new(RealDisk)).await.unwrap();
+        assert_eq!(records.copy.memory().position(), Position { index: 4, epoch: 1, items: 1, bytes: 4 });
+        assert!(*records.durable().unwrap().borrow() < 5, "the log must bring the rest of it again");
+        records.apply(at(1), write("a"));
+        records.apply(at(2), write("b"));
+        records.passed(5);
+        for id in ["a", "b"] {
+            assert!(records.copy.get(&key(id)).unwrap().is_some(), "{id} is lost");
+        }
+        let position = records.copy.memory().position();
+        assert_eq!((position.index, position.epoch, position.items), (5, 2, 2), "nothing is taken twice");
+        opened.close().await;
     }
 }

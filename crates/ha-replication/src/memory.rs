@@ -11,8 +11,8 @@ use crate::Key;
 use crate::record::Kept;
 use crate::store::{Agreed, Place, Position};
 
-/// Bytes after which changes go to the store at once.
-const LAYER_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes after which changes go to the store at once. So few in tests that layers end in the midst of log entries.
+const LAYER_BYTES: usize = if cfg!(any(test, feature = "testing")) { 4 * 1024 } else { 16 * 1024 * 1024 };
 /// What a change takes beside its key and data, about.
 const CHANGE_OVERHEAD_BYTES: usize = 256;
 
@@ -70,6 +70,8 @@ pub(crate) struct Memory {
     /// On their way to the store, oldest first.
     frozen: VecDeque<Arc<Layer>>,
     bytes: usize,
+    /// The last log entry of which anything is here.
+    begun: u64,
     /// The highest place that was given, where this copy orders changes by itself.
     place: u64,
     /// The latest stamp.
@@ -79,12 +81,25 @@ pub(crate) struct Memory {
 impl Memory {
     /// Begins where the store left off.
     pub(crate) fn at(position: Position, agreed: Agreed) -> Self {
-        Self { active: Layer { position, agreed, ..Layer::default() }, ..Self::default() }
+        Self { active: Layer { position, agreed, ..Layer::default() }, begun: position.index, ..Self::default() }
     }
 
-    /// How far this copy is on the log.
+    /// How far this copy is on the log: up to which entry it has everything. Of the one after that it may have some
+    /// commands, and the epoch tells which.
     pub(crate) fn position(&self) -> Position {
         self.active.position
+    }
+
+    /// The last log entry of which anything can be read here.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.max(self.active.position.index)
+    }
+
+    /// A command of this entry is about to be taken: all entries before it are whole. A layer may go to the store between
+    /// two commands of one entry, and must not say that the entry is there.
+    pub(crate) fn begin(&mut self, index: u64) {
+        self.begun = self.begun.max(index);
+        self.active.position.index = self.active.position.index.max(index.saturating_sub(1));
     }
 
     pub(crate) fn agreed(&self) -> &Agreed {
@@ -232,11 +247,12 @@ impl Memory {
                 if records >= limit || bytes >= bytes_max {
                     break;
                 }
-                if kept.data.is_some() {
+                // What a newer layer has instead counts: behind a grave the page goes on.
+                let newest = found.entry(key.clone()).or_insert_with(|| kept.clone());
+                if newest.data.is_some() {
                     records += 1;
-                    bytes += kept.bytes(key);
+                    bytes += newest.bytes(key);
                 }
-                found.entry(key.clone()).or_insert_with(|| kept.clone());
             }
         }
         found
@@ -319,6 +335,24 @@ mod tests {
         assert_eq!(page(None, 1, usize::MAX), expected[..2], "one of each layer");
         assert_eq!(page(None, 100, 1), expected[..2], "one of each layer");
         assert!(page(Some("e"), 100, usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn what_a_newer_layer_deletes_or_shortens_does_not_end_a_page() {
+        let key = |id: &str| Key::new("t", id).unwrap();
+        for (newer, limit, bytes_max) in [(None, 1, usize::MAX), (Some(Bytes::new()), 9, 500)] {
+            let mut memory = Memory::default();
+            let put = |memory: &mut Memory, id: &str, data: Option<Bytes>| {
+                let version = crate::Version { time: 1, tie: crate::Version::STAMPED };
+                memory.put_next(key(id), Kept { version, place: 0, data, past: Bytes::new() });
+            };
+            put(&mut memory, "a", Some(Bytes::from(vec![0; 600])));
+            put(&mut memory, "c", Some(Bytes::from_static(b"new")));
+            memory.freeze();
+            put(&mut memory, "a", newer);
+            let page = memory.page(&Key::prefix("t").unwrap(), None, limit, bytes_max);
+            assert!(page.contains_key(&key("c")), "an older value of the store would stand for it: {page:?}");
+        }
     }
 
     #[test]
