@@ -247,8 +247,9 @@ impl Copy {
         last: bool,
         hole_upto: u64,
         anew: bool,
+        floor: Place,
     ) -> Result<(), StoreError> {
-        self.filled(|fill| Fill { changes, upto, last, hole_upto, anew, ..fill }).await
+        self.filled(|fill| Fill { changes, upto, last, hole_upto, anew, floor, ..fill }).await
     }
 
     /// What is written next; waits until there is something.
@@ -352,7 +353,10 @@ impl Copy {
             let memory = self.memory();
             (memory.position(), memory.jumps(), memory.stamp(), memory.place())
         };
-        let state = self.state().unwrap_or_default();
+        let state = self.state();
+        // A copy that cannot read its own store does not know what it lacks.
+        let jumps = jumps || (state.is_err() && !self.inner.is_loose);
+        let state = state.unwrap_or_default();
         let trouble = self.inner.trouble.borrow().as_ref().map(ToString::to_string);
         let totals = state.totals;
         Report {
@@ -375,10 +379,15 @@ impl Copy {
         }
     }
 
+    /// The newest change of a record, if it waits for the store. It is asked first, and the store after it, without
+    /// holding up whoever applies: what leaves memory is in the store by then.
+    fn waiting(&self, key: &Key) -> Option<Kept> {
+        self.memory().find(key)
+    }
+
     /// The newest change of a record.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Kept>, StoreError> {
-        // Memory first: what leaves it is in the store by then.
-        match self.memory().find(key) {
+        match self.waiting(key) {
             Some(kept) => Ok(Some(kept)),
             None => self.inner.damage.noted(self.inner.store.get(key)),
         }
@@ -386,7 +395,7 @@ impl Copy {
 
     /// The version of the newest change of a record.
     pub(crate) fn version(&self, key: &Key) -> Result<Option<Version>, StoreError> {
-        match self.memory().find(key) {
+        match self.waiting(key) {
             Some(kept) => Ok(Some(kept.version)),
             None => self.inner.store.version(key),
         }

@@ -88,19 +88,19 @@ async fn from(cluster: &Cluster, copy: &Copy, source: &NodeId, bytes_per_second:
             return Err("its answer cannot be read".to_owned());
         };
         match page {
-            Page::Some { changes, last } => {
+            Page::Some { changes, last, floor } => {
                 fetched += answer.len() as u64;
                 let changes = decode(changes)?;
                 let reached = changes.values().map(Kept::order).max().unwrap_or(after);
                 if !last && reached <= after {
                     return Err("it sends nothing new".to_owned());
                 }
-                let filled = copy.fill(changes, reached, last, hole.upto, false).await;
+                let filled = copy.fill(changes, reached, last, hole.upto, false, floor).await;
                 filled.map_err(|error| error.to_string())?;
             }
             Page::Compacted(_) if !hole.anew => {
                 tracing::warn!("this copy was away for so long that deletions are forgotten: it begins anew");
-                let filled = copy.fill(BTreeMap::new(), (0, 0), false, hole.upto, true).await;
+                let filled = copy.fill(BTreeMap::new(), (0, 0), false, hole.upto, true, (0, 0)).await;
                 filled.map_err(|error| error.to_string())?;
             }
             Page::Compacted(_) => return Err("deletions are forgotten there".to_owned()),
@@ -142,7 +142,15 @@ pub(crate) fn page(copy: &Copy, after: Place, upto: Place, anew: bool, limit: u3
             let bytes: usize = found.iter().map(|(key, kept)| kept.bytes(key)).sum();
             let last = found.len() < limit && bytes < bytes_max;
             let encoded = found.iter().map(|(key, kept)| (key.bytes().clone(), kept.encode(key).freeze()));
-            Page::Some { changes: encoded.collect(), last }
+            // Read again: some may have been forgotten meanwhile.
+            let floor = match copy.state() {
+                Ok(state) => state.floor,
+                Err(error) => return error.into(),
+            };
+            if !anew && after < floor {
+                return Page::Compacted(floor);
+            }
+            Page::Some { changes: encoded.collect(), last, floor }
         }
         Err(error) => error.into(),
     }

@@ -105,7 +105,11 @@ fn answers() -> Vec<Vec<u8>> {
         Told::Wanted(vec![loose()]),
         Told::Peeked(Ok((Some(loose()), true))),
         Told::PeekedPage(Ok((vec![(loose(), false)], true))),
-        Told::Changes(Page::Some { changes: vec![(key().bytes().clone(), records()[0].clone().into())], last: true }),
+        Told::Changes(Page::Some {
+            changes: vec![(key().bytes().clone(), records()[0].clone().into())],
+            last: true,
+            floor: (0, 0),
+        }),
     ])
 }
 

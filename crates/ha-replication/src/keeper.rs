@@ -59,12 +59,16 @@ impl Keeper {
     }
 
     async fn fill(&mut self, fill: Fill) {
-        let Fill { changes, upto, last, hole_upto, anew, wipes, loaded, rewound, restamped, done } = fill;
+        let Fill { changes, upto, last, hole_upto, floor, anew, wipes, loaded, rewound, restamped, done } = fill;
         let (graves_max, horizon) = graves(0, self.copy.is_loose());
         let changes = changes.iter().collect();
         let batch = Batch { changes, may_be_old: true, anew: anew || wipes.is_some(), graves_max, horizon };
         let copy = &self.copy;
         let written = self.writer.write(batch, |state| {
+            if state.hole.is_some_and(|hole| hole.anew) {
+                // What was forgotten there is not known here either.
+                state.floor = state.floor.max(floor);
+            }
             if let Some(horizon) = wipes {
                 state.began_at = horizon;
                 state.loaded = false;
@@ -83,8 +87,23 @@ impl Keeper {
                 (hole.after, hole.after_tie) = upto;
             }
         });
+        let written = written.await.map(drop);
+        let failed = written.clone().err();
         // Whoever fetched may have gone; what is written is written.
-        let _ = done.send(written.await.map(drop));
+        let _ = done.send(written);
+        if let Some(error) = failed {
+            self.open_again(error).await;
+        }
+    }
+
+    /// After a failure the file is closed, and nothing may come that would have it opened.
+    async fn open_again(&mut self, mut error: StoreError) {
+        while self.copy.failed(error).await {
+            match self.writer.open().await {
+                Ok(()) => return self.copy.mended(),
+                Err(again) => error = again,
+            }
+        }
     }
 }
 
@@ -93,7 +112,8 @@ fn jump(state: &mut State, upto: u64) {
     let after = state.position.epoch;
     // A copy that never held anything has nothing that could have been deleted since.
     let begins = Hole { after, after_tie: if after == 0 { 0 } else { u64::MAX }, upto, anew: after == 0 };
-    let hole = state.hole.unwrap_or(begins);
+    // What the log brought since the hole began may be deleted in what is missing now: it is not as if it were empty.
+    let hole = state.hole.map_or(begins, |hole| Hole { anew: false, ..hole });
     state.hole = Some(Hole { upto: upto.max(hole.upto), ..hole });
 }
 
@@ -111,5 +131,15 @@ mod tests {
         assert_eq!(graves(0, true), (u64::MAX, 0), "nobody has said yet what all have seen");
         assert_eq!(graves(9, true), (u64::MAX, 9));
         assert_eq!(graves(0, false), (GRAVES_MAX, 0));
+    }
+
+    #[test]
+    fn a_second_snapshot_does_not_take_the_copy_for_an_empty_one() {
+        let mut state = State::default();
+        jump(&mut state, 5);
+        assert_eq!(state.hole, Some(Hole { after: 0, after_tie: 0, upto: 5, anew: true }));
+        jump(&mut state, 9);
+        let hole = Some(Hole { after: 0, after_tie: 0, upto: 9, anew: false });
+        assert_eq!(state.hole, hole, "the log has brought records since, of which some may be deleted meanwhile");
     }
 }

@@ -239,8 +239,8 @@ pub(crate) struct Found {
 /// Some of the changes that were asked for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Page {
-    /// In their order; the last page says so.
-    Some { changes: Vec<(Bytes, Bytes)>, last: bool },
+    /// In their order; the last page says so. Below `floor`, deletions are forgotten.
+    Some { changes: Vec<(Bytes, Bytes)>, last: bool, floor: Place },
     /// This copy has not stored that many itself yet.
     NotYet,
     /// What was deleted up to this place is not known any more.

@@ -19,6 +19,8 @@ pub(crate) struct Fill {
     pub(crate) last: bool,
     /// Of the hole that is filled.
     pub(crate) hole_upto: u64,
+    /// Below this, deletions are forgotten where they come from.
+    pub(crate) floor: Place,
     /// Everything that is there goes first, and the hole becomes all of it.
     pub(crate) anew: bool,
     /// Everything goes, since the horizon has passed this copy.
@@ -40,6 +42,7 @@ impl Fill {
             upto: (0, 0),
             last: false,
             hole_upto: 0,
+            floor: (0, 0),
             anew: false,
             wipes: None,
             loaded: false,
