@@ -107,7 +107,7 @@ impl Leader {
                 }
                 if let Some(seat) = &self.seat {
                     // Where nobody else was named, whoever leads takes writes.
-                    if seat.named().is_none() && self.hand_over(&view, &nodes).await {
+                    if seat.named.get().is_none() && self.hand_over(&view, &nodes).await {
                         continue;
                     }
                     seat.agree(&self, loose, &held, &view).await;

@@ -11,7 +11,7 @@ use crate::gate::{Gate, ROOM};
 use crate::held::Rules;
 use crate::keeper::Keeper;
 use crate::lead::{Known, Leader};
-use crate::loose::{LooseCopy, Seat};
+use crate::loose::{LooseCopy, Named, Seat};
 use crate::quorum::Quorum;
 use crate::remote::Remote;
 use crate::replication::{Inner, Replication};
@@ -78,7 +78,8 @@ impl Opened {
         let loose = loose.then(|| LooseCopy::new(copy.clone(), me, life, &config)).transpose()?;
         let quorum = loose.as_ref().filter(|_| config.is_leaderless_quorum());
         let quorum = quorum.map(|loose| Quorum::new(cluster.clone(), loose.clone(), &config));
-        let seat = config.has_loose_master().then(|| Seat::new(disk.clone(), &config.directory));
+        let named = Named::default();
+        let seat = config.has_loose_master().then(|| Seat::new(disk.clone(), &config.directory, named.clone()));
         if let Some(loose) = &loose {
             if quorum.is_none() {
                 until(&stopped, crate::loose::push(cluster.clone(), loose.clone(), config.clone()));
@@ -99,8 +100,22 @@ impl Opened {
         until(&stopped, leader.run());
         until(&stopped, keep_stored(copy.clone(), disk.clone(), config.clone()));
         let remote = Remote::new(cluster.clone());
-        let inner =
-            Inner { config, cluster, disk, log, copy, gate, loose, quorum, seat, shipper, remote, known, stopped };
+        let inner = Inner {
+            config,
+            cluster,
+            disk,
+            log,
+            copy,
+            gate,
+            loose,
+            quorum,
+            seat,
+            named,
+            shipper,
+            remote,
+            known,
+            stopped,
+        };
         let replication = Replication::new(inner);
         replication.inner.cluster.serve(ROOM, serve::server(Arc::downgrade(&replication.inner)));
         Ok(replication)

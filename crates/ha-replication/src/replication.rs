@@ -17,7 +17,7 @@ use crate::follow::Subscription;
 use crate::gate::Gate;
 use crate::held::Rules;
 use crate::lead::Known;
-use crate::loose::{LooseCopy, PASSED_ON_PATIENCE, Seat};
+use crate::loose::{LooseCopy, Named, PASSED_ON_PATIENCE, Seat};
 use crate::quorum::Quorum;
 use crate::record::Kept;
 use crate::remote::Remote;
@@ -67,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) quorum: Option<Quorum>,
     /// Where one node takes writes, and no leader orders them.
     pub(crate) seat: Option<Seat>,
+    pub(crate) named: Named,
     pub(crate) shipper: Shipper,
     pub(crate) remote: Remote,
     pub(crate) known: Known,
@@ -104,7 +105,6 @@ impl Replication {
     /// On how many of so many copies a write of this handle is before it is acknowledged, as long as none is lost.
     pub fn copies_needed(&self, copies: usize) -> usize {
         let Config { on_sync_loss, quorum_size, .. } = self.inner.config;
-        let quorum_size = if self.has_order() { quorum_size } else { 1 };
         Rules { on_sync_loss, quorum_size }.needed(self.level, copies)
     }
 
@@ -236,7 +236,8 @@ impl Replication {
         loose.write(change).await
     }
 
-    /// The node that takes writes or orders them: the one that was named, else the cluster's leader.
+    /// The master: the node that was named, else the cluster's leader. Where one node takes writes and no leader orders
+    /// them, it is that one.
     pub fn master(&self) -> Option<NodeId> {
         Self::master_of(&self.inner)
     }
@@ -244,19 +245,14 @@ impl Replication {
     pub(crate) fn master_of(inner: &Inner) -> Option<NodeId> {
         let view = inner.cluster.watch().borrow().clone();
         let leader = view.leader.as_ref().map(|leader| leader.node_id.clone());
-        match &inner.seat {
-            // Without a leader nobody can be told of another master.
-            Some(seat) => leader.and_then(|leader| seat.named().unwrap_or(Some(leader))),
-            None => leader,
-        }
+        // Without a leader nobody can be told of another master.
+        leader.and_then(|leader| inner.named.get().unwrap_or(Some(leader)))
     }
 
-    /// Names the node that is to take writes, where one does and no leader orders them: `None` inside for nobody. Until
-    /// this is called, it is the leader. The cluster agrees on it before it does.
+    /// Names the master, `None` for nobody. Until this is called, it is the leader. Where one node takes writes and no
+    /// leader orders them, the cluster agrees on it before it does; elsewhere it is what a status says and no more.
     pub fn name_master(&self, master: Option<NodeId>) {
-        if let Some(seat) = &self.inner.seat {
-            seat.name(master);
-        }
+        self.inner.named.set(master);
     }
 
     /// Lets the node that is to take writes do so although it may lack more than is allowed: what the one before has
@@ -310,13 +306,20 @@ impl Replication {
                 _ => Err(ReadError::NoQuorum { reason: ONE_LEVEL.to_owned() }),
             };
         }
-        if !self.inner.copy.is_complete() && self.inner.loose.is_none() {
-            return self.inner.remote.get(key, self.level).await;
+        match self.get_here(&key).await? {
+            Some(found) => Ok(found),
+            None => self.inner.remote.get(key, self.level).await,
         }
-        self.current().await?;
-        let kept = self.inner.copy.get(&key)?;
+    }
+
+    /// As [`Self::get`], without asking another node: `None` when this copy lacks something.
+    pub(crate) async fn get_here(&self, key: &Key) -> Result<Option<Option<Record>>, ReadError> {
+        if !self.is_current().await? {
+            return Ok(None);
+        }
+        let kept = self.inner.copy.get(key)?;
         self.held().await?;
-        Ok(kept.and_then(|kept| record(key, kept)))
+        Ok(Some(kept.and_then(|kept| record(key.clone(), kept))))
     }
 
     /// Reads this node's own copy, which may be behind. Waits for its disk when the record is not in memory.
@@ -337,15 +340,27 @@ impl Replication {
                 _ => Err(ReadError::NoQuorum { reason: ONE_LEVEL.to_owned() }),
             };
         }
-        if !self.inner.copy.is_complete() && self.inner.loose.is_none() {
-            let after = after.map(|after| Key::new(data_type, after)).transpose()?;
-            Key::prefix(data_type)?;
-            return self.inner.remote.list(data_type, after, limit, self.level).await;
+        if let Some(page) = self.list_here(data_type, after, limit).await? {
+            return Ok(page);
         }
-        self.current().await?;
+        let after = after.map(|after| Key::new(data_type, after)).transpose()?;
+        Key::prefix(data_type)?;
+        self.inner.remote.list(data_type, after, limit, self.level).await
+    }
+
+    /// As [`Self::list`], without asking another node: `None` when this copy lacks something.
+    pub(crate) async fn list_here(
+        &self,
+        data_type: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Vec<Record>>, ReadError> {
+        if !self.is_current().await? {
+            return Ok(None);
+        }
         let page = self.list_local(data_type, after, limit)?;
         self.held().await?;
-        Ok(page)
+        Ok(Some(page))
     }
 
     /// As [`Self::list`], of this node's own copy, which may be behind.
@@ -354,6 +369,17 @@ impl Replication {
         let after = after.map(|after| Key::new(data_type, after)).transpose()?;
         let page = self.inner.copy.page(&prefix, after.as_ref(), limit.clamp(1, PAGE_ITEMS_MAX), PAGE_BYTES)?;
         Ok(page.into_iter().filter_map(|(key, kept)| record(key, kept)).collect())
+    }
+
+    /// Whether this copy answers by itself; it waits until everything that was acknowledged before is applied here.
+    async fn is_current(&self) -> Result<bool, ReadError> {
+        let answers = || self.inner.copy.is_complete() || self.inner.loose.is_some();
+        if !answers() {
+            return Ok(false);
+        }
+        self.current().await?;
+        // A snapshot may be what brought it there, and the records that it stands for are fetched after it.
+        Ok(answers())
     }
 
     /// Waits until everything that was acknowledged before is applied here.

@@ -11,7 +11,7 @@ use crate::loose::LooseCopy;
 use crate::message::{Ask, Found, Told};
 use crate::remote::Remote;
 use crate::replication::{Inner, Replication};
-use crate::{Record, fetch};
+use crate::{ReadError, Record, fetch};
 
 /// How long a push waits for the disk: less than the one who pushes waits.
 const PUSH_PATIENCE: Duration = Duration::from_secs(4);
@@ -77,14 +77,12 @@ async fn answer(inner: Arc<Inner>, from: &NodeId, ask: Ask) -> Result<Told, Stri
         Ask::Wanted { bucket, names } => Told::Wanted(crate::loose::wanted(loose(&inner)?, bucket, &names)?),
         Ask::Get { key, level } => {
             let here = complete(inner)?.with_consistency(level);
-            let found = here.get(key.data_type(), key.data_id()).await;
-            Told::Records(found.map(|found| found.into_iter().map(told).collect()).map_err(|error| error.to_string()))
+            Told::Records(told(here.get_here(&key).await))
         }
         Ask::List { data_type, after, limit, level } => {
             let here = complete(inner)?.with_consistency(level);
             let after = after.as_ref().map(crate::Key::data_id);
-            let found = here.list(&data_type, after, limit as usize).await;
-            Told::Records(found.map(|found| found.into_iter().map(told).collect()).map_err(|error| error.to_string()))
+            Told::Records(told(here.list_here(&data_type, after, limit as usize).await))
         }
         Ask::Imported { source } => {
             let imported = complete(inner)?.imported_here(&source).await;
@@ -102,13 +100,16 @@ fn loose(inner: &Inner) -> Result<&LooseCopy, String> {
 
 /// A copy that does not pass the question on.
 fn complete(inner: Arc<Inner>) -> Result<Replication, String> {
-    if inner.copy.is_complete() {
-        Ok(Replication::shared(inner))
-    } else {
-        Err("this copy is not complete either".to_owned())
-    }
+    if inner.copy.is_complete() { Ok(Replication::shared(inner)) } else { Err(lacking()) }
 }
 
-fn told(Record { key, version, data, siblings }: Record) -> Found {
-    Found { key, version, data, siblings }
+fn lacking() -> String {
+    "this copy is not complete either".to_owned()
+}
+
+/// What was found here, unless something is lacking here.
+fn told<T: IntoIterator<Item = Record>>(found: Result<Option<T>, ReadError>) -> Result<Vec<Found>, String> {
+    let found = found.map_err(|error| error.to_string())?.ok_or_else(lacking)?;
+    let told = |Record { key, version, data, siblings }| Found { key, version, data, siblings };
+    Ok(found.into_iter().map(told).collect())
 }

@@ -39,7 +39,7 @@ pub(crate) use compare::{buckets, groups, run as compare, slots, wanted};
 pub(crate) use cursors::PASSED_ON_PATIENCE;
 pub(crate) use master::{Lost, Master};
 pub(crate) use push::run as push;
-pub(crate) use seat::Seat;
+pub(crate) use seat::{Named, Seat};
 pub use tail::{Applied as TailApplied, Tail};
 #[cfg(feature = "testing")]
 pub(crate) use tail::{fuzz_line, fuzzing_lines};

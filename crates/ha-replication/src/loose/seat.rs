@@ -24,10 +24,25 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How long a new master tries to reach copies that are alive before it begins without them.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Who is to be master, where somebody decides that: `None` inside for nobody. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Named(Arc<Mutex<Option<Option<NodeId>>>>);
+
+impl Named {
+    pub(crate) fn get(&self) -> Option<Option<NodeId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, master: Option<NodeId>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(master);
+    }
+}
+
 /// Who takes writes, as this node knows. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Seat {
     pub(crate) tails: Tails,
+    pub(crate) named: Named,
     inner: Arc<Inner>,
 }
 
@@ -42,8 +57,6 @@ struct Inner {
 
 #[derive(Default)]
 struct Known {
-    /// Who is to take writes, where somebody decides that.
-    named: Option<Option<NodeId>>,
     tails: Vec<Tail>,
     /// What the candidate waits for, and since when.
     waits: Option<(String, Instant)>,
@@ -52,20 +65,12 @@ struct Known {
 }
 
 impl Seat {
-    pub(crate) fn new(disk: Arc<dyn Disk>, directory: &Path) -> Self {
-        Self { tails: Tails::new(disk, directory), inner: Arc::default() }
+    pub(crate) fn new(disk: Arc<dyn Disk>, directory: &Path, named: Named) -> Self {
+        Self { tails: Tails::new(disk, directory), named, inner: Arc::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn named(&self) -> Option<Option<NodeId>> {
-        self.known().named.clone()
-    }
-
-    pub(crate) fn name(&self, master: Option<NodeId>) {
-        self.known().named = Some(master);
     }
 
     /// True when somebody was waiting.
@@ -136,7 +141,7 @@ impl Seat {
 
     /// On the leader: puts on the log who takes writes, when that should change and may.
     pub(crate) async fn agree(&self, leader: &Leader, copy: &LooseCopy, held: &HeldBy, view: &View) {
-        let named = self.named();
+        let named = self.named.get();
         let Some(wanted) = named.unwrap_or_else(|| Some(view.node_id.clone())) else { return self.rest() };
         let present = leader.copy.memory().agreed().master.clone();
         if present.as_ref().is_some_and(|present| present.node == wanted) {

@@ -53,6 +53,8 @@ pub(crate) struct Quorum {
     writing: Arc<Mutex<BTreeMap<Key, Arc<tokio::sync::Mutex<()>>>>>,
     reads_versions: bool,
     writes_back: bool,
+    /// So many copies at least hold what is acknowledged, where there are so many, and a majority in any case.
+    quorum_size: usize,
 }
 
 /// What is sent to one copy, and asked of this node's own.
@@ -66,7 +68,8 @@ impl Quorum {
     pub(crate) fn new(cluster: Cluster, loose: LooseCopy, config: &Config) -> Self {
         let node = cluster.watch().borrow().node_id.clone();
         let (reads_versions, writes_back) = (config.reads_versions, config.writes_back);
-        Self { cluster, loose, node, writing: Arc::default(), reads_versions, writes_back }
+        let quorum_size = config.quorum_size;
+        Self { cluster, loose, node, writing: Arc::default(), reads_versions, writes_back, quorum_size }
     }
 
     /// The copies that take part now.
@@ -83,7 +86,7 @@ impl Quorum {
         let mut found = Siblings::default();
         if self.reads_versions {
             let question = Question::Peek { key: key.clone(), bare: true };
-            found = replaced(self.ask_majority(question, &BTreeSet::new(), deadline).await.map_err(not_replicated)?);
+            found = replaced(self.ask(question, &BTreeSet::new(), 0, deadline).await.map_err(not_replicated)?);
         }
         let mut is_known = Ok(());
         let (version, state) = write(found, change.data, |time| {
@@ -92,7 +95,7 @@ impl Quorum {
         });
         is_known.map_err(not_replicated)?;
         let question = Question::Keep { key, state };
-        let kept = self.ask_majority(question, &BTreeSet::new(), deadline).await;
+        let kept = self.ask(question, &BTreeSet::new(), self.quorum_size, deadline).await;
         // Those that were asked may have it, or get it from one that has.
         let unknown = |reason| ReplicateError::Unknown { reason };
         let acknowledged_by = kept.map_err(unknown)?.into_keys().collect();
@@ -104,12 +107,12 @@ impl Quorum {
         let deadline = Instant::now() + CALL_PATIENCE;
         let no_quorum = |reason| ReadError::NoQuorum { reason };
         let question = Question::Peek { key: key.clone(), bare: false };
-        let answers = self.ask_majority(question, &BTreeSet::new(), deadline).await.map_err(no_quorum)?;
+        let answers = self.ask(question, &BTreeSet::new(), 0, deadline).await.map_err(no_quorum)?;
         let Reading { state, held_by } = read(answers);
         let nothing = state == Siblings::default();
         if self.writes_back && !nothing && held_by.len() < majority(self.set().members.len()) {
             let question = Question::Keep { key: key.clone(), state: state.clone() };
-            self.ask_majority(question, &held_by, deadline).await.map_err(no_quorum)?;
+            self.ask(question, &held_by, 0, deadline).await.map_err(no_quorum)?;
         }
         Ok(record(key, &state))
     }
@@ -122,7 +125,7 @@ impl Quorum {
         let here = |epoch| local::page(&self.loose, epoch, &prefix, after.as_ref(), limit);
         let answers = loop {
             let set = self.set();
-            match self.ask_all(&set, &BTreeSet::new(), ask, here, local::page_told).await {
+            match self.ask_all(&set, &BTreeSet::new(), 0, ask, here, local::page_told).await {
                 Ok(answers) => break answers,
                 Err(reason) if Instant::now() + PAUSE > deadline => return Err(no_quorum(reason)),
                 Err(_) => tokio::time::sleep(PAUSE).await,
@@ -158,11 +161,13 @@ impl Quorum {
         turn
     }
 
-    /// Asks the copies but those that hold it already, until a majority has answered.
-    async fn ask_majority(
+    /// Asks the copies but those that hold it already, until a majority has answered, and `least` of them where there are
+    /// so many.
+    async fn ask(
         &self,
         question: Question,
         held_by: &BTreeSet<NodeId>,
+        least: usize,
         deadline: Instant,
     ) -> Result<BTreeMap<NodeId, Peeked>, String> {
         let stamp = self.loose.version().time;
@@ -183,7 +188,7 @@ impl Quorum {
         };
         loop {
             let set = self.set();
-            match self.ask_all(&set, held_by, ask, here, peeked).await {
+            match self.ask_all(&set, held_by, least, ask, here, peeked).await {
                 Ok(answers) => return Ok(answers),
                 Err(reason) if Instant::now() + PAUSE > deadline => return Err(reason),
                 Err(_) => tokio::time::sleep(PAUSE).await,
@@ -196,6 +201,7 @@ impl Quorum {
         &self,
         set: &SyncSet,
         held_by: &BTreeSet<NodeId>,
+        least: usize,
         ask: impl Fn(u64) -> Ask,
         here: impl Fn(u64) -> F,
         answered: fn(Told) -> Result<T, String>,
@@ -204,7 +210,9 @@ impl Quorum {
             return Err("the cluster has not agreed yet on which copies take part".to_owned());
         }
         let others: Vec<&NodeId> = set.members.iter().filter(|node| !held_by.contains(*node)).collect();
-        let needed = majority(set.members.len()).saturating_sub(held_by.intersection(&set.members).count());
+        let copies = set.members.len();
+        let held = held_by.intersection(&set.members).count();
+        let needed = majority(copies).max(least.min(copies)).saturating_sub(held);
         let mut round = Round::new(others.len(), needed);
         let encoded: Bytes = encoding::encode(&ask(set.generation)).map_err(|error| error.to_string())?.into();
         let mut under_way: FuturesUnordered<_> = others
