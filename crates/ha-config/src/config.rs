@@ -77,7 +77,7 @@ options! {
         "HA_MIN_NODES" min_nodes: usize = 2, within FORMATION;
         /// Fewest live voters that may commit; the effective value is the larger of this and a majority of the voters.
         "HA_QUORUM_SIZE" quorum_size: usize = 2, within QUORUM;
-        /// Without quorum (or fencing evidence) nothing is promoted and nothing is acknowledged.
+        /// Without quorum (or fencing evidence) nothing is promoted, and no write is acknowledged but with `eventual`.
         /// `false`: of two nodes without a witness, one that is left goes on alone; if both did, one sets its data aside later.
         "SPLIT_BRAIN_PREVENTION" split_brain_prevention: bool = true;
         /// Connections per peer for bulk traffic, opened when first needed; control traffic has its own.
@@ -161,7 +161,7 @@ options! {
         "REPLICATION_MODE" mode: ReplicationMode = ReplicationMode::MasterSlave;
         /// When a write is acknowledged.
         "REPLICATION_CONSISTENCY" consistency: Consistency = Consistency::Eventual;
-        /// How often copies are compared, and what waits is sent.
+        /// Without a leader: how often copies are compared.
         "REPLICATION_SYNC_INTERVAL" sync_interval: Duration = seconds(5), within TIME;
         /// Most items sent together.
         "REPLICATION_BATCH_SIZE" batch_size: usize = 100, within BATCH;

@@ -1,6 +1,7 @@
 //! The table of routes, and what surrounds every one of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::HttpBody;
@@ -16,8 +17,8 @@ use crate::access::Access;
 use crate::asked::{check_text, no_request_key};
 use crate::error::ApiError;
 use crate::limits::{
-    BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX, SNAPSHOTS_MAX,
-    TRANSACTION_BODY_BYTES_MAX,
+    BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, LONG_REQUEST_TIME_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX,
+    SNAPSHOTS_MAX, TRANSACTION_BODY_BYTES_MAX,
 };
 use crate::places::Places;
 use crate::request_id::{self, Ids};
@@ -81,6 +82,8 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
         .route("/v1/failover/promote", post(failover::promote))
         .route("/v1/replication/{data_type}/{data_id}", put(replication::put).delete(replication::delete))
+        .route("/v1/replication-tails/{name}", delete(tails::remove))
+        .route("/v1/replication-promote", post(tails::promote))
         .route_layer(middleware::from_fn(refuse_request_key));
     let changes = unnamed
         .route("/v1/failover/switchover", post(failover::switchover))
@@ -108,9 +111,6 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))
-        .route("/v1/replication-tails/{name}/apply", post(tails::apply))
-        .route("/v1/replication-tails/{name}", delete(tails::remove))
-        .route("/v1/replication-promote", post(tails::promote))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_change));
     let data = Router::new()
         .route("/v1/state", get(state::list))
@@ -121,7 +121,6 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/locks/{resource}", get(locks::info))
         .route("/v1/replication/{data_type}", get(replication::list))
         .route("/v1/replication/{data_type}/{data_id}", get(replication::get))
-        .route("/v1/replication-check", get(replication::check))
         .route("/v1/replication-tails", get(tails::list))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_read));
     let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
@@ -144,13 +143,26 @@ pub(crate) fn router(shared: Shared) -> Router {
         .merge(changes)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(large_bodies, within_memory))
         .layer(middleware::from_fn(within_time))
+        .merge(long(&shared))
+        .layer(middleware::from_fn_with_state(large_bodies, within_memory))
         .layer(middleware::from_fn(refuse_what_is_no_text))
         .layer(middleware::from_fn_with_state(shared.ids.clone(), request_id::stamp))
         .layer(middleware::from_fn_with_state(shared.clone(), count))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(shared)
+}
+
+/// What takes as long as there are records.
+fn long(shared: &Shared) -> Router<Shared> {
+    let apply = post(tails::apply)
+        .layer(middleware::from_fn(refuse_request_key))
+        .layer(middleware::from_fn_with_state(shared.clone(), allow_change));
+    let check = get(replication::check).layer(middleware::from_fn_with_state(shared.clone(), allow_read));
+    Router::new()
+        .route("/v1/replication-tails/{name}/apply", apply)
+        .route("/v1/replication-check", check)
+        .layer(middleware::from_fn(within_long_time))
 }
 
 /// Stands before everything that reads a path or a query.
@@ -213,12 +225,17 @@ async fn one_restore(State(shared): State<Shared>, request: Request, next: Next)
 }
 
 async fn within_time(request: Request, next: Next) -> Response {
-    tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| too_slow())
+    tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| too_slow(REQUEST_TIME_MAX))
+}
+
+async fn within_long_time(request: Request, next: Next) -> Response {
+    let limit = LONG_REQUEST_TIME_MAX;
+    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| too_slow(limit))
 }
 
 /// The answer when there is none in time.
-pub(crate) fn too_slow() -> Response {
-    let message = format!("no answer within {} seconds; what was asked may still happen", REQUEST_TIME_MAX.as_secs());
+pub(crate) fn too_slow(limit: Duration) -> Response {
+    let message = format!("no answer within {} seconds; what was asked may still happen", limit.as_secs());
     ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message).into_response()
 }
 

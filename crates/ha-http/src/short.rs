@@ -72,7 +72,8 @@ impl Ways {
         };
         let mark = self.shared.ids.mark(&request);
         let answer = tokio::time::timeout(REQUEST_TIME_MAX, answer(&self.shared, what, request)).await;
-        let response = answer.map_or_else(|_| too_slow(), |answer| answer.unwrap_or_else(IntoResponse::into_response));
+        let response = answer
+            .map_or_else(|_| too_slow(REQUEST_TIME_MAX), |answer| answer.unwrap_or_else(IntoResponse::into_response));
         self.shared.metrics.count_answer(what.route(), response.status().as_u16());
         mark.onto(response)
     }

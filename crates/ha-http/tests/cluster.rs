@@ -83,6 +83,9 @@ async fn calls_that_know_no_repetition_refuse_an_idempotency_key() {
         ("POST", "/v1/failover/promote"),
         ("PUT", "/v1/replication/t/1"),
         ("DELETE", "/v1/replication/t/1"),
+        ("POST", "/v1/replication-tails/4711/apply"),
+        ("DELETE", "/v1/replication-tails/4711"),
+        ("POST", "/v1/replication-promote"),
     ] {
         let answer = stage.caller.call(method, path, &headers, "{}").await;
         assert_eq!(

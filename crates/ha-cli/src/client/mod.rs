@@ -29,7 +29,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
 /// How long a node may take to carry out a change: longer than the node itself gives it.
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(65);
 
-/// How long something large may be on its way.
+/// How long something large may be on its way, and a node may read all it has.
 const TRANSFER_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// Longest answer that is read.
@@ -118,9 +118,9 @@ impl Client {
         self.in_time(CHANGE_TIME_MAX, self.call(Method::PUT, path, Content::Json(json.into()), None)).await
     }
 
-    /// As [`Self::get`], for what takes a node as long as a change.
+    /// As [`Self::get`], for what takes a node as long as it has records.
     pub(crate) async fn get_slowly(&self, path: &str) -> Result<Answer, Failure> {
-        self.in_time(CHANGE_TIME_MAX, self.call(Method::GET, path, Content::Nothing, None)).await
+        self.in_time(TRANSFER_TIME_MAX, self.call(Method::GET, path, Content::Nothing, None)).await
     }
 
     /// Asks for something large.

@@ -125,7 +125,7 @@ impl ReplicationCommand {
             }
             Self::Check(client) => check(client).await,
             Self::Tails(client) => {
-                ask_and_show(client, "/v1/replication-tails", |tails: &Vec<Tail>| tails_table(tails)).await
+                ask_and_show(client, "/v1/replication-tails", |tails: &Vec<Tail>| tails_shown(tails)).await
             }
             Self::ApplyTail { name, all, client } => {
                 let path = format!("/v1/replication-tails/{}/apply", escaped(&name));
@@ -142,18 +142,21 @@ impl ReplicationCommand {
             Self::DropTail { name, client } => {
                 let path = format!("/v1/replication-tails/{}", escaped(&name));
                 let answer = Client::new(&client).change(Method::DELETE, &path, None, None).await?;
-                answer.success::<Value>()?;
-                print("listed no more; its file stays, with .done after its name\n")
+                done(&client, &answer, "listed no more; its file stays, with .done after its name\n")
             }
             Self::Promote { force, client } => {
                 let body = serde_json::json!({"force": force});
                 let answer =
                     Client::new(&client).change(Method::POST, "/v1/replication-promote", Some(&body), None).await?;
-                answer.success::<Value>()?;
-                print("the node that waited takes writes now\n")
+                done(&client, &answer, "the node that waited takes writes now\n")
             }
         }
     }
+}
+
+fn done(client: &ClientArgs, answer: &crate::client::Answer, said: &str) -> Result<(), Failure> {
+    let value = answer.success::<Value>()?;
+    if client.json { print_json(&value) } else { print(said) }
 }
 
 fn path(data_type: &str, data_id: &str) -> String {
@@ -250,6 +253,9 @@ struct Tail {
     records: u64,
     deletions: u64,
     bytes: u64,
+    /// Lines of its file that cannot be read.
+    damaged: u64,
+    is_growing: bool,
 }
 
 #[derive(Deserialize)]
@@ -258,18 +264,35 @@ struct Applied {
     skipped: u64,
 }
 
+/// What lies there, and what to do with it.
+fn tails_shown(tails: &[Tail]) -> String {
+    let mut text = tails_table(tails);
+    for tail in tails.iter().filter(|tail| tail.damaged > 0) {
+        let Tail { name, damaged, file, .. } = tail;
+        let note =
+            format!("{damaged} lines of {name} cannot be read, and are left out when it is applied: look at {file}");
+        text.push_str(&list(&[("note", Cell::new(note, BAD))]));
+    }
+    if !tails.is_empty() {
+        let note = "ha replication apply-tail TAIL makes its changes again, drop-tail TAIL lists it no more";
+        text.push_str(&list(&[("note", note.into())]));
+    }
+    text
+}
+
 fn tails_table(tails: &[Tail]) -> String {
     let row = |tail: &Tail| {
         let number = |number: u64| Cell::from(number.to_string());
         [
             Cell::from(tail.name.clone()),
+            if tail.is_growing { Cell::new("growing", DOUBTFUL) } else { Cell::new("whole", GOOD) },
             number(tail.records),
             number(tail.deletions),
             number(tail.bytes),
             Cell::new(&tail.file, QUIET),
         ]
     };
-    table(["TAIL", "RECORDS", "DELETIONS", "BYTES", "FILE"], &tails.iter().map(row).collect::<Vec<_>>())
+    table(["TAIL", "STATE", "RECORDS", "DELETIONS", "BYTES", "FILE"], &tails.iter().map(row).collect::<Vec<_>>())
 }
 
 #[derive(Deserialize)]
@@ -383,6 +406,25 @@ mod tests {
         let told = |last| anstream::adapter::strip_str(&more(last)).to_string();
         assert_eq!(told("task-1"), "note  more follow: list them with --after=task-1\n");
         assert_eq!(told("it's; 1"), "note  more follow: list them with --after='it'\\''s; 1'\n");
+    }
+
+    #[test]
+    fn tails_in_a_table_and_what_to_do_with_them() {
+        let tail = |name, damaged, is_growing| {
+            json!({"name": name, "file": "/f", "records": 12, "deletions": 1, "bytes": 4096, "damaged": damaged,
+                "is_growing": is_growing})
+        };
+        let shown: Vec<Tail> = serde_json::from_value(json!([tail("4711", 2, false), tail("4712", 0, true)])).unwrap();
+        let text = anstream::adapter::strip_str(&tails_shown(&shown)).to_string();
+        let expected = "\
+TAIL  STATE    RECORDS  DELETIONS  BYTES  FILE
+4711  whole    12       1          4096   /f
+4712  growing  12       1          4096   /f
+note  2 lines of 4711 cannot be read, and are left out when it is applied: look at /f
+note  ha replication apply-tail TAIL makes its changes again, drop-tail TAIL lists it no more
+";
+        assert_eq!(text, expected);
+        assert_eq!(anstream::adapter::strip_str(&tails_shown(&[])).to_string().lines().count(), 1);
     }
 
     #[test]

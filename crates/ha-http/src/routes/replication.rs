@@ -70,6 +70,14 @@ impl Level {
             Level::Quorum => replication.with_consistency(Consistency::Quorum),
         }
     }
+
+    fn of_write(self, replication: &Replication) -> Result<Replication, ApiError> {
+        if matches!(self, Level::Stale) {
+            let message = "only a read can be stale: leave consistency out, or ask for quorum or strong";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_query", message));
+        }
+        Ok(self.of(replication))
+    }
 }
 
 /// A body that is JSON, kept as it was sent.
@@ -118,7 +126,7 @@ pub(crate) async fn set(
     level: Level,
     Document(body): Document,
 ) -> Result<Response, ApiError> {
-    let replication = level.of(running(ha)?);
+    let replication = level.of_write(running(ha)?)?;
     written(ha, replication.replicate_bytes(data_type, data_id, body).await)
 }
 
@@ -128,7 +136,7 @@ pub(crate) async fn delete(
     Path((data_type, data_id)): Path<(String, String)>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let replication = query(asked)?.consistency.of(running(&ha)?);
+    let replication = query(asked)?.consistency.of_write(running(&ha)?)?;
     written(&ha, replication.delete(&data_type, &data_id).await)
 }
 

@@ -16,10 +16,15 @@ pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
     let mut findings: Vec<Finding> = symptoms.alarms.iter().map(alarm).collect();
     match symptoms.replication {
         Some(status) => findings.extend(status.nodes.iter().filter_map(copy)),
+        None if symptoms.config.cluster.role == ha_config::Role::Witness => findings.push(Finding::note(
+            "this node keeps no records",
+            "it is a witness (CLUSTER_ROLE=witness)",
+            "ask ha doctor of another node how the copies are",
+        )),
         None => findings.push(Finding::warning(
             "how the copies are is not known",
             "nobody who knows has answered in time",
-            "ha leader; a cluster without a leader replicates nothing",
+            "ha leader; without a leader nobody knows how all copies are",
         )),
     }
     let slow = symptoms.components.component("ha.disk-latency").filter(|disk| disk.status != Status::Healthy);
@@ -34,7 +39,12 @@ pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
 /// What this node itself says of its records: why, and after the last colon what to do.
 fn alarm(alarm: &Alarm) -> Finding {
     let (text, what) = (alarm.to_string(), "the records of this node want attention");
-    let (cause, remedy) = text.rsplit_once(": ").unwrap_or((&text, "ha health"));
+    // These two have a reason of somebody else's behind their last colon.
+    let has_remedy = !matches!(alarm, Alarm::NoWrites { .. } | Alarm::NoMaster { .. });
+    let (cause, remedy) = text
+        .rsplit_once(": ")
+        .filter(|_| has_remedy)
+        .unwrap_or((&text, "ha replication status, and the log of this node"));
     if alarm.is_trouble() { Finding::trouble(what, cause, remedy) } else { Finding::warning(what, cause, remedy) }
 }
 
