@@ -73,8 +73,11 @@ impl Keeping {
         config.store_interval = Duration::from_millis(100);
         config.look_interval = Duration::from_millis(100);
         config.sync_timeout = Duration::from_millis(1000);
-        config.batch_items_max = 8;
+        // So few that several commands share an entry of the log where many write.
+        config.batch_items_max = 2;
         config.cache_bytes = 1024 * 1024;
+        // So few that a layer ends in the midst of a log entry now and then.
+        config.layer_bytes = 4 * 1024;
         config.free_bytes_min = 0;
         config
     }

@@ -77,6 +77,8 @@ pub struct Config {
     pub fetch_bytes_per_second: u64,
     /// Memory that the store may use for pages of the file.
     pub cache_bytes: usize,
+    /// Bytes after which what waits for the store goes there at once.
+    pub layer_bytes: usize,
     /// Without a leader, a write asks first what it replaces. Only a test that shows why turns this off.
     #[doc(hidden)]
     pub reads_versions: bool,
@@ -109,6 +111,7 @@ impl Default for Config {
             reads_versions: true,
             writes_back: true,
             cache_bytes: 64 * 1024 * 1024,
+            layer_bytes: 16 * 1024 * 1024,
             free_bytes_min: 64 * 1024 * 1024,
         }
     }

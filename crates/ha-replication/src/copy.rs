@@ -12,7 +12,7 @@ use crate::message::Report;
 use crate::record::Kept;
 use crate::store::{Hole, Place, State, Store, StoreError};
 use crate::work::{Fill, Work};
-use crate::{CheckReport, Key, Version};
+use crate::{CheckReport, Config, Key, Version};
 
 /// Bytes that may wait for the store; above that, the node applies nothing more.
 const MEMORY_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -49,12 +49,14 @@ struct Inner {
 }
 
 impl Copy {
-    pub(crate) fn new(store: Store, state: &State, is_loose: bool) -> Self {
-        let memory = Memory::at(state.position, state.agreed.clone()).with_place(state.place, state.stamp);
+    pub(crate) fn new(store: Store, state: &State, config: &Config) -> Self {
+        let memory = Memory::at(state.position, state.agreed.clone())
+            .with_place(state.place, state.stamp)
+            .with_layer_bytes(config.layer_bytes);
         let inner = Inner {
             memory: RwLock::new(memory),
             store,
-            is_loose,
+            is_loose: config.is_loose(),
             fills: Mutex::default(),
             wake: Notify::new(),
             durable: watch::Sender::new(state.position.index),

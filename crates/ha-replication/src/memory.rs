@@ -11,8 +11,6 @@ use crate::Key;
 use crate::record::Kept;
 use crate::store::{Agreed, Place, Position};
 
-/// Bytes after which changes go to the store at once. So few in tests that layers end in the midst of log entries.
-const LAYER_BYTES: usize = if cfg!(any(test, feature = "testing")) { 4 * 1024 } else { 16 * 1024 * 1024 };
 /// What a change takes beside its key and data, about.
 const CHANGE_OVERHEAD_BYTES: usize = 256;
 
@@ -70,6 +68,8 @@ pub(crate) struct Memory {
     /// On their way to the store, oldest first.
     frozen: VecDeque<Arc<Layer>>,
     bytes: usize,
+    /// Bytes after which changes go to the store at once.
+    layer_bytes: usize,
     /// The last log entry of which anything is here.
     begun: u64,
     /// The highest place that was given, where this copy orders changes by itself.
@@ -120,6 +120,11 @@ impl Memory {
         self.frozen.is_empty() && !self.active.has_something()
     }
 
+    /// Sends so many bytes to the store at once.
+    pub(crate) fn with_layer_bytes(self, layer_bytes: usize) -> Self {
+        Self { layer_bytes, ..self }
+    }
+
     /// Begins to give places after this one.
     pub(crate) fn with_place(self, place: u64, stamp: u64) -> Self {
         Self { place, stamp, ..self }
@@ -162,12 +167,12 @@ impl Memory {
     pub(crate) fn advance(&mut self, position: Position) -> bool {
         self.active.moved |= position.epoch != self.active.position.epoch;
         self.active.position = position;
-        self.active.bytes >= LAYER_BYTES
+        self.active.bytes >= self.layer_bytes
     }
 
     /// Changes that no leader ordered were put here. They go to the store at once when there are many.
     pub(crate) fn advance_loose(&mut self) {
-        if self.active.bytes >= LAYER_BYTES {
+        if self.active.bytes >= self.layer_bytes {
             self.freeze();
         }
     }

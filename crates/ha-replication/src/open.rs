@@ -51,7 +51,7 @@ pub async fn open(config: Config, disk: Arc<dyn Disk>) -> Result<(Records, Opene
     keep_freed_memory();
     let (store, writer) = Store::open(disk.clone(), config.directory.clone(), config.cache_bytes).await?;
     let state = store.state()?;
-    let copy = Copy::new(store, &state, config.is_loose());
+    let copy = Copy::new(store, &state, &config);
     let keeper = Keeper::new(copy.clone(), writer);
     let failed = |error: std::io::Error| StoreError::Disk {
         directory: config.directory.clone(),

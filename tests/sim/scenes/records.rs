@@ -34,6 +34,18 @@ pub(super) fn witnessed(world: &mut World) {
 /// T30: what the store had not synced is in the log.
 pub(super) fn power_lost(world: &mut World) {
     keep(world, nodes(3), Consistency::Quorum);
+    lose_power(world);
+}
+
+/// T30: so many write that their commands share entries of the log, and the store has a part of one when power is lost.
+pub(super) fn power_lost_amid_an_entry(world: &mut World) {
+    world.start(nodes(3).clients(12).keeping_records(Consistency::Quorum));
+    world.load(ms(3));
+    world.expect_leader();
+    lose_power(world);
+}
+
+fn lose_power(world: &mut World) {
     for _ in 0..6 {
         world.expect_leader();
         world.run(ms(100));

@@ -12,7 +12,7 @@ pub(crate) async fn stuck(consistency: Consistency) -> LooseCopy {
     (config.mode, config.consistency, config.async_writes) = (Mode::MultiMaster, consistency, false);
     let disk = Arc::new(FaultyDisk::default());
     let (store, _writer) = Store::open(disk, config.directory.clone(), config.cache_bytes).await.unwrap();
-    let copy = Copy::new(store, &State::default(), true);
+    let copy = Copy::new(store, &State::default(), &config);
     LooseCopy::new(copy, "node-1".parse().unwrap(), 1, &config).unwrap()
 }
 
