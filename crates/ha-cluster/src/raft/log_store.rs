@@ -93,7 +93,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
         let committed = self.wal.committed().map(|bytes| get::<LogIdRecord>(&bytes)).transpose();
-        Ok(committed.map_err(unreadable)?.map(Into::into))
+        let committed: Option<LogId> = committed.map_err(unreadable)?.map(Into::into);
+        // Earlier versions could write it before the last entries that it is of; those there are are committed.
+        let last = self.get_log_state().await?.last_log_id;
+        Ok(if committed.map(|id| id.index) > last.map(|id| id.index) { last } else { committed })
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>

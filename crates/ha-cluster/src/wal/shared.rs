@@ -329,11 +329,10 @@ impl Inner {
     }
 
     fn take(&mut self) -> Batch {
-        let committed = mem::take(&mut self.committed_is_new).then(|| self.view.committed.clone()).flatten();
         let mut batch = Batch {
             operations: mem::take(&mut self.queue),
             done: mem::take(&mut self.done),
-            committed,
+            committed: None,
             ticket: self.ticket,
         };
         if self.queue_bytes > BATCH_BYTES {
@@ -347,6 +346,10 @@ impl Inner {
             self.queue = batch.operations.split_off(count);
             self.done = batch.done.split_off(count);
             batch.ticket -= self.queue.iter().filter(|operation| operation.has_ticket()).count() as u64;
+        }
+        // Never before the entries that it is of, which may be among those that are left.
+        if self.queue.is_empty() && mem::take(&mut self.committed_is_new) {
+            batch.committed = self.view.committed.clone();
         }
         batch
     }
@@ -387,4 +390,25 @@ fn check_state(state: &Bytes) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_committed_goes_with_the_last_of_its_entries() {
+        let shared = Shared::new(View::default(), Index::default(), 0);
+        for index in 0..3 {
+            let record = Record { index, term: 1, payload: vec![0; 5 << 20].into() };
+            shared.submit(Operation::Append(vec![record]), Box::new(drop));
+        }
+        shared.set_committed(Bytes::from_static(b"2")).unwrap();
+        let mut batches = Vec::new();
+        while !lock(&shared.inner).queue.is_empty() {
+            let batch = lock(&shared.inner).take();
+            batches.push((batch.operations.len(), batch.committed));
+        }
+        assert_eq!(batches, [(2, None), (1, Some(Bytes::from_static(b"2")))]);
+    }
 }
