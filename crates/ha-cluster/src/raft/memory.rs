@@ -14,10 +14,10 @@ use openraft::raft::{StreamAppendError, StreamAppendResult};
 use super::network::RpcError;
 use super::types::Types;
 
-/// Per follower, the term in which it answered last and the last index that it acknowledged in that term. What it
+/// Per follower and the disk with which it joined, the term in which it answered last and the last index that it acknowledged in that term. What it
 /// acknowledged to leaders of other terms may have been taken back since, for good reason.
 pub(super) struct Memory {
-    acknowledged: Mutex<BTreeMap<NodeId, (u64, u64)>>,
+    acknowledged: Mutex<BTreeMap<(NodeId, u64), (u64, u64)>>,
     forgetful: Arc<dyn Fn(&NodeId) + Send + Sync>,
 }
 
@@ -35,15 +35,16 @@ impl Memory {
         Self { acknowledged: Mutex::default(), forgetful }
     }
 
-    /// Passes an answer on to a message of a leader of this term, unless it breaks the follower's word.
+    /// Passes an answer on to a message of a leader of this term, unless it breaks the follower's word. A node that joined
+    /// again, on another disk, has given none yet.
     pub(super) fn check(
         &self,
-        node: &NodeId,
+        (node, disk): (&NodeId, u64),
         term: u64,
         answer: StreamAppendResult<Types>,
     ) -> Result<StreamAppendResult<Types>, RpcError> {
         let mut acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-        let (known_term, known) = acknowledged.entry(node.clone()).or_insert((term, 0));
+        let (known_term, known) = acknowledged.entry((node.clone(), disk)).or_insert((term, 0));
         if *known_term < term {
             (*known_term, *known) = (term, 0);
         }
@@ -82,14 +83,16 @@ mod tests {
         let finds = found.clone();
         let memory = Memory::new(Arc::new(move |node| finds.lock().unwrap().push(node.clone())));
         let node = NodeId::from(1);
-        assert!(memory.check(&node, 1, conflict(5)).is_ok(), "a new leader probes");
-        assert!(memory.check(&node, 1, matched(1, 4)).is_ok());
-        assert!(memory.check(&node, 1, conflict(5)).is_ok());
-        assert!(memory.check(&node, 2, conflict(3)).is_ok(), "the leader of another term may have cut it");
-        assert!(memory.check(&node, 2, matched(2, 7)).is_ok());
-        assert!(memory.check(&node, 1, conflict(6)).is_ok(), "late, of a term that is over");
+        assert!(memory.check((&node, 1), 1, conflict(5)).is_ok(), "a new leader probes");
+        assert!(memory.check((&node, 1), 1, matched(1, 4)).is_ok());
+        assert!(memory.check((&node, 1), 1, conflict(5)).is_ok());
+        assert!(memory.check((&node, 1), 2, conflict(3)).is_ok(), "the leader of another term may have cut it");
+        assert!(memory.check((&node, 1), 2, matched(2, 7)).is_ok());
+        assert!(memory.check((&node, 1), 1, conflict(6)).is_ok(), "late, of a term that is over");
         assert!(found.lock().unwrap().is_empty());
-        assert!(memory.check(&node, 2, conflict(7)).is_err());
+        assert!(memory.check((&node, 2), 2, conflict(3)).is_ok(), "it joined anew, on another disk");
+        assert!(found.lock().unwrap().is_empty());
+        assert!(memory.check((&node, 1), 2, conflict(7)).is_err());
         assert_eq!(*found.lock().unwrap(), [node]);
     }
 }

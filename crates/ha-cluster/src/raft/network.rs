@@ -59,12 +59,18 @@ impl Network {
 impl RaftNetworkFactory<Types> for Network {
     type Network = Client;
 
-    async fn new_client(&mut self, target: NodeId, _node: &PeerRecord) -> Client {
-        Client { net: self.net.clone(), memory: self.memory.clone(), target, appends: Appends::Streamed }
+    async fn new_client(&mut self, target: NodeId, node: &PeerRecord) -> Client {
+        Client {
+            net: self.net.clone(),
+            memory: self.memory.clone(),
+            target,
+            disk: node.disk,
+            appends: Appends::Streamed,
+        }
     }
 
-    async fn new_heartbeat_client(&mut self, target: NodeId, _node: &PeerRecord) -> Client {
-        Client { net: self.net.clone(), memory: self.memory.clone(), target, appends: Appends::Asked }
+    async fn new_heartbeat_client(&mut self, target: NodeId, node: &PeerRecord) -> Client {
+        Client { net: self.net.clone(), memory: self.memory.clone(), target, disk: node.disk, appends: Appends::Asked }
     }
 }
 
@@ -82,6 +88,8 @@ pub(crate) struct Client {
     net: Net,
     memory: Arc<Memory>,
     target: NodeId,
+    /// With which it joined.
+    disk: u64,
     appends: Appends,
 }
 
@@ -117,7 +125,7 @@ impl Client {
     ) -> Result<StreamAppendResult<Types>, RpcError> {
         let (body, term) = (put_append(&request), term_of(&request.vote));
         let answer = self.net.ask(&self.target, Lane::Control, service::RAFT_HEARTBEAT, body, option.soft_ttl()).await;
-        self.memory.check(&self.target, term, append_result(&answer.map_err(failed)?, term)?)
+        self.memory.check((&self.target, self.disk), term, append_result(&answer.map_err(failed)?, term)?)
     }
 }
 
@@ -262,12 +270,12 @@ impl RaftNetworkV2<Types> for Client {
                     let sent = stream.send(request).await.map(|()| term);
                     Some((sent, (input, stream)))
                 });
-                let (memory, target) = (self.memory.clone(), self.target.clone());
+                let (memory, target, disk) = (self.memory.clone(), self.target.clone(), self.disk);
                 sent.map(move |sent| {
                     let (receiver, memory, target) = (receiver.clone(), memory.clone(), target.clone());
                     async move {
                         let term = sent?;
-                        memory.check(&target, term, next_answer(&receiver, term).await?)
+                        memory.check((&target, disk), term, next_answer(&receiver, term).await?)
                     }
                 })
                 .buffered(APPENDS_IN_FLIGHT_MAX)
