@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use ha_cluster::clock::Clock;
-use ha_cluster::{Cluster, ReadError};
+use ha_cluster::{Cluster, ReadError, View};
 use tokio::sync::watch;
 
 use crate::command::{Command, Done, Put, Reply, fingerprint};
@@ -28,12 +28,7 @@ pub fn start(config: Config, cluster: &Cluster, clock: Arc<dyn Clock>) -> Result
     let (over, told) = watch::channel(());
     let warden = Warden { cluster: cluster.clone(), log: log.clone(), hub: hub.clone(), counted: counted.clone() };
     tokio::spawn(warden.run(told));
-    let (node, life) = {
-        let view = cluster.watch();
-        let view = view.borrow();
-        (view.node_id.to_string(), view.incarnation.0)
-    };
-    Ok(State::assemble(config, Log::On(Box::new(log)), counted, clock, (node, life), over))
+    Ok(State::assemble(config, Log::On(Box::new(log)), counted, clock, Some(cluster.watch()), over))
 }
 
 /// Why the room cannot start.
@@ -63,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) node: String,
     life: u64,
+    /// The view of a running node, for the id of its cluster.
+    view: Option<watch::Receiver<Arc<View>>>,
     leases: AtomicU64,
     /// The room that runs behind a closed door.
     behind: OnceLock<State>,
@@ -71,10 +68,13 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// An id that no other lease has or had.
+    /// An id that no other lease has or had, nor one that a snapshot of another cluster brings, whose nodes may have
+    /// had the same names and lives.
     pub(crate) fn new_lease(&self) -> LeaseId {
         let number = self.leases.fetch_add(1, Ordering::Relaxed);
-        LeaseId::named(&format!("{}/{}/{number}", self.node, self.life))
+        let cluster = self.view.as_ref().and_then(|view| view.borrow().cluster_id);
+        let cluster = cluster.map_or_else(String::new, |cluster| cluster.to_string());
+        LeaseId::named(&format!("{cluster}/{}/{}/{number}", self.node, self.life))
     }
 }
 
@@ -93,7 +93,7 @@ impl State {
     pub fn off(reason: &str) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(NoClock);
         let counted = Counted::new(clock.clone());
-        Self::assemble(Config::default(), Log::off(reason), counted, clock, (String::new(), 0), watch::Sender::new(()))
+        Self::assemble(Config::default(), Log::off(reason), counted, clock, None, watch::Sender::new(()))
     }
 
     /// The handle of a room that is closed to callers, while this node goes on doing its part for the others.
@@ -109,12 +109,16 @@ impl State {
         log: Log,
         counted: Counted,
         clock: Arc<dyn Clock>,
-        (node, life): (String, u64),
+        view: Option<watch::Receiver<Arc<View>>>,
         over: watch::Sender<()>,
     ) -> Self {
         let hub = log.read_local(|store| store.hub().clone());
         let keeping = Keeping::start(log.clone(), clock.clone());
         let leases = AtomicU64::new(0);
+        let (node, life) = view.as_ref().map_or((String::new(), 0), |view| {
+            let view = view.borrow();
+            (view.node_id.to_string(), view.incarnation.0)
+        });
         let inner = Inner {
             config,
             log,
@@ -124,6 +128,7 @@ impl State {
             clock,
             node,
             life,
+            view,
             leases,
             behind: OnceLock::new(),
             _over: over,

@@ -35,7 +35,8 @@ impl State {
         // While this is read nothing is applied: no change comes between the look and the place to wait.
         self.inner.log.read_local(|store| {
             let content = store.content();
-            let from = from.unwrap_or(content.revision.next());
+            // Nothing has revision 0.
+            let from = from.map_or(content.revision.next(), |from| from.max(Revision(1)));
             if from <= content.history.compacted() {
                 return Err(WatchError::Compacted { revision: content.history.compacted() });
             }

@@ -153,13 +153,9 @@ pub(crate) async fn set(ha: &Ha, key: &str, headers: &HeaderMap, body: Put) -> R
 }
 
 /// Whether no key can hang on the lease that was begun for a put that failed. A named request gets the same lease each
-/// time, and an earlier put of that name may have used it, unless the log itself has refused this one.
+/// time, and an earlier put of that name may have used it, be it so long ago that its answer is forgotten.
 fn leaves_lease_unused(error: &ChangeError, named: bool) -> bool {
-    match error {
-        ChangeError::Unknown { .. } => false,
-        ChangeError::Condition { .. } | ChangeError::Full { .. } | ChangeError::TooManyLeaseKeys => true,
-        _ => !named,
-    }
+    !named && !matches!(error, ChangeError::Unknown { .. })
 }
 
 /// The id of a lease, as it was told.
