@@ -78,7 +78,7 @@ pub const HEAD_READ_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a request may take from its head to the head of its answer, its body included.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// The same of a request that reads every record, or writes one after the other.
+/// The same of a request that reads every record or writes one after the other, or carries the whole state.
 pub const LONG_REQUEST_TIME_MAX: Duration = Duration::from_secs(590);
 
 /// Longest wait for a lock in one call: the rest of [`REQUEST_TIME_MAX`] is for asking and answering.

@@ -95,15 +95,6 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/config/log-level", post(running::log_level))
         .route("/v1/health/{component}/heartbeat", post(components::heartbeat))
         .route("/v1/state/{*key}", put(state::put).delete(state::delete))
-        // Also what only reads: it is everything at once.
-        .route(
-            "/v1/snapshot",
-            get(snapshot::save).merge(
-                post(snapshot::restore)
-                    .layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))
-                    .layer(middleware::from_fn_with_state(shared.clone(), one_restore)),
-            ),
-        )
         .route("/v1/state-txn", post(transactions::transact).layer(DefaultBodyLimit::max(TRANSACTION_BODY_BYTES_MAX)))
         .route("/v1/leases", post(leases::grant))
         .route("/v1/leases/{lease}", delete(leases::revoke))
@@ -158,10 +149,18 @@ fn long(shared: &Shared) -> Router<Shared> {
     let apply = post(tails::apply)
         .layer(middleware::from_fn(refuse_request_key))
         .layer(middleware::from_fn_with_state(shared.clone(), allow_change));
+    let restore = post(snapshot::restore)
+        .layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(shared.clone(), one_restore));
+    // Also what only reads: it is everything at once.
+    let snapshot =
+        get(snapshot::save).merge(restore).layer(middleware::from_fn_with_state(shared.clone(), allow_change));
     let check = get(replication::check).layer(middleware::from_fn_with_state(shared.clone(), allow_read));
     Router::new()
         .route("/v1/replication-tails/{name}/apply", apply)
         .route("/v1/replication-check", check)
+        .route("/v1/snapshot", snapshot)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(within_long_time))
 }
 

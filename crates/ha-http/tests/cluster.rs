@@ -148,6 +148,8 @@ async fn what_does_not_fit_is_refused_with_a_code() {
         (caller.get("/").await, 404, "not_found"),
         (caller.get(path).await, 405, "method_not_allowed"),
         (caller.call("DELETE", "/health", &[], "").await, 405, "method_not_allowed"),
+        (caller.post_json("/v1/replication-check", "{}").await, 405, "method_not_allowed"),
+        (caller.get("/v1/replication-tails/4711/apply").await, 405, "method_not_allowed"),
         (caller.post_json(path, "{").await, 400, "bad_json"),
         (caller.post_json(path, "{\"two\": \"node-2\"}").await, 400, "bad_json"),
         (caller.post_json(path, "{\"to\": \"not a node id\"}").await, 400, "bad_json"),

@@ -48,7 +48,7 @@ pub struct Config {
     pub consistency: Consistency,
     /// What happens when copies are lost.
     pub on_sync_loss: SyncLoss,
-    /// Where a leader orders writes, how many copies hold one of the level quorum at least; a majority in any case.
+    /// How many copies hold a write of the level quorum at least, where there are so many; a majority in any case.
     pub quorum_size: usize,
     /// Where the records are kept.
     pub directory: PathBuf,

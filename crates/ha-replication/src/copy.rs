@@ -442,11 +442,18 @@ impl Copy {
             .collect())
     }
 
-    /// The changes above a place, in their order, graves included, or `Err(floor)` when some are not known any more.
-    pub(crate) fn changes(&self, after: Place, limit: usize, bytes_max: usize) -> Result<Changes, StoreError> {
+    /// The changes above a place, in their order, graves included; or that deletions above it are not known any more, of
+    /// which those below `unasked` do not matter.
+    pub(crate) fn changes(
+        &self,
+        after: Place,
+        unasked: Place,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Changes, StoreError> {
         let waiting = self.memory().changes(after, limit, bytes_max);
         let state = self.state()?;
-        if after < state.floor {
+        if after.max(unasked) < state.floor {
             return Ok(Changes::Compacted(state.floor));
         }
         let mut found =

@@ -36,7 +36,7 @@ pub enum ReplicateError {
     },
     /// It is written and stays, and readers see it; but fewer disks hold it than its level asks for, so that a further
     /// failure may lose it.
-    #[error("not acknowledged at its level: {reason} (it is {})", have_it(acknowledged_by, *needed))]
+    #[error("not acknowledged at its level: {reason}{}", have_it(acknowledged_by, *needed))]
     Unconfirmed {
         /// Its version.
         version: Version,
@@ -160,6 +160,9 @@ pub(crate) fn crowded() -> ReplicateError {
 /// Whose disks have a record, and how many must.
 fn have_it(acknowledged_by: &BTreeSet<NodeId>, needed: usize) -> String {
     let names: Vec<&str> = acknowledged_by.iter().map(NodeId::as_str).collect();
+    if needed == 0 {
+        return "; which disks have it is not known".to_owned();
+    }
     let disks = if names.is_empty() { "no disk".to_owned() } else { format!("the disks of {}", names.join(", ")) };
-    format!("on {disks}, of {needed} that are needed")
+    format!(" (it is on {disks}, of {needed} that are needed)")
 }

@@ -95,6 +95,8 @@ async fn from(cluster: &Cluster, copy: &Copy, source: &NodeId, bytes_per_second:
                 if !last && reached <= after {
                     return Err("it sends nothing new".to_owned());
                 }
+                // What is forgotten there this copy does not know either, unless it was here to see it.
+                let floor = if hole.anew { floor } else { (0, 0) };
                 let filled = copy.fill(changes, reached, last, hole.upto, false, floor).await;
                 filled.map_err(|error| error.to_string())?;
             }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use tokio::sync::watch;
 
 use crate::copy::{Changes, Copy};
+use crate::store::Place;
 use crate::{Key, Record, SubscribeError, Version};
 
 /// Changes that are read at once.
@@ -48,7 +49,9 @@ impl Event {
 pub struct Subscription {
     copy: Copy,
     applied: watch::Receiver<u64>,
-    after: (u64, u64),
+    after: Place,
+    /// What was deleted below this was deleted before it began, from nothing.
+    unasked: Place,
     ready: VecDeque<Event>,
     /// Its beginning says nothing to this copy.
     is_lost: bool,
@@ -58,7 +61,9 @@ impl Subscription {
     pub(crate) fn new(copy: Copy, after: Version) -> Self {
         let applied = copy.applied();
         let is_lost = copy.is_loose() && after != Version::default();
-        Self { copy, applied, after: (after.time, after.tie), ready: VecDeque::new(), is_lost }
+        let begins = after == Version::default();
+        let unasked = if begins { copy.state().map(|state| state.floor).unwrap_or_default() } else { (0, 0) };
+        Self { copy, applied, after: (after.time, after.tie), unasked, ready: VecDeque::new(), is_lost }
     }
 
     /// A change that need not be waited for, if there is one.
@@ -79,7 +84,7 @@ impl Subscription {
             if !self.copy.is_complete() {
                 return Err(SubscribeError::Incomplete);
             }
-            match self.copy.changes(self.after, ITEMS_MAX, BYTES_MAX)? {
+            match self.copy.changes(self.after, self.unasked, ITEMS_MAX, BYTES_MAX)? {
                 Changes::Compacted((time, tie)) => {
                     return Err(SubscribeError::Compacted { floor: Version { time, tie } });
                 }

@@ -65,10 +65,7 @@ impl Keeper {
         let batch = Batch { changes, may_be_old: true, anew: anew || wipes.is_some(), graves_max, horizon };
         let copy = &self.copy;
         let written = self.writer.write(batch, |state| {
-            if state.hole.is_some_and(|hole| hole.anew) {
-                // What was forgotten there is not known here either.
-                state.floor = state.floor.max(floor);
-            }
+            state.floor = state.floor.max(floor);
             if let Some(horizon) = wipes {
                 state.began_at = horizon;
                 state.loaded = false;

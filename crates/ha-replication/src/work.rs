@@ -19,7 +19,7 @@ pub(crate) struct Fill {
     pub(crate) last: bool,
     /// Of the hole that is filled.
     pub(crate) hole_upto: u64,
-    /// Below this, deletions are forgotten where they come from.
+    /// Below this, deletions are not known here from now on.
     pub(crate) floor: Place,
     /// Everything that is there goes first, and the hole becomes all of it.
     pub(crate) anew: bool,

@@ -100,6 +100,16 @@ impl Client {
         self.change_within(CHANGE_TIME_MAX, method, path, body, request).await
     }
 
+    /// As [`Self::change`], for what takes a node as long as it has records.
+    pub(crate) async fn change_slowly(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
+        self.change_within(TRANSFER_TIME_MAX, method, path, body, None).await
+    }
+
     /// As [`Self::change`], for a caller to whom an answer after that time is of no use.
     pub(crate) async fn change_within(
         &self,

@@ -130,7 +130,7 @@ impl ReplicationCommand {
             Self::ApplyTail { name, all, client } => {
                 let path = format!("/v1/replication-tails/{}/apply", escaped(&name));
                 let body = serde_json::json!({"all": all});
-                let answer = Client::new(&client).change(Method::POST, &path, Some(&body), None).await?;
+                let answer = Client::new(&client).change_slowly(Method::POST, &path, Some(&body)).await?;
                 if client.json {
                     return print_json(&answer.success::<Value>()?);
                 }
@@ -269,8 +269,9 @@ fn tails_shown(tails: &[Tail]) -> String {
     let mut text = tails_table(tails);
     for tail in tails.iter().filter(|tail| tail.damaged > 0) {
         let Tail { name, damaged, file, .. } = tail;
-        let note =
-            format!("{damaged} lines of {name} cannot be read, and are left out when it is applied: look at {file}");
+        let note = format!(
+            "lines of {name} that cannot be read, and are left out when it is applied: {damaged}; look at {file}"
+        );
         text.push_str(&list(&[("note", Cell::new(note, BAD))]));
     }
     if !tails.is_empty() {
@@ -420,7 +421,7 @@ mod tests {
 TAIL  STATE    RECORDS  DELETIONS  BYTES  FILE
 4711  whole    12       1          4096   /f
 4712  growing  12       1          4096   /f
-note  2 lines of 4711 cannot be read, and are left out when it is applied: look at /f
+note  lines of 4711 that cannot be read, and are left out when it is applied: 2; look at /f
 note  ha replication apply-tail TAIL makes its changes again, drop-tail TAIL lists it no more
 ";
         assert_eq!(text, expected);

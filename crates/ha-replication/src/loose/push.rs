@@ -75,7 +75,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
             after = (copy.copy().memory().place(), u64::MAX);
             continue;
         }
-        let found = match copy.copy().changes(after, PUSHES_MAX * config.batch_items_max, BYTES_MAX) {
+        let found = match copy.copy().changes(after, (0, 0), PUSHES_MAX * config.batch_items_max, BYTES_MAX) {
             Ok(Changes::Found(found)) => found,
             Ok(Changes::Compacted(floor)) => {
                 after = floor;

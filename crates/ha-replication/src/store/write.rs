@@ -156,7 +156,8 @@ fn commit(
         // While changes are missing, a grave may be what keeps an older change from coming back.
         if state.hole.is_none() {
             for _ in 0..surplus {
-                state.floor = writing.purge()?.unwrap_or(state.floor);
+                let dug_up = writing.purge()?;
+                state.floor = state.floor.max(dug_up.unwrap_or_default());
             }
         }
         if batch.horizon > 0 {
