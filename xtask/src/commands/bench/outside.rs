@@ -39,13 +39,6 @@ impl Load {
     }
 }
 
-/// The turn in the middle; of two, the slower one.
-pub(super) fn middle(turns: &[Load]) -> Option<&Load> {
-    let mut turns: Vec<&Load> = turns.iter().collect();
-    turns.sort_by(|one, other| one.rate.total_cmp(&other.rate));
-    turns.get(turns.len().saturating_sub(1) / 2).copied()
-}
-
 /// What clients outside of the nodes do.
 pub(super) struct Outside<'a> {
     pub(super) kind: &'a str,

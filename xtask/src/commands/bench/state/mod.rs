@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use xtask::local_cluster::binary::project_root;
 
 use super::figures::{Report, milliseconds};
-use super::outside::{BENCH_LOAD, Load, middle};
+use super::outside::{BENCH_LOAD, Load};
 use super::{etcd, machine};
 use crate::commands::Outcome;
 use crate::commands::writers::bench_node::BENCH_NODE;
@@ -208,6 +208,13 @@ fn add(turns: &mut Turns, measured: Figures) {
     for (figure, load) in measured {
         turns.entry(figure).or_default().push(load);
     }
+}
+
+/// The turn in the middle; of two, the slower one.
+fn middle(turns: &[Load]) -> Option<&Load> {
+    let mut turns: Vec<&Load> = turns.iter().collect();
+    turns.sort_by(|one, other| one.rate.total_cmp(&other.rate));
+    turns.get(turns.len().saturating_sub(1) / 2).copied()
 }
 
 fn worst(load: &Load) -> String {
