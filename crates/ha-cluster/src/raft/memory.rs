@@ -14,8 +14,9 @@ use openraft::raft::{StreamAppendError, StreamAppendResult};
 use super::network::RpcError;
 use super::types::Types;
 
-/// Per follower and the disk with which it joined, the term in which it answered last and the last index that it acknowledged in that term. What it
-/// acknowledged to leaders of other terms may have been taken back since, for good reason.
+/// Per follower and the disk with which it joined, the term in which it answered last and the last index that it
+/// acknowledged in that term. What it acknowledged to leaders of other terms may have been taken back since, for good
+/// reason.
 pub(super) struct Memory {
     acknowledged: Mutex<BTreeMap<(NodeId, u64), (u64, u64)>>,
     forgetful: Arc<dyn Fn(&NodeId) + Send + Sync>,
