@@ -4,8 +4,8 @@ use ha_cluster::WriteError;
 
 use crate::command::Refusal;
 use crate::limits::{
-    LEASE_KEYS_MAX, LEASES_MAX, OWNER_BYTES_MAX, PREFIX_DELETES_MAX, REQUEST_KEY_BYTES_MAX, TTL_MAX, TTL_MIN,
-    TXN_READ_BYTES_MAX, VALUE_BYTES_MAX, WAITERS_MAX, WATCHES_MAX,
+    KEPT_READ_BYTES_MAX, LEASE_KEYS_MAX, LEASES_MAX, OWNER_BYTES_MAX, PREFIX_DELETES_MAX, REQUEST_KEY_BYTES_MAX,
+    TTL_MAX, TTL_MIN, TXN_READ_BYTES_MAX, VALUE_BYTES_MAX, WAITERS_MAX, WATCHES_MAX,
 };
 use crate::txn::TxnError;
 use crate::{KeyError, Revision};
@@ -35,7 +35,10 @@ pub enum ChangeError {
         max: usize,
     },
     /// The transaction reads more than fits into its answer: read that outside of it.
-    #[error("the reads inside one transaction bring back at most {TXN_READ_BYTES_MAX} bytes")]
+    #[error(
+        "the reads inside one transaction bring back at most {TXN_READ_BYTES_MAX} bytes, and {KEPT_READ_BYTES_MAX} under \
+         a request key: read the rest outside of it"
+    )]
     TooMuchRead,
     /// Too many keys begin so.
     #[error("one transaction removes at most {PREFIX_DELETES_MAX} keys by their prefix")]

@@ -62,7 +62,7 @@ pub use ids::{FencingToken, IdError, LeaseId, LockId, Revision};
 pub use key::{Key, KeyError};
 pub use leasing::{Lease, LeaseInfo};
 pub use lock::{Holder, LockGuard, LockInfo, LockRequest};
-pub use state::{Found, Page, PutOptions, StartError, State, TxnDone, Usage, start};
+pub use state::{Deleted, Found, Page, PutOptions, StartError, State, TxnDone, Usage, start};
 pub use store::Store;
 pub use txn::{Answer, Compare, Is, Operation, Txn, TxnError};
 pub use value::{Event, KeyValue};

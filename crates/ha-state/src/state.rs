@@ -148,6 +148,15 @@ pub struct PutOptions {
     pub request: Option<String>,
 }
 
+/// What became of a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// When it took place.
+    pub revision: Revision,
+    /// Whether there was anything to remove.
+    pub existed: bool,
+}
+
 /// What one transaction came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnDone {
@@ -240,7 +249,7 @@ impl State {
 
     /// Removes a key; `None` when it did not exist.
     pub async fn delete(&self, key: &str) -> Result<Option<Revision>, ChangeError> {
-        self.delete_with(key, None, None).await
+        self.delete_with(key, None, None).await.map(|done| done.existed.then_some(done.revision))
     }
 
     /// Removes a key, if it was last changed at a revision, and once for each request name.
@@ -249,12 +258,12 @@ impl State {
         key: &str,
         if_revision: Option<Revision>,
         request: Option<String>,
-    ) -> Result<Option<Revision>, ChangeError> {
+    ) -> Result<Deleted, ChangeError> {
         let key = Key::new(key)?;
         let condition = if_revision.map_or([0; 9], |revision| numbered(1, revision.0));
         let print = request.is_some().then(|| fingerprint([b"delete".as_slice(), key.as_bytes(), &condition]));
         match self.change(once(Command::Delete { key, if_revision }, request, print)?).await?? {
-            Done::Deleted { revision, existed } => Ok(existed.then_some(revision)),
+            Done::Deleted { revision, existed } => Ok(Deleted { revision, existed }),
             other => Err(unfitting(&other)),
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::command::Command;
 use crate::expiry::{Expiry, Input, News, Output};
 use crate::hub::Hub;
-use crate::limits::{HISTORY_SAMPLE_INTERVAL, HISTORY_TIME};
+use crate::limits::{HISTORY_SAMPLE_INTERVAL, HISTORY_TIME, PREFIX_DELETES_MAX};
 use crate::log::Log;
 use crate::store::Store;
 use crate::{LeaseId, Revision};
@@ -171,16 +171,18 @@ async fn propose(cluster: Cluster, log: Replicated<Store>, term: Term, outputs: 
     if !matches!(tokio::time::timeout(CONFIRM_TIME_MAX, cluster.confirm()).await, Ok(Ok(_))) {
         return tokio::time::sleep(PAUSE).await;
     }
-    for output in outputs {
-        let (command, what) = match output {
-            Output::Expire(leases) => {
-                let count = leases.len();
-                (Command::LeaseExpire { leases }, format!("ends {count} leases that were not renewed"))
-            }
-            Output::EndDelays(locks) => {
-                let count = locks.len();
-                (Command::LockDelaysOver { locks }, format!("frees {count} locks whose delay is over"))
-            }
+    let commands = outputs.into_iter().flat_map(|output| match output {
+        Output::Expire(leases) => {
+            let parts = log.read_local(|store| in_parts(leases, |lease| store.content().keys_of(lease)));
+            parts.into_iter().map(|leases| Command::LeaseExpire { leases }).collect()
+        }
+        Output::EndDelays(locks) => vec![Command::LockDelaysOver { locks }],
+    });
+    for command in commands.collect::<Vec<_>>() {
+        let what = match &command {
+            Command::LeaseExpire { leases } => format!("ends {} leases that were not renewed", leases.len()),
+            Command::LockDelaysOver { locks } => format!("frees {} locks whose delay is over", locks.len()),
+            other => format!("{other:?}"),
         };
         tracing::debug!("{what}");
         if let Err(WriteError::NotApplied { reason } | WriteError::Unknown { reason }) =
@@ -190,6 +192,29 @@ async fn propose(cluster: Cluster, log: Replicated<Store>, term: Term, outputs: 
             return tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Leases with what they were renewed.
+type Due = Vec<(LeaseId, u64)>;
+
+/// Takes leases apart, so that not more keys end with those of one command than one transaction may remove: more would
+/// hold everything else up.
+fn in_parts(leases: Due, keys: impl Fn(LeaseId) -> usize) -> Vec<Due> {
+    let (mut parts, mut in_last) = (Vec::<Due>::new(), 0);
+    for (lease, renewals) in leases {
+        let more = keys(lease);
+        match parts.last_mut().filter(|_| in_last + more <= PREFIX_DELETES_MAX) {
+            Some(part) => {
+                part.push((lease, renewals));
+                in_last += more;
+            }
+            None => {
+                parts.push(vec![(lease, renewals)]);
+                in_last = more;
+            }
+        }
+    }
+    parts
 }
 
 /// Which revision was reached when.
@@ -213,6 +238,17 @@ impl Age {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn not_too_many_keys_end_at_once() {
+        let due = |leases: &[u128]| leases.iter().map(|lease| (LeaseId(*lease), 0)).collect::<Due>();
+        let keys = |LeaseId(lease)| if lease < 10 { 0 } else { PREFIX_DELETES_MAX / lease as usize };
+        let parts = in_parts(due(&[1, 10, 11, 2, 3]), keys);
+        assert_eq!(parts, [due(&[1, 10, 11, 2, 3])], "those of locks, and of few keys, together");
+        let whole = |lease| if lease == LeaseId(2) { 1 } else { PREFIX_DELETES_MAX };
+        assert_eq!(in_parts(due(&[1, 2, 3]), whole), [due(&[1]), due(&[2]), due(&[3])]);
+        assert!(in_parts(Vec::new(), keys).is_empty());
+    }
 
     #[test]
     fn what_is_older_than_the_history_is_forgotten_and_nothing_younger() {

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::Ha;
 use ha_runtime::ha_state::limits::KEY_BYTES_MAX;
-use ha_runtime::ha_state::{self, ChangeError, IdError, KeyError, LeaseId, PutOptions, Revision};
+use ha_runtime::ha_state::{self, ChangeError, Deleted, IdError, KeyError, LeaseId, PutOptions, Revision};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -165,7 +165,8 @@ pub(super) fn lease_id(text: &str) -> Result<LeaseId, ApiError> {
 
 /// Begins the lease of one key, under a name of its own beside that of the put.
 async fn begin(ha: &Ha, state: &ha_state::State, ttl: Duration, request: Option<String>) -> Result<LeaseId, ApiError> {
-    let request = request.map(|request| format!("{request}/lease"));
+    // A digest, which has room for more however long the caller's name is.
+    let request = request.map(|request| format!("{}/lease", LeaseId::named(&request)));
     state.grant_lease(ttl, request).await.map_err(|error| ApiError::from(error).at(ha))
 }
 
@@ -186,10 +187,8 @@ pub(crate) async fn delete(
 ) -> Result<Json<Value>, ApiError> {
     let if_revision = query(asked)?.if_revision.or(body.if_revision).map(Revision);
     let deleted = room(&ha)?.delete_with(&key, if_revision, request_key(&headers)?).await;
-    match deleted.map_err(|error| ApiError::from(error).at(&ha))? {
-        Some(revision) => Ok(Json(json!({"deleted": true, "revision": revision.0}))),
-        None => Ok(Json(json!({"deleted": false, "revision": ha.state().usage().revision.0}))),
-    }
+    let Deleted { revision, existed } = deleted.map_err(|error| ApiError::from(error).at(&ha))?;
+    Ok(Json(json!({"deleted": existed, "revision": revision.0})))
 }
 
 /// The query of `GET /v1/state`.

@@ -26,7 +26,7 @@ pub(super) struct Bounds<'a> {
 }
 
 impl Bounds<'_> {
-    /// Whether so many bytes may be added, when so many go at the same time. A change that makes things smaller always
+    /// Whether so many bytes may be added, when so many go at the same time. A change that makes nothing larger always
     /// may.
     pub(super) fn admit_bytes(&self, added: u64, freed: u64) -> Result<(), Refusal> {
         let used = self.used.saturating_sub(freed).saturating_add(added);
@@ -36,11 +36,13 @@ impl Bounds<'_> {
         Ok(())
     }
 
-    /// Whether so many further keys may hang on a lease.
-    pub(super) fn admit_lease(&self, lease: Option<LeaseId>, keys: usize) -> Result<(), Refusal> {
+    /// Whether keys may hang on a lease of which so many do not yet.
+    pub(super) fn admit_lease(&self, lease: Option<LeaseId>, further: usize) -> Result<(), Refusal> {
         let Some(id) = lease else { return Ok(()) };
         match self.leases.get(&id).map(|lease| &lease.purpose) {
-            Some(Purpose::Keys(held)) if held.len() + keys > LEASE_KEYS_MAX => Err(Refusal::TooManyLeases),
+            Some(Purpose::Keys(held)) if further > 0 && held.len() + further > LEASE_KEYS_MAX => {
+                Err(Refusal::TooManyLeases)
+            }
             Some(Purpose::Keys(_)) => Ok(()),
             Some(Purpose::Place { .. }) => Err(Refusal::LeaseTaken),
             None => Err(Refusal::NoLease),
@@ -59,7 +61,7 @@ impl Content {
             }
             let freed = found.map_or(0, |found| cost(&found.key, &found.value));
             bounds.admit_bytes(added, freed)?;
-            bounds.admit_lease(lease, 1)
+            bounds.admit_lease(lease, usize::from(found.and_then(|found| found.lease) != lease))
         })?;
         Ok(Done::Put { revision: at })
     }

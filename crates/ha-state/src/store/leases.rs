@@ -148,6 +148,14 @@ impl Content {
         }
     }
 
+    /// How many keys end with a lease.
+    pub(crate) fn keys_of(&self, id: LeaseId) -> usize {
+        match self.leases.get(&id).map(|lease| &lease.purpose) {
+            Some(Purpose::Keys(keys)) => keys.len(),
+            _ => 0,
+        }
+    }
+
     /// The token of the lock that this lease holds, if it holds one.
     pub(crate) fn holds(&self, id: LeaseId) -> Option<FencingToken> {
         let Purpose::Place { lock, .. } = &self.leases.get(&id)?.purpose else { return None };

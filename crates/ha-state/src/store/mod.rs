@@ -16,7 +16,7 @@ mod transact;
 
 use std::sync::Arc;
 
-use ha_cluster::{Applied, Capture, Machine, MachineId};
+use ha_cluster::{Applied, Capture, Epoch, Machine, MachineId};
 use imbl::OrdMap;
 
 pub(crate) use history::History;
@@ -71,6 +71,12 @@ impl Content {
             }
             command => self.carry_out(at, command, changes),
         }
+    }
+
+    /// No change led here from what a watch may have seen, here or on nodes that are gone: none goes on from before.
+    fn begin_anew(&mut self, at: Revision) {
+        self.revision = at;
+        self.history.compact(at);
     }
 
     fn carry_out(&mut self, at: Revision, command: Command, changes: &mut Changes) -> Reply {
@@ -160,13 +166,15 @@ impl Machine for Store {
         Ok(())
     }
 
-    fn replace(&mut self, image: &[u8]) -> Result<(), String> {
-        let before = self.content.revision;
+    fn replace(&mut self, at: Epoch, image: &[u8]) -> Result<(), String> {
         self.content = image::decode(image).map_err(|error| error.to_string())?;
-        // No change led here from what was here, whichever of both is the older: no watch can go on from before.
-        self.content.revision = self.content.revision.max(before.next());
-        self.content.history.compact(self.content.revision);
+        self.content.begin_anew(Revision(at.0));
         self.hub.replaced(self.content.revision, &self.content);
         Ok(())
+    }
+
+    fn recovered(&mut self, at: Applied) {
+        self.content.begin_anew(Revision(at.epoch.0));
+        self.hub.begin_anew(self.content.revision, &self.content);
     }
 }

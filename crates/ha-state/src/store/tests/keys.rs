@@ -96,6 +96,13 @@ fn a_transaction_that_reads_or_removes_too_much_does_nothing_at_all() {
     bench.apply(Command::Delete { key: key("many/0"), if_revision: None }).unwrap();
     let Ok(Done::Txn { answers, .. }) = bench.apply(Command::Txn(removes)) else { panic!() };
     assert_eq!(answers[1], Answer::Deleted(PREFIX_DELETES_MAX as u64));
+    for number in 0..=PREFIX_DELETES_MAX {
+        bench.put(&format!("{}/{number}", number % 2), "").unwrap();
+    }
+    let apart = Txn::new().then(Operation::DeletePrefix { prefix: "0/".into() });
+    let apart = apart.then(Operation::DeletePrefix { prefix: "1/".into() });
+    assert_eq!(bench.apply(Command::Txn(apart)), Err(Refusal::TooManyKeys), "of all prefixes together");
+    assert!(bench.value("0/0").is_some());
 }
 
 #[test]
@@ -111,6 +118,17 @@ fn a_full_store_refuses_what_makes_it_larger_and_nothing_else() {
     bench.put("b", "0123").unwrap();
     bench.put("b", "0123456789").unwrap();
     assert_eq!(bench.apply(Command::Txn(Txn::new().then_put("c", "").unwrap())), full);
+    let too_little = Txn::new().then_put("b", "0123456789x").unwrap().then_put("c", "0123456789").unwrap();
+    assert_eq!(bench.apply(Command::Txn(too_little.clone().then_delete("a").unwrap())), full);
+    assert_eq!((bench.value("a"), bench.value("c")), (Some("0123456789".into()), None), "nothing of it has happened");
+    for (removed, set) in [("a", "c"), ("c", "a")] {
+        let prefix = Operation::DeletePrefix { prefix: removed.into() };
+        let makes_room = Txn::new().then(prefix).then_put(set, "0123456789").unwrap();
+        bench.apply(Command::Txn(makes_room)).unwrap();
+    }
+    let at_the_end = Txn::new().then_put("c", "0123456789").unwrap().then_delete("a").unwrap();
+    bench.apply(Command::Txn(at_the_end)).unwrap();
+    bench.apply(Command::Txn(Txn::new().then_put("a", "0123456789").unwrap().then_delete("c").unwrap())).unwrap();
     let exchange = Txn::new().then_delete("a").unwrap();
     bench.apply(Command::Txn(exchange)).unwrap();
     bench.put("c", "0123456789").unwrap();

@@ -30,10 +30,13 @@ fn every_watch_is_told_that_it_cannot_go_on_and_every_lost_lock_that_it_is_lost(
     let from = store.content().revision.next();
     assert!(tickets.iter().all(|ticket| matches!(ticket.standing(), Standing::Holder(_))));
 
-    store.replace(&saved).unwrap();
+    store.replace(Epoch(100), &saved).unwrap();
     let compacted = store.content().history.compacted();
     assert_eq!((store.content().revision, wake.pending()), (compacted, Some(compacted)));
-    assert!(from <= compacted, "a watch from {from:?} would pass over what the replacement undid");
+    assert!(
+        from <= compacted && compacted == Revision(100),
+        "a watch from {from:?} would pass over what the replacement undid"
+    );
     assert!(matches!(tickets[0].standing(), Standing::Holder(_)));
     assert_eq!(tickets[1].standing(), Standing::Gone);
 }
@@ -47,8 +50,21 @@ fn a_later_state_than_the_one_that_is_there_ends_watches_too() {
     };
     let mut store = Store::new();
     apply(&mut store, 1, put("b", "1"));
-    let from = store.content().revision.next();
-    store.replace(&saved).unwrap();
-    assert_eq!((store.content().revision, store.content().history.compacted()), (Revision(4), Revision(4)));
-    assert!(from <= Revision(4));
+    store.replace(Epoch(100), &saved).unwrap();
+    let compacted = store.content().history.compacted();
+    assert_eq!((store.content().revision, compacted), (Revision(100), Revision(100)), "also one of the saved cluster");
+}
+
+#[test]
+fn no_watch_goes_on_from_what_a_forced_recovery_may_have_undone() {
+    let mut store = Store::new();
+    store_and_saved(&mut store);
+    let ticket = store.hub().register(LeaseId(1), Duration::from_secs(9));
+    let wake = store.hub().watch("", None).unwrap();
+    store.recovered(Applied { epoch: Epoch(100), index: 5 });
+    assert_eq!((store.content().revision, store.content().history.compacted()), (Revision(100), Revision(100)));
+    assert_eq!(wake.pending(), Some(Revision(100)));
+    assert!(matches!(ticket.standing(), Standing::Holder(_)), "locks stay");
+    let kept = store.content().keys.get("a").map(|found| found.value.clone());
+    assert_eq!(kept.as_deref(), Some(&b"2"[..]), "and so do keys");
 }
