@@ -15,6 +15,7 @@ use ha_net::ClusterId;
 
 use crate::codec;
 use crate::disk::{Disk, perform_aside};
+use crate::lineage::GENERATION_SHIFT;
 use crate::machine::{
     EPOCH_MAX, Image, MachineId, ReadError, RestorePart, RestoreResult, Submitter, SystemCommand, WriteError,
 };
@@ -26,7 +27,7 @@ const HEADER_BYTES: usize = 40;
 /// Bytes of one part on the log.
 const PART_BYTES: usize = 1024 * 1024;
 /// What a restored cluster adds to the epoch that was saved: more than any node can have seen beyond that.
-const GENERATION: u64 = 1 << 40;
+const GENERATION: u64 = 1 << GENERATION_SHIFT;
 
 /// Most bytes that can be saved and brought back.
 pub const ARCHIVE_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;

@@ -250,6 +250,12 @@ impl Cluster {
         self.started.overtaken.clone()
     }
 
+    /// Whether what came at an epoch may be among what a forced recovery undid: whoever saw a change of then cannot go on
+    /// from it. Only the last recoveries are remembered.
+    pub fn may_have_undone(&self, epoch: Epoch) -> bool {
+        self.started.doorman.lineage().may_have_undone(epoch.0)
+    }
+
     /// Orders that everything in the data directory of an overtaken node is set aside with its next start, in
     /// [`Overtaken::directory`], and that it joins anew the cluster that went on without it. Nothing is deleted.
     pub async fn set_aside(&self) -> Result<(), AsideError> {

@@ -18,8 +18,17 @@ use crate::view::Epoch;
 const LINEAGE: &str = "lineage";
 /// Recoveries that are remembered; the first go first.
 const FORKS_MAX: usize = 8;
+/// So many bits of an epoch count within a generation: more than any cluster uses up.
+pub(crate) const GENERATION_SHIFT: u32 = 40;
 /// The highest generation that is believed: more would not leave room for the epochs that each of them begins.
-const GENERATION_MAX: u64 = 1 << 12;
+const GENERATION_MAX: u64 = 1 << 11;
+
+/// Where epochs go on after a forced recovery, of which the last one before is `before`: above all that a node can have
+/// come to which is lost, also where a saved state had been brought back, which itself begins as many epochs anew.
+pub(crate) fn first_epoch(generation: u64, before: u64) -> u64 {
+    let passed = (before >> GENERATION_SHIFT) + 2;
+    passed.max(generation.saturating_mul(2)) << GENERATION_SHIFT
+}
 
 /// One forced recovery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +146,14 @@ impl Lineage {
             && generations.eq(self.generation - kept + 1..=self.generation)
     }
 
+    /// Whether what came at an epoch may be what a recovery undid: not all that came then is still there.
+    pub(crate) fn may_have_undone(&self, epoch: u64) -> bool {
+        self.forks.iter().any(|fork| {
+            let shared = fork.forked_at.or(fork.applied_at).unwrap_or_default();
+            epoch > shared && epoch < first_epoch(fork.generation, shared)
+        })
+    }
+
     /// The first recovery of this cluster that another one does not have; `None` when it has, or may have, all of them. What
     /// that other one has in its place comes with it.
     pub(crate) fn first_beyond<'a>(&'a self, other: &'a Self) -> Option<(&'a Fork, Option<&'a Fork>)> {
@@ -229,6 +246,31 @@ mod tests {
         assert_eq!(Lineage::of_generation(2).shared_with(&a, holds), None);
         let long = (3..30).fold(later, |lineage, generation| lineage.and(fork(generation, 1, 1, "a", 1)));
         assert_eq!((long.forks.len(), long.shared_with(&a, holds)), (FORKS_MAX, None));
+    }
+
+    #[test]
+    fn what_came_between_the_last_that_is_shared_and_the_first_after_it_may_be_undone() {
+        let once = after(&[fork(1, 1, 5, "a", 5)]);
+        let first = first_epoch(1, 6);
+        assert_eq!(
+            [0, 5, 6, 1 << 40, first - 1, first, u64::MAX].map(|epoch| once.may_have_undone(epoch)),
+            [false, false, true, true, true, false, false]
+        );
+        let unsure = after(&[Fork { forked_at: None, ..fork(1, 1, 5, "a", 5) }]);
+        assert_eq!((unsure.may_have_undone(4), unsure.may_have_undone(5)), (false, true), "what was applied is shared");
+        let twice = once.and(fork(2, 3, 20, "c", first + 10));
+        assert_eq!([6, first + 10, first + 11].map(|epoch| twice.may_have_undone(epoch)), [true, false, true]);
+        assert!(!Lineage::default().may_have_undone(7));
+    }
+
+    #[test]
+    fn epochs_go_on_above_all_that_a_lost_node_can_have_seen() {
+        let restored = |epoch: u64| epoch + (1 << GENERATION_SHIFT);
+        for before in [0, 1 << 20, restored(7), restored(restored(9))] {
+            assert!(first_epoch(1, before) > restored(before + (1 << 39)), "{before}: it had seen a restore");
+        }
+        assert!(first_epoch(2, 5) > first_epoch(1, 5) + (1 << 39), "it had gone on by itself, and this one knows");
+        assert!(first_epoch(GENERATION_MAX, 0) < crate::machine::EPOCH_MAX);
     }
 
     #[test]

@@ -94,6 +94,13 @@ pub enum SubscribeError {
         "no leader orders changes here, so no version says where to go on: follow all records from the default version"
     )]
     NoOrder,
+    /// The cluster went on by force without nodes that had more, and that position is past what is left: of what was
+    /// followed up to there, some never was. Read everything, then follow from now on.
+    #[error("a forced recovery undid some of what was followed up to {after}: begin again, after reading all")]
+    Undone {
+        /// From where it was to go on.
+        after: Version,
+    },
     /// This copy lacks changes that it is fetching: ask again later, or elsewhere.
     #[error("this copy is not complete yet")]
     Incomplete,

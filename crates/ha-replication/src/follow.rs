@@ -53,17 +53,22 @@ pub struct Subscription {
     /// What was deleted below this was deleted before it began, from nothing.
     unasked: Place,
     ready: VecDeque<Event>,
-    /// Its beginning says nothing to this copy.
-    is_lost: bool,
+    /// Why it cannot begin where it was asked to.
+    refused: Option<SubscribeError>,
 }
 
 impl Subscription {
-    pub(crate) fn new(copy: Copy, after: Version) -> Self {
+    /// `is_undone` says that not all of what came then may still be there.
+    pub(crate) fn new(copy: Copy, after: Version, is_undone: bool) -> Self {
         let applied = copy.applied();
-        let is_lost = copy.is_loose() && after != Version::default();
         let begins = after == Version::default();
+        let refused = match (begins, copy.is_loose()) {
+            (true, _) => None,
+            (false, true) => Some(SubscribeError::NoOrder),
+            (false, false) => is_undone.then_some(SubscribeError::Undone { after }),
+        };
         let unasked = if begins { copy.state().map(|state| state.floor).unwrap_or_default() } else { (0, 0) };
-        Self { copy, applied, after: (after.time, after.tie), unasked, ready: VecDeque::new(), is_lost }
+        Self { copy, applied, after: (after.time, after.tie), unasked, ready: VecDeque::new(), refused }
     }
 
     /// A change that need not be waited for, if there is one.
@@ -73,8 +78,8 @@ impl Subscription {
 
     /// The next change; waits until there is one. Cancel-safe.
     pub async fn next(&mut self) -> Result<Event, SubscribeError> {
-        if self.is_lost {
-            return Err(SubscribeError::NoOrder);
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
         }
         loop {
             if let Some(event) = self.ready.pop_front() {

@@ -144,7 +144,7 @@ impl Machine for Records {
     }
 
     /// The records are not in what was saved, only how far they were: those that are here stay.
-    fn replace(&mut self, _image: &[u8]) -> Result<(), String> {
+    fn replace(&mut self, _: ha_cluster::Epoch, _image: &[u8]) -> Result<(), String> {
         Ok(())
     }
 

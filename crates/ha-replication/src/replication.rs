@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ha_cluster::disk::{Disk, perform_aside};
-use ha_cluster::{ASK_TIMEOUT, Cluster, ClusterState, NodeId, Replicated};
+use ha_cluster::{ASK_TIMEOUT, Cluster, ClusterState, Epoch, NodeId, Replicated};
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -408,7 +408,9 @@ impl Replication {
     /// Follows the changes of this node's copy from a version on: from the default version, all records there are. Where
     /// no leader orders changes, no other version is a place to begin from.
     pub fn subscribe(&self, after: Version) -> Subscription {
-        Subscription::new(self.inner.copy.clone(), after)
+        let copy = self.inner.copy.clone();
+        let is_undone = !copy.is_loose() && self.inner.cluster.may_have_undone(Epoch(after.time));
+        Subscription::new(copy, after, is_undone)
     }
 
     /// How the copies are. Asks the leader, or, while there is none, the copies themselves.

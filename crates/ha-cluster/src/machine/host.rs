@@ -17,8 +17,8 @@ use super::image::{Image, parts};
 use super::restoring::{RestorePart, RestoreResult, Restoring};
 use super::session::{Admission, OpenSession, Sessions};
 use super::{Applied, Batch, Capture, Command, Machine, MachineId, Outcome};
-use crate::codec;
 use crate::view::Epoch;
+use crate::{codec, lineage};
 
 /// The machines of a node, to be given to [`crate::start`].
 #[derive(Clone, Default)]
@@ -71,7 +71,8 @@ trait Hosted: Send + Sync {
     /// `None` while it is being changed.
     fn image_bytes(&self) -> Option<u64>;
     fn restore(&self, image: &[u8]) -> Result<(), String>;
-    fn replace(&self, image: &[u8]) -> Result<(), String>;
+    fn replace(&self, at: Epoch, image: &[u8]) -> Result<(), String>;
+    fn recovered(&self, at: Applied);
     fn durable(&self) -> Option<watch::Receiver<u64>>;
     fn has_room(&self) -> bool;
     fn passed(&self, index: u64);
@@ -105,8 +106,12 @@ impl<M: Machine> Hosted for Slot<M> {
         }
     }
 
-    fn replace(&self, image: &[u8]) -> Result<(), String> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).replace(image)
+    fn replace(&self, at: Epoch, image: &[u8]) -> Result<(), String> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).replace(at, image)
+    }
+
+    fn recovered(&self, at: Applied) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).recovered(at);
     }
 
     fn restore(&self, image: &[u8]) -> Result<(), String> {
@@ -207,9 +212,6 @@ pub(crate) enum SystemCommand {
         generation: u64,
     },
 }
-
-/// A generation begins at an epoch of so many bits more: exact in JSON for 8,000 generations.
-const GENERATION_SHIFT: u32 = 40;
 
 /// What is told to whoever follows.
 #[derive(Default)]
@@ -344,7 +346,9 @@ impl Host {
                 }
                 SystemCommand::Recovered { generation } => {
                     self.told.recovered.send_replace(Some((generation, Epoch(epoch - 1))));
-                    core.epoch = core.epoch.max(generation << GENERATION_SHIFT);
+                    core.epoch = lineage::first_epoch(generation, epoch);
+                    let at = Applied { epoch: Epoch(core.epoch), index };
+                    self.machines.values().filter(|_| !self.witness).for_each(|machine| machine.recovered(at));
                     Bytes::new()
                 }
                 // A witness has nothing to replace. Nobody is told its answer unless it leads, and then it is right:
@@ -355,7 +359,7 @@ impl Host {
                     core.epoch = core.epoch.max(epoch);
                     let result = match core.restoring.take(attempt, length, crc) {
                         _ if self.witness => RestoreResult::Done,
-                        Ok(image) => self.replace(&image),
+                        Ok(image) => self.replace(Epoch(core.epoch), &image),
                         Err(refused) => refused,
                     };
                     codec::record(&result)
@@ -375,7 +379,7 @@ impl Host {
     }
 
     /// Replaces the state of the machines by a saved one. What the cluster itself keeps stays.
-    fn replace(&self, image: &[u8]) -> RestoreResult {
+    fn replace(&self, at: Epoch, image: &[u8]) -> RestoreResult {
         let refused = |reason: String| RestoreResult::Refused { reason };
         let states = match parts(image) {
             Ok((_, states)) => states,
@@ -386,7 +390,7 @@ impl Host {
         }
         for (id, state) in states {
             if let Some(machine) = self.machines.get(&id)
-                && let Err(reason) = machine.replace(state)
+                && let Err(reason) = machine.replace(at, state)
             {
                 return refused(RestoreError::State { machine: machine.name(), reason }.to_string());
             }

@@ -91,10 +91,18 @@ pub trait Machine: Send + Sync + 'static {
     /// Replaces the state by a captured one, of all its pieces.
     fn restore(&mut self, image: &[u8]) -> Result<(), String>;
 
-    /// Replaces the state by one that a person saved earlier, on a cluster that runs. A machine that holds what is the
-    /// case now, rather than what somebody keeps, stays as it is.
-    fn replace(&mut self, image: &[u8]) -> Result<(), String> {
+    /// Replaces the state by one that a person saved earlier, on a cluster that runs. `at` is above every epoch that this
+    /// cluster or the saved one can have come to. A machine that holds what is the case now, rather than what somebody
+    /// keeps, stays as it is.
+    fn replace(&mut self, at: Epoch, image: &[u8]) -> Result<(), String> {
+        let _ = at;
         self.restore(image)
+    }
+
+    /// The cluster went on by force, without nodes that may have applied more: who followed changes there saw some that
+    /// never were. `at` is above every epoch that they can have come to.
+    fn recovered(&mut self, at: Applied) {
+        let _ = at;
     }
 
     /// For a machine with a store of its own: the last log entry whose effect that store keeps across a restart, to

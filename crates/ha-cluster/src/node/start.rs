@@ -39,6 +39,7 @@ use crate::{Config, ConfigError, NodeLease, Overtaken, Role, Seed, View};
 /// A node that has started.
 pub(crate) struct Started {
     pub(crate) net: Net,
+    pub(crate) doorman: Doorman,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) engine: Engine,
     pub(crate) machines: Machines,
@@ -179,7 +180,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         me,
         net: net.clone(),
         engine: engine.clone(),
-        doorman,
+        doorman: doorman.clone(),
         wire: seams.wire,
         clock: seams.clock,
         events: events.clone(),
@@ -234,6 +235,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
     let view = follow;
     Ok(Started {
         net,
+        doorman,
         disk,
         engine,
         machines,

@@ -22,6 +22,10 @@ pub(super) enum Unbelievable {
     Foreign { from: NodeId, node: NodeId },
     #[error("term {term} is beyond belief: this node is in term {own}")]
     Term { term: u64, own: u64 },
+    #[error("{from} was not elected in term {term}, and sends what only a leader has")]
+    NotElected { from: NodeId, term: u64 },
+    #[error("what {from} sends is of term {found}, which comes after its own term {term}")]
+    Later { from: NodeId, found: u64, term: u64 },
 }
 
 /// Whether a term may be taken over by a node that is in its `own`.
@@ -39,6 +43,18 @@ fn believe(from: &NodeId, vote: &Vote, own: impl FnOnce() -> u64) -> Result<(), 
     let term = vote.leader_id.term;
     // Nearly always so: what is asked most need not look further.
     if term <= TERM_PLAUSIBLE { Ok(()) } else { believe_term(term, own()) }
+}
+
+/// Whether a leader may send what ends with an entry of a term: none has entries of a later one than its own.
+pub(super) fn believe_leader(from: &NodeId, vote: &Vote, last: Option<u64>) -> Result<(), Unbelievable> {
+    let term = vote.leader_id.term;
+    if !vote.committed {
+        return Err(Unbelievable::NotElected { from: from.clone(), term });
+    }
+    match last {
+        Some(found) if found > term => Err(Unbelievable::Later { from: from.clone(), found, term }),
+        _ => Ok(()),
+    }
 }
 
 impl Engine {
@@ -65,6 +81,19 @@ mod tests {
         assert_eq!(asks(highest + 1, 4), Err(Unbelievable::Term { term: highest + 1, own: 4 }));
         assert_eq!(asks(highest, 4), Ok(()));
         assert_eq!(asks(highest + 1, highest), Ok(()), "elections go on from there");
+    }
+
+    #[test]
+    fn only_a_leader_sends_what_a_leader_has_and_nothing_from_after_its_term() {
+        let a: NodeId = "a".parse().unwrap();
+        let elected = Vote::new_committed(3, a.clone());
+        for last in [None, Some(1), Some(3)] {
+            assert_eq!(believe_leader(&a, &elected, last), Ok(()));
+        }
+        let later = believe_leader(&a, &elected, Some(4));
+        assert_eq!(later, Err(Unbelievable::Later { from: a.clone(), found: 4, term: 3 }));
+        let candidate = believe_leader(&a, &Vote::new(3, a.clone()), None);
+        assert_eq!(candidate, Err(Unbelievable::NotElected { from: a, term: 3 }));
     }
 
     #[test]

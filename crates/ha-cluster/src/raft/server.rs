@@ -10,12 +10,13 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::{StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest, VoteRequest};
 use tokio::time::{Instant, timeout};
 
+use super::belief::believe_leader;
 use super::codec::{
     AppendAnswer, NotARecord, SnapshotHead, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk, VoteRecord, get,
-    get_append, put,
+    get_append, put, term_of,
 };
 use super::engine::Engine;
-use super::types::{Snapshot, Types, Vote};
+use super::types::{Snapshot, SnapshotMeta, Types, Vote};
 use crate::service;
 
 /// How long the leader may take for the next part of a snapshot.
@@ -178,6 +179,8 @@ impl Engine {
             let _ = frames.sender.send(put(&VoteRecord::from(&current))).boxed().await;
             return Ok(());
         }
+        let meta: SnapshotMeta = head.meta.try_into().map_err(|e: NotARecord| fault(e))?;
+        believe_leader(from, &vote, meta.last_log_id.as_ref().map(term_of)).map_err(fault)?;
         if head.bytes > SNAPSHOT_BYTES_MAX {
             return Err(fault(format!("{} bytes are more than {SNAPSHOT_BYTES_MAX}", head.bytes)));
         }
@@ -189,7 +192,6 @@ impl Engine {
         if body.len() as u64 != head.bytes || crc32c::crc32c(&body) != head.crc32c {
             return Err(fault("its checksum does not fit"));
         }
-        let meta = head.meta.try_into().map_err(|e: NotARecord| fault(e))?;
         let snapshot = Snapshot { meta, snapshot: body.freeze() };
         let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(fault)?;
         self.guard.arm(began);

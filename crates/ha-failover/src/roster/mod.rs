@@ -12,7 +12,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use ha_cluster::{Applied, Capture, Machine, MachineId};
+use ha_cluster::{Applied, Capture, Epoch, Machine, MachineId};
 use tokio::sync::watch;
 
 pub use command::{Ask, Cause, Command, End, Reply};
@@ -81,7 +81,7 @@ impl Machine for Roster {
     }
 
     /// Who runs what now cannot be had from the past: a role would be given away while somebody still runs it.
-    fn replace(&mut self, _: &[u8]) -> Result<(), String> {
+    fn replace(&mut self, _: Epoch, _: &[u8]) -> Result<(), String> {
         Ok(())
     }
 }

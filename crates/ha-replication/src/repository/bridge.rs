@@ -108,7 +108,9 @@ impl<R: Repository> Bridge<R> {
     pub async fn apply(&self) -> BridgeError {
         loop {
             match self.follow().await {
-                BridgeError::Subscribe(error @ SubscribeError::Compacted { .. }) => return error.into(),
+                BridgeError::Subscribe(error @ (SubscribeError::Compacted { .. } | SubscribeError::Undone { .. })) => {
+                    return error.into();
+                }
                 error => {
                     tracing::warn!(source = %self.source, "applying waits: {error}");
                     tokio::time::sleep(PAUSE).await;
