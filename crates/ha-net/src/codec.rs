@@ -20,6 +20,9 @@ const KIB: usize = 1024;
 /// Up to here a thread keeps the room in which it encodes.
 const SCRATCH_BYTES_MAX: usize = 64 * KIB;
 
+/// Longer ones are mostly one large part, for which there is room at once: they are handed over as they are.
+const COPIED_BYTES_MAX: usize = 16 * KIB;
+
 thread_local! {
     static SCRATCH: Cell<BytesMut> = Cell::default();
 }
@@ -29,7 +32,11 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     // How long it becomes is not known before, and to grow costs more than to copy once.
     let mut scratch = SCRATCH.take();
     scratch.clear();
-    let encoded = encode_onto(&mut scratch, value).map(|()| scratch.to_vec());
+    let encoded = encode_onto(&mut scratch, value);
+    if scratch.len() > COPIED_BYTES_MAX {
+        return encoded.map(|()| scratch.into());
+    }
+    let encoded = encoded.map(|()| scratch.to_vec());
     if scratch.capacity() <= SCRATCH_BYTES_MAX {
         SCRATCH.set(scratch);
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Longest node id, in bytes.
 pub const NODE_ID_BYTES_MAX: usize = 64;
@@ -12,14 +12,20 @@ pub const NODE_ID_BYTES_MAX: usize = 64;
 /// The stable name of a node: 1 to 64 characters of `a-z A-Z 0-9 . _ -`.
 ///
 /// Cloning is cheap. Node ids are ordered as text.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct NodeId(Arc<str>);
 
 impl NodeId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for NodeId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -53,12 +59,6 @@ impl TryFrom<String> for NodeId {
 impl From<u64> for NodeId {
     fn from(number: u64) -> Self {
         Self(format!("node-{number}").into())
-    }
-}
-
-impl From<NodeId> for String {
-    fn from(id: NodeId) -> Self {
-        id.0.as_ref().to_owned()
     }
 }
 

@@ -48,7 +48,7 @@ impl Outbox {
         if state.closed {
             return Err(Rejected::Closed);
         }
-        if state.frames.len() >= OUTBOX_FRAMES_MAX || state.bytes >= OUTBOX_BYTES_MAX {
+        if !state.has_room() {
             state.wanted = true;
             return Err(Rejected::Full(frame));
         }
@@ -102,18 +102,19 @@ impl Outbox {
         self.room.notified()
     }
 
-    /// Takes a request back if it has not left yet.
+    /// Takes a request back if it has not left yet, and wakes those who wait for the room.
     pub(crate) fn withdraw(&self, id: u64) -> bool {
         let mut state = lock(&self.state);
-        match state.frames.iter().position(|frame| frame.id == id && frame.kind == Kind::Ask) {
-            Some(at) => {
-                if let Some(frame) = state.frames.remove(at) {
-                    state.bytes -= frame.len();
-                }
-                true
-            }
-            None => false,
+        let at = state.frames.iter().position(|frame| frame.id == id && frame.kind == Kind::Ask);
+        let Some(frame) = at.and_then(|at| state.frames.remove(at)) else { return false };
+        state.bytes -= frame.len();
+        // The last one may have been this: nobody may ever take a frame before somebody brings one.
+        let wanted = state.has_room() && std::mem::take(&mut state.wanted);
+        drop(state);
+        if wanted {
+            self.room.notify_waiters();
         }
+        true
     }
 
     /// Hands frames to the connection's task, as long as it wants more, and wakes those who wait for room. Pending when
@@ -165,6 +166,10 @@ impl Outbox {
 }
 
 impl State {
+    fn has_room(&self) -> bool {
+        self.frames.len() < OUTBOX_FRAMES_MAX && self.bytes < OUTBOX_BYTES_MAX
+    }
+
     fn add(&mut self, frame: Outgoing) -> Option<Waker> {
         self.bytes += frame.len();
         self.frames.push_back(frame);
@@ -221,6 +226,17 @@ mod tests {
         let mut second = Box::pin(outbox.push(frame(Kind::Tell, 2, 1)));
         assert_eq!(second.as_mut().now_or_never(), None);
         assert_eq!(take_all(&outbox), [1]);
+        assert_eq!(second.as_mut().now_or_never(), Some(Ok(())));
+        assert_eq!(take_all(&outbox), [2]);
+    }
+
+    #[test]
+    fn one_who_waits_goes_on_when_a_request_is_taken_back() {
+        let outbox = Outbox::default();
+        assert!(outbox.offer(frame(Kind::Ask, 1, OUTBOX_BYTES_MAX)).is_ok());
+        let mut second = Box::pin(outbox.push(frame(Kind::Tell, 2, 1)));
+        assert_eq!(second.as_mut().now_or_never(), None);
+        assert!(outbox.withdraw(1));
         assert_eq!(second.as_mut().now_or_never(), Some(Ok(())));
         assert_eq!(take_all(&outbox), [2]);
     }

@@ -147,8 +147,8 @@ impl Connection {
         let (connection, handler) = (Arc::clone(self), Arc::clone(handler));
         let id = header.id;
         self.served.spawn(id, None, async move {
+            let _place = Place { served: &connection.served, id };
             handler.opened(&connection.peer, Service(header.service), frames).await;
-            connection.served.finished(id);
         })
     }
 
@@ -171,6 +171,18 @@ pub(crate) fn fault_frame(id: u64, fault: Fault) -> Outgoing {
     Outgoing::new(Header::about(Kind::Fault, id), Bytes::from(message))
 }
 
+/// What a stream has in the table, until its handler has ended, or panicked.
+struct Place<'a> {
+    served: &'a Served,
+    id: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.served.finished(self.id);
+    }
+}
+
 /// Answers when the handler did not: it panicked, or was stopped at the deadline.
 struct Unanswered<'a> {
     connection: &'a Connection,
@@ -191,9 +203,52 @@ impl Drop for Unanswered<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::future::pending;
 
+    use futures::future::BoxFuture;
+
     use super::*;
+    use crate::connection::Side;
+    use crate::{Address, Incarnation, Introduction, Lane, Peer};
+
+    struct Panics;
+
+    impl Handler for Panics {
+        fn told(&self, _: &Peer, _: Service, _: Bytes) {}
+
+        fn asked(&self, _: &Peer, _: Service, _: Bytes) -> BoxFuture<'static, Result<Bytes, Fault>> {
+            Box::pin(pending())
+        }
+
+        fn opened(&self, _: &Peer, _: Service, _: crate::FrameStream) -> BoxFuture<'static, ()> {
+            Box::pin(async { panic!("on purpose") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_whose_handler_panics_gives_its_place_back() {
+        let introduction = Introduction {
+            cluster_name: "play".to_owned(),
+            cluster_id: None,
+            generation: 0,
+            node_id: "b".parse().unwrap(),
+            incarnation: Incarnation(1),
+            address: Address::new("b", 1).unwrap(),
+            claims: BTreeMap::new(),
+        };
+        let connection = Connection::new(introduction, Lane::Control, Side::Dialled);
+        let handler: Arc<dyn Handler> = Arc::new(Panics);
+        assert_eq!(connection.serve_stream(&handler, Header::about(Kind::Open, 7)), Ok(()));
+        assert!(connection.served.is_in_use(7));
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while connection.served.is_in_use(7) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+    }
 
     #[tokio::test]
     async fn a_number_in_use_is_refused_and_memory_is_bounded() {
