@@ -17,7 +17,8 @@ use crate::codec;
 use crate::disk::{Disk, perform_aside};
 use crate::lineage::GENERATION_SHIFT;
 use crate::machine::{
-    EPOCH_MAX, Image, MachineId, ReadError, RestorePart, RestoreResult, Submitter, SystemCommand, WriteError,
+    EPOCH_MAX, Image, MachineId, ReadError, RestoreAll, RestorePart, RestoreResult, Submitter, SystemCommand,
+    WriteError,
 };
 use crate::view::Epoch;
 
@@ -83,6 +84,12 @@ pub enum RestoreError {
     NotRestored {
         /// Why.
         reason: String,
+    },
+    /// There is something that would be lost: nothing was replaced.
+    #[error("the cluster holds {what}")]
+    Holds {
+        /// What, for people.
+        what: String,
     },
     /// It may have been brought back, or may still be.
     #[error("outcome unknown: {reason}")]
@@ -150,8 +157,36 @@ pub(crate) async fn save(disk: &Arc<dyn Disk>, cluster_id: ClusterId, image: Ima
     encoded.map_err(|error| SaveError::Failed { reason: error.to_string() })
 }
 
+/// The parts that wait on every node for the last command. Given up when this is dropped, so that they take no memory.
+struct Parts<'a> {
+    submitter: &'a Submitter,
+    attempt: u64,
+    are_left: bool,
+}
+
+impl Drop for Parts<'_> {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.are_left {
+            let (submitter, attempt) = (self.submitter.clone(), self.attempt);
+            runtime.spawn(async move {
+                // A first part takes the place of all that were there.
+                let none = RestorePart { attempt, offset: 0, bytes: Bytes::new() };
+                if let Err(error) = submit(&submitter, &SystemCommand::RestorePart(none)).await {
+                    tracing::warn!("parts of a restore that was given up stay in memory until the next one: {error}");
+                }
+            });
+        }
+    }
+}
+
 /// Brings a state back, on every node at the same place of the log.
-pub(crate) async fn restore(submitter: &Submitter, archive: &Archive, now: Epoch) -> Result<(), RestoreError> {
+pub(crate) async fn restore(
+    submitter: &Submitter,
+    archive: &Archive,
+    now: Epoch,
+    overwrite: bool,
+) -> Result<(), RestoreError> {
     let image = &archive.image;
     let epoch = archive.epoch.0.max(now.0).saturating_add(GENERATION);
     if epoch > EPOCH_MAX {
@@ -160,19 +195,28 @@ pub(crate) async fn restore(submitter: &Submitter, archive: &Archive, now: Epoch
     }
     // Parts of an attempt that was given up belong to another epoch.
     let attempt = now.0;
+    let mut parts = Parts { submitter, attempt, are_left: true };
     for start in (0..image.len()).step_by(PART_BYTES) {
         let bytes = image.slice(start..image.len().min(start + PART_BYTES));
         let part = RestorePart { attempt, offset: start as u64, bytes };
         let reply = submit(submitter, &SystemCommand::RestorePart(part)).await;
         let result = reply.map_err(|error| RestoreError::NotRestored { reason: error.to_string() })?;
         if let RestoreResult::Refused { reason } = result {
+            // The parts that are there now are those of another attempt.
+            parts.are_left = false;
             return Err(RestoreError::NotRestored { reason });
         }
     }
-    let finish = SystemCommand::Restore { attempt, length: image.len() as u64, crc: crc32c::crc32c(image), epoch };
+    let all = RestoreAll { attempt, length: image.len() as u64, crc: crc32c::crc32c(image), epoch };
+    let finish = if overwrite { SystemCommand::Restore(all) } else { SystemCommand::RestoreEmpty(all) };
+    // From here on it may come about.
+    parts.are_left = false;
     match submit(submitter, &finish).await {
         Ok(RestoreResult::Done) => Ok(()),
-        Ok(RestoreResult::Refused { reason }) | Err(WriteError::NotApplied { reason }) => {
+        Ok(RestoreResult::Holds { what }) => Err(RestoreError::Holds { what }),
+        Ok(RestoreResult::Refused { reason }) => Err(RestoreError::NotRestored { reason }),
+        Err(WriteError::NotApplied { reason }) => {
+            parts.are_left = true;
             Err(RestoreError::NotRestored { reason })
         }
         Err(error) => Err(RestoreError::Unknown { reason: error.to_string() }),
@@ -186,7 +230,131 @@ async fn submit(submitter: &Submitter, command: &SystemCommand) -> Result<Restor
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
     use super::*;
+    use crate::machine::{Applied, Capture, Host, Machine, Machines, OpenSession, Outcome, Propose, ProposeError};
+
+    /// Remembers the last word it was told.
+    #[derive(Default)]
+    struct Word(String);
+
+    impl Machine for Word {
+        const ID: MachineId = MachineId(7);
+        const NAME: &'static str = "word";
+        type Command = String;
+        type Reply = ();
+
+        fn apply(&mut self, _: Applied, word: String) {
+            self.0 = word;
+        }
+
+        fn capture(&self) -> Capture {
+            Box::new(std::iter::once(self.0.clone().into_bytes()))
+        }
+
+        fn restore(&mut self, image: &[u8]) -> Result<(), String> {
+            self.0 = String::from_utf8(image.to_vec()).map_err(|error| error.to_string())?;
+            Ok(())
+        }
+
+        fn holds(&self) -> Option<String> {
+            (!self.0.is_empty()).then(|| "a word".to_owned())
+        }
+    }
+
+    /// What comes between on the way to the log, at an index.
+    #[derive(Clone, Copy)]
+    enum Between {
+        Nothing,
+        /// No answer, ever.
+        Silence(u64),
+        /// Somebody says a word.
+        Said(u64, &'static str),
+    }
+
+    /// A node that is the whole cluster.
+    #[derive(Clone)]
+    struct Node {
+        host: Host,
+        machines: Machines,
+        index: Arc<AtomicU64>,
+        between: Between,
+    }
+
+    impl Propose for Node {
+        async fn propose(&self, batch: Bytes) -> Result<Vec<Outcome>, ProposeError> {
+            let index = self.index.fetch_add(1, Ordering::Relaxed) + 1;
+            match self.between {
+                Between::Silence(at) if at == index => std::future::pending().await,
+                Between::Said(at, word) if at == index => self.say(word),
+                _ => {}
+            }
+            Ok(self.host.apply(index, batch).unwrap())
+        }
+    }
+
+    impl Node {
+        fn start(between: Between) -> (Self, Submitter) {
+            let machines = Machines::new().with(Word::default());
+            let host = Host::new(machines.clone(), false);
+            let node = Self { host, machines, index: Arc::default(), between };
+            let me = OpenSession { node: "a".parse().unwrap(), incarnation: 1 };
+            (node.clone(), Submitter::start(node, me))
+        }
+
+        fn say(&self, word: &str) {
+            self.machines.typed::<Word>().unwrap().write().unwrap().0 = word.to_owned();
+        }
+
+        fn word(&self) -> String {
+            self.machines.typed::<Word>().unwrap().read().unwrap().0.clone()
+        }
+
+        fn image(&self) -> Bytes {
+            self.host.capture().pieces().collect::<Vec<_>>().concat().into()
+        }
+    }
+
+    /// Of a word that needs two parts: with the session that is opened first, the last command has index 4.
+    fn saved() -> (String, Archive) {
+        let (node, _) = Node::start(Between::Nothing);
+        let word = "x".repeat(PART_BYTES + 1);
+        node.say(&word);
+        (word, Archive::new(ClusterId(7), Epoch(9), node.image()))
+    }
+
+    #[tokio::test]
+    async fn what_was_said_before_the_last_command_is_not_lost_unless_it_may_be() {
+        let (word, archive) = saved();
+        let (node, submitter) = Node::start(Between::Nothing);
+        assert_eq!(restore(&submitter, &archive, Epoch(1), false).await, Ok(()));
+        assert_eq!(node.word(), word);
+        for at in 2..=4 {
+            let (node, submitter) = Node::start(Between::Said(at, "new"));
+            let held = RestoreError::Holds { what: "a word".to_owned() };
+            assert_eq!(restore(&submitter, &archive, Epoch(1), false).await, Err(held), "said at {at}");
+            assert_eq!(node.word(), "new");
+            assert!(node.image().len() < PART_BYTES, "its parts are gone");
+            assert_eq!(restore(&submitter, &archive, Epoch(1), true).await, Ok(()));
+            assert_eq!(node.word(), word);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parts_of_a_restore_that_is_cut_off_are_given_up() {
+        let (_, archive) = saved();
+        let (node, submitter) = Node::start(Between::Silence(3));
+        let cut_off = tokio::time::timeout(Duration::from_secs(1), restore(&submitter, &archive, Epoch(1), true));
+        assert!(cut_off.await.is_err());
+        // The silent entry is in flight still: one that is worth an entry of its own takes the other along.
+        tokio::task::yield_now().await;
+        let large = codec::record(&"y".repeat(PART_BYTES));
+        submitter.submit(Word::ID, large).await.unwrap();
+        node.say("");
+        assert!(node.image().len() < PART_BYTES);
+    }
 
     #[test]
     fn an_archive_is_read_back_and_any_flipped_bit_is_seen() {

@@ -13,15 +13,13 @@ use crate::archive::{self, Archive, RestoreError, SaveError};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::events::Events;
-use crate::machine::{Machine, Machines, ReadError, Replicated, WriteError};
+use crate::machine::{ASK_TIMEOUT, Machine, Machines, ReadError, Replicated, WriteError};
 use crate::node::{self, Ask, Started};
 use crate::raft::Copies;
 use crate::rooms::{Answer, Room};
 use crate::take::{Evidence, Grants, Take, TakeError};
 use crate::wal::SyncTimes;
-use crate::{
-    ClusterInfo, Config, Epoch, Event, Member, MemberRole, Node, NodeLease, Overtaken, StartError, Term, View, codec,
-};
+use crate::{ClusterInfo, Config, Epoch, Event, Member, Node, NodeLease, Overtaken, StartError, Term, View, codec};
 
 /// What differs between a real and a simulated node.
 #[derive(Clone)]
@@ -86,6 +84,11 @@ impl Cluster {
     /// cluster.
     pub fn event_stream(&self) -> Events {
         self.started.events.clone()
+    }
+
+    /// Drawn with this start of the node: no other one has it, not even one of the same id with an empty data directory.
+    pub fn start_number(&self) -> u64 {
+        self.started.start_number
     }
 
     /// How long the disk of the log takes.
@@ -195,18 +198,30 @@ impl Cluster {
         let cluster_id = self.started.view.borrow().cluster_id;
         let unformed = || SaveError::Failed { reason: "this node belongs to no cluster yet".to_owned() };
         let cluster_id = cluster_id.ok_or_else(unformed)?;
-        if self.started.view.borrow().role == Some(MemberRole::Witness) {
-            let reason = "a witness keeps no state: ask another node".to_owned();
-            return Err(SaveError::Failed { reason });
+        if self.started.engine.is_witness() {
+            return Err(SaveError::Failed { reason: WITNESS.to_owned() });
         }
         archive::save(&self.started.disk, cluster_id, self.started.engine.capture()).await
     }
 
     /// Replaces the state of all machines, on all nodes, by a saved one. The epoch rises above all that was ever seen in
-    /// either cluster. Dropping the future before the end leaves everything as it was, or restores it.
-    pub async fn restore(&self, archive: &Archive) -> Result<(), RestoreError> {
-        let now = *self.started.engine.epoch().borrow();
-        archive::restore(&self.started.submitter, archive, now).await
+    /// either cluster. Unless told to overwrite, refuses while the cluster holds anything, at the very moment at which it
+    /// would be replaced. Dropping the future before the end leaves everything as it was, or restores it.
+    pub async fn restore(&self, archive: &Archive, overwrite: bool) -> Result<(), RestoreError> {
+        let engine = &self.started.engine;
+        if engine.is_witness() {
+            return Err(RestoreError::NotRestored { reason: WITNESS.to_owned() });
+        }
+        if !overwrite {
+            // Seen here already, nothing is sent; the last command looks again.
+            let not_restored = |reason: String| RestoreError::NotRestored { reason };
+            let confirmed = tokio::time::timeout(ASK_TIMEOUT, engine.confirm()).await;
+            let confirmed = confirmed.map_err(|_| not_restored(format!("no answer within {ASK_TIMEOUT:?}")))?;
+            confirmed.map_err(|error| not_restored(error.to_string()))?;
+            engine.holds().map_or(Ok(()), |what| Err(RestoreError::Holds { what }))?;
+        }
+        let now = *engine.epoch().borrow();
+        archive::restore(&self.started.submitter, archive, now, overwrite).await
     }
 
     /// Removes a member for good; any node may be asked. Its data directory cannot be used in this cluster again.
@@ -284,6 +299,8 @@ impl Cluster {
     }
 }
 
+/// Why a witness neither saves nor restores.
+const WITNESS: &str = "a witness keeps no state: ask another node";
 /// How long a removal looks for a leader that answers.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(15);
 /// How long it waits before it asks again.

@@ -98,9 +98,10 @@ impl Charter {
         Self { cluster_id, founders }
     }
 
-    /// Whether this node is one of the first members.
-    pub(crate) fn includes(&self, node: &NodeId) -> bool {
-        self.founders.binary_search_by(|founder| founder.node_id.cmp(node)).is_ok()
+    /// What this node brought as one of the first members.
+    pub(crate) fn founder(&self, node: &NodeId) -> Option<&Founder> {
+        let at = self.founders.binary_search_by(|founder| founder.node_id.cmp(node)).ok()?;
+        self.founders.get(at)
     }
 
     /// Whether this could have been made by [`Self::new`]; checked on everything that comes from outside.

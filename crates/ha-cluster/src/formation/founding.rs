@@ -418,14 +418,17 @@ impl Formation {
 
     /// Tells the driver what the chosen charter means for this node.
     fn announce(&mut self, charter: Charter, outputs: &mut Vec<Output>) {
-        if charter.includes(&self.config.node_id) {
+        let founder = charter.founder(&self.config.node_id);
+        // One with another disk has forgotten what it promised as a founder: it is a new node.
+        if founder.is_some_and(|founder| founder.profile.disk == self.config.profile.disk) {
             self.phase = Phase::Formed;
             self.announced = true;
             let sentence = format!("formed {charter}");
             outputs.push(Output::Formed { charter, sentence });
         } else {
             let contacts = charter.founders.iter().map(|founder| founder.node_id.clone()).collect();
-            let sentence = format!("joins {charter}, which formed without this node");
+            let without = if founder.is_some() { "with another data directory of" } else { "without" };
+            let sentence = format!("joins {charter}, which formed {without} this node");
             self.join(charter.cluster_id, contacts, sentence, outputs);
         }
     }

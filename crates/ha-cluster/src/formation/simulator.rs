@@ -292,7 +292,7 @@ impl Simulator {
             Output::Persist(bytes) => self.nodes[node].disk = Some(bytes),
             Output::Send { to, message } => self.send(node, &to, message),
             Output::Formed { charter, .. } => {
-                assert!(charter.includes(&id(node)));
+                assert!(charter.founder(&id(node)).is_some());
                 self.nodes[node].cluster = Some(charter.cluster_id);
                 self.nodes[node].outcome = Some(Outcome::Formed(charter.clone()));
                 self.formed.push(charter);

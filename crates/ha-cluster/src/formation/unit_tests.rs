@@ -197,6 +197,22 @@ fn who_was_left_out_of_the_charter_joins_and_still_tells() {
 }
 
 #[test]
+fn a_founder_that_lost_its_disk_does_not_found_again() {
+    let chosen = Body::Chosen { charter: charter(7, &[1, 2]) };
+    let mut anew = config(1, 2);
+    anew.profile.disk = 2;
+    let mut core = Formation::new(anew.clone(), None).unwrap();
+    let outputs = step(&mut core, 0, said(2, chosen.clone()));
+    let Some(Output::Join { sentence, .. }) = ended(&outputs) else { panic!("{outputs:?}") };
+    assert!(sentence.ends_with("which formed with another data directory of this node"), "{sentence}");
+    let [Output::Persist(ledger), ..] = &outputs[..] else { panic!("{outputs:?}") };
+    let mut core = Formation::new(anew, Some(ledger)).unwrap();
+    assert!(matches!(ended(&step(&mut core, 0, Input::Tick)), Some(Output::Join { .. })), "nor in a later life");
+    let mut core = Formation::new(config(1, 2), None).unwrap();
+    assert!(matches!(ended(&step(&mut core, 0, said(2, chosen))), Some(Output::Formed { .. })));
+}
+
+#[test]
 fn other_seed_lists_are_told_about_once() {
     let mut config = config(1, 2);
     config.seeds = SeedList::new(["b:1", "a:1", "a:1"]);

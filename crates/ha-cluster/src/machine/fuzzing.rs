@@ -9,7 +9,7 @@ use super::host::Core;
 use super::image::{self, Image};
 use super::restoring::Restoring;
 use super::session::{OpenSession, SessionId, Sessions};
-use super::{Capture, MachineId, RestorePart, SystemCommand};
+use super::{Capture, MachineId, RestoreAll, RestorePart, SystemCommand};
 use crate::codec;
 use crate::fuzzing::{Target, node};
 use crate::lease::RenewalId;
@@ -36,9 +36,11 @@ fn batch(input: &[u8]) {
 
 fn commands() -> Vec<Vec<u8>> {
     let part = RestorePart { attempt: 3, offset: 0, bytes: Bytes::from_static(b"part") };
+    let all = RestoreAll { attempt: 3, length: 4, crc: 5, epoch: 9 };
     vec![
         codec::record(&SystemCommand::RestorePart(part)).into(),
-        codec::record(&SystemCommand::Restore { attempt: 3, length: 4, crc: 5, epoch: 9 }).into(),
+        codec::record(&SystemCommand::Restore(all.clone())).into(),
+        codec::record(&SystemCommand::RestoreEmpty(all)).into(),
         codec::record(&OpenSession { node: node("n1"), incarnation: 2 }).into(),
         codec::record(&RenewalId { incarnation: ha_net::Incarnation(2), number: 4 }).into(),
         codec::record(&Some(node("n1"))).into(),

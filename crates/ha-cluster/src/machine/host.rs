@@ -1,6 +1,7 @@
 //! Applies the log to the machines of this node.
 
 mod proposed;
+mod stores;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -13,8 +14,9 @@ use ha_net::codec::CodecError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::image::{Image, parts};
-use super::restoring::{RestorePart, RestoreResult, Restoring};
+use super::image::{Encoded, Image, parts};
+use super::removed::{Disks, RemovedMembers};
+use super::restoring::{RestoreAll, RestorePart, RestoreResult, Restoring};
 use super::session::{Admission, OpenSession, Sessions};
 use super::{Applied, Batch, Capture, Command, Machine, MachineId, Outcome};
 use crate::view::Epoch;
@@ -72,6 +74,7 @@ trait Hosted: Send + Sync {
     fn image_bytes(&self) -> Option<u64>;
     fn restore(&self, image: &[u8]) -> Result<(), String>;
     fn replace(&self, at: Epoch, image: &[u8]) -> Result<(), String>;
+    fn holds(&self) -> Option<String>;
     fn recovered(&self, at: Applied);
     fn durable(&self) -> Option<watch::Receiver<u64>>;
     fn has_room(&self) -> bool;
@@ -108,6 +111,10 @@ impl<M: Machine> Hosted for Slot<M> {
 
     fn replace(&self, at: Epoch, image: &[u8]) -> Result<(), String> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).replace(at, image)
+    }
+
+    fn holds(&self) -> Option<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).holds()
     }
 
     fn recovered(&self, at: Applied) {
@@ -165,6 +172,10 @@ pub(crate) enum RestoreError {
     Image,
     #[error("the snapshot holds the state of machine {machine}, which this program does not have")]
     Machine { machine: u8 },
+    #[error(
+        "the snapshot holds the state of no machine, as that of a witness: a node that keeps state cannot go on from it"
+    )]
+    Stateless,
     #[error("the snapshot of {machine} cannot be read: {reason}")]
     State { machine: &'static str, reason: String },
 }
@@ -178,6 +189,8 @@ pub(super) struct Core {
     pub(super) lapsed: BTreeMap<NodeId, u64>,
     /// A saved state that is on its way back.
     pub(super) restoring: Restoring,
+    /// Members that were removed for good.
+    pub(super) removed: RemovedMembers,
 }
 
 /// The cluster's own commands.
@@ -195,22 +208,15 @@ pub(crate) enum SystemCommand {
     /// A part of a saved state; answered with a [`RestoreResult`].
     RestorePart(RestorePart),
     /// All parts are there: the state of every machine is replaced; answered with a [`RestoreResult`].
-    Restore {
-        /// Whose parts.
-        attempt: u64,
-        /// Bytes of all of them.
-        length: u64,
-        /// Their CRC32C.
-        crc: u32,
-        /// The epoch rises to here, in any case: every node counts alike, also one that keeps no state.
-        epoch: u64,
-    },
+    Restore(RestoreAll),
     /// The cluster goes on by force, without the voters that it lost: from here on epochs are above all that any of
     /// them could have seen. Answered with nothing.
     Recovered {
         /// How often that was done.
         generation: u64,
     },
+    /// As [`Self::Restore`], but only while no machine holds anything.
+    RestoreEmpty(RestoreAll),
 }
 
 /// What is told to whoever follows.
@@ -218,6 +224,8 @@ pub(crate) enum SystemCommand {
 struct Told {
     epoch: watch::Sender<Epoch>,
     recovered: watch::Sender<Option<(u64, Epoch)>>,
+    removed: watch::Sender<RemovedMembers>,
+    stopping: watch::Sender<bool>,
 }
 
 /// Applies the log to the machines of this node. Cheap to clone.
@@ -265,36 +273,9 @@ impl Host {
         self.told.recovered.subscribe()
     }
 
-    /// The lowest log entry that every machine with a store of its own holds; `None` when none has one.
-    pub(crate) fn durable_index(&self) -> Option<u64> {
-        self.stores.values().map(|durable| *durable.borrow()).min()
-    }
-
-    /// Waits until every store holds this entry. Cancel-safe.
-    pub(crate) async fn stored(&self, index: u64) {
-        for durable in self.stores.values() {
-            if durable.clone().wait_for(|stored| *stored >= index).await.is_err() {
-                // A store that has ended is never going to: whoever waits is stopped by what ended it.
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// Waits until every store can take more. Cancel-safe.
-    pub(crate) async fn room(&self) {
-        for (id, durable) in &*self.stores {
-            let Some(machine) = self.machines.get(id).filter(|machine| !machine.has_room()) else { continue };
-            let mut durable = durable.clone();
-            loop {
-                durable.borrow_and_update();
-                if machine.has_room() {
-                    break;
-                }
-                if durable.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        }
+    /// The members that were removed for good, as far as the log is applied, to follow.
+    pub(crate) fn removed(&self) -> watch::Receiver<RemovedMembers> {
+        self.told.removed.subscribe()
     }
 
     /// Applies one entry's commands and returns what became of each.
@@ -351,19 +332,12 @@ impl Host {
                     self.machines.values().filter(|_| !self.witness).for_each(|machine| machine.recovered(at));
                     Bytes::new()
                 }
-                // A witness has nothing to replace. Nobody is told its answer unless it leads, and then it is right:
-                // it leads only while no other node could have applied more.
+                // A witness has nothing to replace, and cannot judge. Nobody is told its answer: it takes no proposals
+                // while it leads, so whoever asks hears from a node that keeps state.
                 SystemCommand::RestorePart(_) if self.witness => codec::record(&RestoreResult::Done),
                 SystemCommand::RestorePart(part) => codec::record(&core.restoring.add(part)),
-                SystemCommand::Restore { attempt, length, crc, epoch } => {
-                    core.epoch = core.epoch.max(epoch);
-                    let result = match core.restoring.take(attempt, length, crc) {
-                        _ if self.witness => RestoreResult::Done,
-                        Ok(image) => self.replace(Epoch(core.epoch), &image),
-                        Err(refused) => refused,
-                    };
-                    codec::record(&result)
-                }
+                SystemCommand::Restore(all) => codec::record(&self.bring_back(core, &all, None)),
+                SystemCommand::RestoreEmpty(all) => codec::record(&self.bring_back(core, &all, self.holds())),
             });
         }
         if self.witness {
@@ -376,6 +350,25 @@ impl Host {
         let body = &command.body;
         let reply = if stored { machine.replied(at, body) } else { machine.apply(at, body, entry, replies) };
         reply.map_err(|_| ApplyError::Command { index, machine: machine.name() })
+    }
+
+    /// What the machines hold that a saved state would put an end to.
+    pub(crate) fn holds(&self) -> Option<String> {
+        let held: Vec<String> = self.machines.values().filter_map(|machine| machine.holds()).collect();
+        (!held.is_empty()).then(|| held.join(", "))
+    }
+
+    /// The end of a restore. It is refused where something is held that must not be lost.
+    fn bring_back(&self, core: &mut Core, all: &RestoreAll, held: Option<String>) -> RestoreResult {
+        core.epoch = core.epoch.max(all.epoch);
+        match core.restoring.take(all) {
+            _ if self.witness => RestoreResult::Done,
+            Err(refused) => refused,
+            Ok(image) => match held {
+                Some(what) => RestoreResult::Holds { what },
+                None => self.replace(Epoch(core.epoch), &image),
+            },
+        }
     }
 
     /// Replaces the state of the machines by a saved one. What the cluster itself keeps stays.
@@ -398,11 +391,17 @@ impl Host {
         RestoreResult::Done
     }
 
-    /// Ends the sessions of nodes that are members no more.
-    pub(crate) fn retain_nodes(&self, is_member: impl Fn(&NodeId) -> bool) {
+    /// One membership follows another: ends the sessions of nodes that are members no more, and remembers them.
+    pub(crate) fn follow_members(&self, before: &Disks, now: &Disks) {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        core.sessions.retain_nodes(&is_member);
-        core.lapsed.retain(|node, _| is_member(node));
+        core.sessions.retain_nodes(|node| now.contains_key(node));
+        core.lapsed.retain(|node, _| now.contains_key(node));
+        core.removed.follow(before, now);
+        self.tell_removed(&core);
+    }
+
+    fn tell_removed(&self, core: &Core) {
+        self.told.removed.send_if_modified(|seen| std::mem::replace(seen, core.removed.clone()) != core.removed);
     }
 
     /// Tells stores, and followers of the epoch, how far it is; called once for each batch of entries.
@@ -432,9 +431,21 @@ impl Host {
         if self.witness { Some(0) } else { self.machines.values().map(|machine| machine.image_bytes()).sum() }
     }
 
+    /// Whether [`Self::restore`] may begin with an image.
+    pub(crate) fn check_image(&self, image: &[u8]) -> Result<(), RestoreError> {
+        self.parts(image).map(drop)
+    }
+
+    /// What an image holds. One may lack a machine that is newer than it, but not all of them.
+    fn parts<'a>(&self, image: &'a [u8]) -> Result<(Core, Encoded<'a>), RestoreError> {
+        let (core, states) = parts(image).map_err(|_| RestoreError::Image)?;
+        let is_stateless = states.is_empty() && !self.witness && !self.machines.is_empty();
+        if is_stateless { Err(RestoreError::Stateless) } else { Ok((core, states)) }
+    }
+
     /// Replaces the state of all machines by a captured one.
     pub(crate) fn restore(&self, image: &[u8]) -> Result<(), RestoreError> {
-        let (core, states) = parts(image).map_err(|_| RestoreError::Image)?;
+        let (core, states) = self.parts(image)?;
         for (id, state) in states {
             if self.witness {
                 continue;
@@ -442,6 +453,7 @@ impl Host {
             let machine = self.machines.get(&id).ok_or(RestoreError::Machine { machine: id.0 })?;
             machine.restore(state).map_err(|reason| RestoreError::State { machine: machine.name(), reason })?;
         }
+        self.tell_removed(&core);
         *self.core.lock().unwrap_or_else(PoisonError::into_inner) = core;
         Ok(())
     }

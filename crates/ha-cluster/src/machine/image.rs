@@ -1,7 +1,8 @@
 //! The bytes of all machines in a snapshot.
 //!
 //! ```text
-//! schema u8  epoch u64  sessions  lapsed leases: length u32, bytes  a state on its way back
+//! schema u8  epoch u64  sessions  lapsed leases: length u32, bytes  removed members: the same, in schema 3
+//! a state on its way back
 //! the state of each machine, one behind the other
 //! of each: id u8, length u64  how many u16                                            (little-endian)
 //! ```
@@ -10,15 +11,19 @@
 use std::collections::VecDeque;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
+use serde::de::DeserializeOwned;
 
 use super::host::Core;
+use super::removed::RemovedMembers;
 use super::restoring::Restoring;
 use super::session::Sessions;
 use super::{Capture, MachineId};
 use crate::codec;
 
 /// Layout of an image: its first byte.
-const SCHEMA: u8 = 2;
+const SCHEMA: u8 = 3;
+/// The same without removed members, which is written while there are none: versions before read it too.
+const NONE_REMOVED: u8 = 2;
 /// What was written before, and is still read: each length before its state.
 const LENGTHS_FIRST: u8 = 1;
 /// Of a machine at the end.
@@ -44,12 +49,15 @@ impl Image {
     /// Its bytes, each piece encoded when it is asked for.
     pub(crate) fn pieces(self) -> impl Iterator<Item = Bytes> + Send {
         let mut head = BytesMut::new();
-        head.put_u8(SCHEMA);
+        let none_removed = self.core.removed.is_empty();
+        head.put_u8(if none_removed { NONE_REMOVED } else { SCHEMA });
         head.put_u64_le(self.core.epoch);
         self.core.sessions.encode(&mut head);
-        let lapsed = codec::record(&self.core.lapsed);
-        head.put_u32_le(lapsed.len() as u32);
-        head.put_slice(&lapsed);
+        let removed = (!none_removed).then(|| codec::record(&self.core.removed));
+        for record in std::iter::once(codec::record(&self.core.lapsed)).chain(removed) {
+            head.put_u32_le(record.len() as u32);
+            head.put_slice(&record);
+        }
         let restoring = self.core.restoring.pieces();
         let states = States { left: self.machines.into(), length: 0, table: Some(BytesMut::new()), count: 0 };
         std::iter::once(head.freeze()).chain(restoring).chain(states)
@@ -89,7 +97,7 @@ impl Iterator for States {
 }
 
 /// The encoded state of each machine.
-type Encoded<'a> = Vec<(MachineId, &'a [u8])>;
+pub(super) type Encoded<'a> = Vec<(MachineId, &'a [u8])>;
 
 /// The parts of an encoded image.
 pub(super) fn parts(image: &[u8]) -> Result<(Core, Encoded<'_>), TryGetError> {
@@ -97,14 +105,19 @@ pub(super) fn parts(image: &[u8]) -> Result<(Core, Encoded<'_>), TryGetError> {
     let schema = rest.try_get_u8()?;
     let epoch = rest.try_get_u64_le()?;
     let sessions = Sessions::decode(&mut rest)?;
-    let length = rest.try_get_u32_le()? as usize;
-    let lapsed = codec::decode(take(&mut rest, length)?).map_err(|_| short(length))?;
+    let lapsed = record(&mut rest)?;
+    let removed = if schema == SCHEMA { record(&mut rest)? } else { RemovedMembers::default() };
     let (restoring, machines) = match schema {
-        SCHEMA => lengths_last(rest)?,
+        SCHEMA | NONE_REMOVED => lengths_last(rest)?,
         LENGTHS_FIRST => lengths_first(rest)?,
         _ => return Err(short(1)),
     };
-    Ok((Core { epoch, sessions, lapsed, restoring }, machines))
+    Ok((Core { epoch, sessions, lapsed, restoring, removed }, machines))
+}
+
+fn record<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, TryGetError> {
+    let length = rest.try_get_u32_le()? as usize;
+    codec::decode(take(rest, length)?).map_err(|_| short(length))
 }
 
 fn lengths_last(mut rest: &[u8]) -> Result<(Restoring, Encoded<'_>), TryGetError> {
@@ -151,6 +164,7 @@ fn split_end(bytes: &[u8], length: usize) -> Result<(&[u8], &[u8]), TryGetError>
 mod tests {
     use super::*;
     use crate::machine::session::OpenSession;
+    use crate::machine::{Disks, RestoreAll};
 
     fn image(machines: Vec<(MachineId, Capture)>) -> Vec<u8> {
         let mut sessions = Sessions::default();
@@ -179,28 +193,38 @@ mod tests {
     }
 
     #[test]
-    fn both_layouts_stay() {
+    fn all_layouts_stay() {
         // Epoch 9; no session; the lapsed lease of "b" at 3.
         let head = [9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 1, 1, b'b', 3];
         let (first, states) = ([1, 0, 7, 2, 0, 0, 0, 0, 0, 0, 0, b'x', b'y'], [(MachineId(7), &b"xy"[..])]);
         // The third attempt to bring a state back has brought two bytes.
         let back = [3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, b'r', b's'];
+        // The member "c" was removed, with the disk 5.
+        let removed = [4, 0, 0, 0, 1, 1, b'c', 5];
         let (none, last) = ([0; 16], [b'x', b'y', 7, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
         let before = [&[LENGTHS_FIRST], &head[..], &first].concat();
-        let now = [&[SCHEMA], &head[..], &none, &last].concat();
+        let now = [&[NONE_REMOVED], &head[..], &none, &last].concat();
         for (image, on_its_way) in [
             (&before, false),
             (&[&before[..], &back].concat(), true),
             (&now, false),
-            (&[&[SCHEMA], &head[..], &back, &last].concat(), true),
+            (&[&[NONE_REMOVED], &head[..], &back, &last].concat(), true),
+            (&[&[SCHEMA], &head[..], &removed, &none, &last].concat(), false),
         ] {
+            let all = RestoreAll { attempt: 3, length: 2, crc: crc32c::crc32c(b"rs"), epoch: 0 };
             let (mut core, found) = parts(image).unwrap();
             assert_eq!((core.epoch, core.lapsed.len(), &found[..]), (9, 1, &states[..]));
-            assert_eq!(core.restoring.take(3, 2, crc32c::crc32c(b"rs")).is_ok(), on_its_way);
+            assert_eq!(core.removed.contains(&"c".parse().unwrap(), 5), image[0] == SCHEMA);
+            assert_eq!(core.restoring.take(&all).is_ok(), on_its_way);
         }
-        let core = Core { epoch: 9, lapsed: [("b".parse().unwrap(), 3)].into(), ..Core::default() };
-        let machines = vec![(MachineId(7), Box::new(std::iter::once(b"xy".to_vec())) as Capture)];
-        assert_eq!(Image::new(core, machines).pieces().collect::<Vec<_>>().concat(), now);
-        assert!(parts(&[&[3], &now[1..]].concat()).is_err(), "a layout that is not known");
+        let mut core = Core { epoch: 9, lapsed: [("b".parse().unwrap(), 3)].into(), ..Core::default() };
+        let written = |core: &Core| {
+            let machines = vec![(MachineId(7), Box::new(std::iter::once(b"xy".to_vec())) as Capture)];
+            Image::new(core.clone(), machines).pieces().collect::<Vec<_>>().concat()
+        };
+        assert_eq!(written(&core), now);
+        core.removed.follow(&[("c".parse().unwrap(), 5)].into(), &Disks::new());
+        assert_eq!(written(&core), [&[SCHEMA], &head[..], &removed, &none, &last].concat());
+        assert!(parts(&[&[4], &now[1..]].concat()).is_err(), "a layout that is not known");
     }
 }

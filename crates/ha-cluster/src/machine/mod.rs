@@ -5,6 +5,7 @@ mod batch;
 pub(crate) mod fuzzing;
 mod host;
 mod image;
+mod removed;
 mod replicated;
 mod restoring;
 mod session;
@@ -20,8 +21,9 @@ pub(crate) use batch::{Batch, Command, Outcome, decode_outcomes, encode_outcomes
 pub use host::Machines;
 pub(crate) use host::{Host, SystemCommand};
 pub(crate) use image::Image;
+pub(crate) use removed::{Disks, RemovedMembers};
 pub use replicated::{ASK_TIMEOUT, ReadError, Replicated, WriteError};
-pub(crate) use restoring::{RestorePart, RestoreResult};
+pub(crate) use restoring::{RestoreAll, RestorePart, RestoreResult};
 pub(crate) use session::{OpenSession, SessionId};
 pub use submit::COMMAND_BYTES_MAX;
 pub(crate) use submit::{BATCH_BYTES_MAX, Propose, ProposeError, Submitter};
@@ -97,6 +99,12 @@ pub trait Machine: Send + Sync + 'static {
     fn replace(&mut self, at: Epoch, image: &[u8]) -> Result<(), String> {
         let _ = at;
         self.restore(image)
+    }
+
+    /// What it holds that [`Self::replace`] would put an end to, as a person would say it: `3 keys`. The same on every
+    /// node. `None` while that is nothing, or nothing that anybody would miss.
+    fn holds(&self) -> Option<String> {
+        None
     }
 
     /// The cluster went on by force, without nodes that may have applied more: who followed changes there saw some that

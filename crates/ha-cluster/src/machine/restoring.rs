@@ -18,6 +18,19 @@ pub(crate) struct RestorePart {
     pub(crate) bytes: Bytes,
 }
 
+/// What all parts together are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RestoreAll {
+    /// Whose parts.
+    pub(crate) attempt: u64,
+    /// Bytes of all of them.
+    pub(crate) length: u64,
+    /// Their CRC32C.
+    pub(crate) crc: u32,
+    /// The epoch rises to here, in any case: every node counts alike, also one that keeps no state.
+    pub(crate) epoch: u64,
+}
+
 /// What became of a part, or of all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RestoreResult {
@@ -25,6 +38,8 @@ pub(crate) enum RestoreResult {
     Done,
     /// It was not used.
     Refused { reason: String },
+    /// It was not used: there is something that would be lost.
+    Holds { what: String },
 }
 
 /// The parts so far, in order and without gaps.
@@ -57,14 +72,14 @@ impl Restoring {
     }
 
     /// All parts as one, if they are whole; nothing is left in any case.
-    pub(crate) fn take(&mut self, attempt: u64, length: u64, crc: u32) -> Result<Bytes, RestoreResult> {
+    pub(crate) fn take(&mut self, all: &RestoreAll) -> Result<Bytes, RestoreResult> {
         let whole = std::mem::take(self);
-        if whole.attempt != attempt || whole.length != length {
+        if whole.attempt != all.attempt || whole.length != all.length {
             return Err(refused("another restore has begun"));
         }
-        let mut image = BytesMut::with_capacity(length as usize);
+        let mut image = BytesMut::with_capacity(whole.length as usize);
         whole.parts.iter().for_each(|part| image.put_slice(part));
-        if crc32c::crc32c(&image) != crc {
+        if crc32c::crc32c(&image) != all.crc {
             return Err(refused("the saved state came in damaged"));
         }
         Ok(image.freeze())
@@ -91,6 +106,10 @@ impl Restoring {
 mod tests {
     use super::*;
 
+    fn all(attempt: u64, length: u64, crc: u32) -> RestoreAll {
+        RestoreAll { attempt, length, crc, epoch: 0 }
+    }
+
     fn part(attempt: u64, offset: u64, bytes: &'static str) -> RestorePart {
         RestorePart { attempt, offset, bytes: bytes.into() }
     }
@@ -106,7 +125,7 @@ mod tests {
         let mut restored = Restoring::decode(&mut &out[..]).unwrap();
         for restoring in [&mut restoring, &mut restored] {
             assert_eq!(restoring.add(part(2, 2, "c")), RestoreResult::Done);
-            assert_eq!(restoring.take(2, 3, crc32c::crc32c(b"abc")), Ok(Bytes::from_static(b"abc")));
+            assert_eq!(restoring.take(&all(2, 3, crc32c::crc32c(b"abc"))), Ok(Bytes::from_static(b"abc")));
             assert_eq!(*restoring, Restoring::default());
         }
         assert!((0..out.len()).all(|end| Restoring::decode(&mut &out[..end]).is_err()));
@@ -116,8 +135,8 @@ mod tests {
     fn what_is_not_whole_is_not_used() {
         let mut restoring = Restoring::default();
         restoring.add(part(1, 0, "abc"));
-        assert!(restoring.clone().take(1, 3, 0).is_err());
-        assert!(restoring.clone().take(1, 4, crc32c::crc32c(b"abc")).is_err());
-        assert!(restoring.take(2, 3, crc32c::crc32c(b"abc")).is_err());
+        assert!(restoring.clone().take(&all(1, 3, 0)).is_err());
+        assert!(restoring.clone().take(&all(1, 4, crc32c::crc32c(b"abc"))).is_err());
+        assert!(restoring.take(&all(2, 3, crc32c::crc32c(b"abc"))).is_err());
     }
 }

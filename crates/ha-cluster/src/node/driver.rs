@@ -20,10 +20,12 @@ use super::leases::Leases;
 use super::meeting::Meeting;
 use super::parting::Stopping;
 use super::view::{self, Facts};
+use super::vitals::UNFIT;
 use crate::campaign::{Campaign, Reluctant};
 use crate::cluster::{AloneError, AsideError, LeaveError, PriorityError, TransferError};
 use crate::events::Events;
 use crate::identity::Identity;
+use crate::machine::RemovedMembers;
 use crate::raft::{Engine, RaftStatus};
 use crate::take::Take;
 use crate::view::{Epoch, Node, View};
@@ -54,6 +56,7 @@ pub(super) enum Done {
     Taken { node: NodeId, applied: Option<u64> },
     FirstEntryApplied { term: crate::Term, index: u64 },
     MembershipChanged { what: String, result: Result<(), String> },
+    LogShortened,
     Nothing,
 }
 
@@ -63,6 +66,7 @@ enum Wake {
     Peer(PeerEvent),
     Raft,
     LogFailed,
+    ConsensusEnded,
     Done(Done),
     Ask(Ask),
     Deadline,
@@ -134,6 +138,8 @@ pub(super) struct Driver {
     pub(super) failed: Option<String>,
     /// A member said that this node is none any more.
     pub(super) removed: bool,
+    /// The members that were removed for good, as the log says.
+    pub(super) removed_members: watch::Receiver<RemovedMembers>,
     /// The forced recovery that was applied here, if there was one.
     pub(super) recovered: watch::Receiver<Option<(u64, Epoch)>>,
     /// Set when the cluster went on by force without this node.
@@ -178,6 +184,7 @@ impl Driver {
             ask = queues.asks.recv(), if self.stopping.is_none() => ask.map_or(Wake::Ended, Wake::Ask),
             () = changes.next() => Wake::Raft,
             Ok(()) = self.wal_failure.changed() => Wake::LogFailed,
+            () = self.cx.engine.stopped(), if self.failed.is_none() => Wake::ConsensusEnded,
             Some(event) = queues.peers.recv() => Wake::Peer(event),
             Some(mail) = queues.mail.recv() => Wake::Mail(mail),
             Some(done) = self.cx.doing.next(), if !self.cx.doing.is_empty() => Wake::Done(done),
@@ -195,6 +202,7 @@ impl Driver {
             Wake::Peer(event) => self.peer_event(event).await,
             Wake::Raft => self.look_soon(),
             Wake::LogFailed => self.log_failed(),
+            Wake::ConsensusEnded => self.consensus_ended(),
             Wake::Done(done) => self.done(done).await,
             Wake::Ask(Ask::Transfer { to, answer }) => self.transfer(to, answer),
             Wake::Ask(Ask::Remove { node, answer }) => self.remove(node, answer),
@@ -218,6 +226,7 @@ impl Driver {
             Done::Taken { node, applied } => self.taken(node, applied),
             Done::FirstEntryApplied { term, index } => self.first_entry_applied(term, index),
             Done::MembershipChanged { what, result } => self.membership_changed(&what, result),
+            Done::LogShortened => self.leading.shortens_log = false,
             Done::Nothing => {}
         }
     }
@@ -251,6 +260,15 @@ impl Driver {
         }
     }
 
+    /// The consensus ended by itself: what this node knows is frozen, and whoever believes it would be misled.
+    fn consensus_ended(&mut self) {
+        // That may be why, and says better what to do.
+        self.log_failed();
+        let why = view::stopped(&self.cx.engine.status()).unwrap_or_default();
+        let then = "Mend what caused it, then start this node again";
+        self.fail(format!("the consensus of this node has ended: {why}. {then}"));
+    }
+
     /// This node takes part no more, and says why.
     pub(super) fn fail(&mut self, reason: String) {
         if self.failed.is_none() {
@@ -258,6 +276,8 @@ impl Driver {
             self.cx.events.happened("stopped", reason.clone());
             self.give_lease_up(&reason);
             self.failed = Some(reason);
+            self.health = UNFIT;
+            self.tell_traits();
             let engine = self.cx.engine.clone();
             self.cx.begin(async move {
                 engine.stop().await;
@@ -279,6 +299,7 @@ impl Driver {
         let before = std::mem::replace(&mut self.cx.status, self.cx.engine.status());
         self.choose_to_elect();
         self.notice(&before);
+        self.refuse_the_removed();
         self.give_way();
         self.look_at_the_disk();
         self.lead();
@@ -324,6 +345,7 @@ impl Driver {
         if self.cx.status.nodes.is_empty() {
             return Some("waits for the leader of the cluster to add this node".to_owned());
         }
-        self.cx.status.leader.is_none().then(|| "waits for a leader to be elected".to_owned())
+        let waits = self.cx.status.leader.is_none() && self.failed.is_none();
+        waits.then(|| "waits for a leader to be elected".to_owned())
     }
 }

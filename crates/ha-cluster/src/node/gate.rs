@@ -1,6 +1,7 @@
 //! Who may talk to this node.
 
 mod claims;
+mod removed;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use ha_net::{Address, ClusterId, Gate, Incarnation, Introduction, NodeId, Refusa
 
 use crate::Config;
 use crate::lineage::Lineage;
+use crate::machine::RemovedMembers;
 
 /// The claim that tells one disk of a node id from another.
 const DISK: &str = "disk";
@@ -38,6 +40,8 @@ struct Known {
     address: Option<Address>,
     /// Members that were removed while this node led: they may not come back with what they have.
     removed: BTreeMap<NodeId, u64>,
+    /// All that were ever removed, as the log says.
+    recorded: RemovedMembers,
     /// Disks that have forgotten entries which their nodes acknowledged to this one.
     forgetful: BTreeMap<NodeId, u64>,
 }
@@ -262,7 +266,7 @@ impl Gate for Doorman {
             }
         }
         let disk = disk_of(peer);
-        if known.removed.get(&peer.node_id).is_some_and(|removed| Some(*removed) == disk) {
+        if known.is_removed(&peer.node_id, disk) {
             return refuse(
                 RefusalCode::Removed,
                 format!(
@@ -465,5 +469,18 @@ mod tests {
         a.members(BTreeMap::from([("b".parse().unwrap(), 2)]), &["c".parse().unwrap()]);
         assert_eq!(code(&a, &doorman("c", 3).introduce()), Some(RefusalCode::Removed));
         assert_eq!(code(&a, &doorman("c", 4).introduce()), None, "a new disk is a new node");
+    }
+
+    #[test]
+    fn who_the_log_says_was_removed_is_refused_also_if_it_was_admitted_before() {
+        let (a, c) = (doorman("a", 1), "c".parse().unwrap());
+        assert_eq!((code(&a, &doorman("c", 3).introduce()), a.may_join(&c)), (None, true));
+        let mut recorded = RemovedMembers::default();
+        recorded.follow(&BTreeMap::from([(c.clone(), 3)]), &BTreeMap::new());
+        assert_eq!((a.removed(recorded), a.may_join(&c)), (vec![c.clone()], false));
+        assert_eq!(code(&a, &doorman("c", 3).introduce()), Some(RefusalCode::Removed));
+        assert_eq!((code(&a, &doorman("c", 4).introduce()), a.may_join(&c)), (None, true));
+        a.members(BTreeMap::from([(c, 3)]), &[]);
+        assert_eq!(code(&a, &doorman("c", 3).introduce()), None, "a member is none of them");
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Leading {
     leader_since: Duration,
     /// What is on its way, for the log.
     changing: Option<String>,
+    /// The log is being shortened, leading or not: that may hang for as long as the consensus does.
+    pub(super) shortens_log: bool,
     pub(super) transfer: Option<(Transfer, Option<TransferAnswer>)>,
     pub(super) leaving: BTreeMap<NodeId, Option<LeaveAnswer>>,
     /// The last reason to do nothing, so that it is said once.
@@ -47,6 +49,7 @@ impl Leading {
             controller: Controller::new(Settings::of(config)),
             leader_since: Duration::ZERO,
             changing: None,
+            shortens_log: false,
             transfer: None,
             leaving: BTreeMap::new(),
             said: String::new(),
@@ -89,6 +92,7 @@ impl Driver {
         let members = status.nodes.iter().map(|(node, record)| (node.clone(), seat(node, record))).collect();
         let mut opinions = BTreeMap::new();
         let mut joining = BTreeMap::new();
+        let knows_the_removed = self.knows_the_removed();
         for (node, opinion) in self.meeting.gossip.members() {
             let Some(traits) = &opinion.traits else { continue };
             let known = Opinion {
@@ -99,8 +103,8 @@ impl Driver {
             };
             opinions.insert(node.clone(), known);
             // Its disk is known once it has introduced itself here; until then it cannot be told from an impostor.
-            let introduced = cx.doorman.disk(node).is_some();
-            if introduced && opinion.state == MemberState::Alive && !status.nodes.contains_key(node) {
+            let may_join = knows_the_removed && cx.doorman.may_join(node);
+            if may_join && opinion.state == MemberState::Alive && !status.nodes.contains_key(node) {
                 joining.insert(node.clone(), Seat { voter: false, role: traits.role, priority: traits.priority });
             }
         }
@@ -183,6 +187,23 @@ impl Driver {
         self.cx.doorman.members(members.map(|(node, record)| (node.clone(), record.disk)).collect(), removed);
     }
 
+    /// Whether this node has applied what its leader began with, so that nothing that it says of removals is past.
+    fn knows_the_removed(&self) -> bool {
+        self.cx.status.applied_term == self.cx.status.term && self.cx.me.is_named_by(&self.cx.status)
+    }
+
+    /// Keeps members out that were removed for good, on every node and in every life.
+    pub(super) fn refuse_the_removed(&mut self) {
+        if !self.knows_the_removed() || !self.removed_members.has_changed().unwrap_or(false) {
+            return;
+        }
+        let recorded = self.removed_members.borrow_and_update().clone();
+        for node in self.cx.doorman.removed(recorded) {
+            // It comes again, and is told.
+            self.cx.net.forget(&node);
+        }
+    }
+
     fn members_changed(&mut self, before: &RaftStatus, status: &RaftStatus) {
         let me = &self.cx.me.node_id;
         // Between two moments of an old log, or from there to now, nobody is removed: who was may be back in a new life.
@@ -216,9 +237,9 @@ impl Driver {
     /// Decides what a leader should do now, and begins it.
     pub(super) fn lead(&mut self) {
         self.step_transfer(transfer::Input::Look);
-        let status = &self.cx.status;
         self.cx.engine.set_live_voters(self.live_voters());
         self.shorten_log();
+        let status = &self.cx.status;
         if !status.is_leader() {
             return;
         }
@@ -246,8 +267,8 @@ impl Driver {
 
     /// Takes a snapshot when one is due, and drops what the last one has. A witness keeps entries until every data copy
     /// has them; the others until their snapshot has long had them, or has them and many bytes follow.
-    fn shorten_log(&self) {
-        if self.failed.is_some() || self.cx.status.stopped.is_some() {
+    fn shorten_log(&mut self) {
+        if self.leading.shortens_log || self.failed.is_some() || self.cx.status.stopped.is_some() {
             return;
         }
         let witness = self.cx.config.role == Role::Witness;
@@ -257,6 +278,7 @@ impl Driver {
         let is_due = engine.is_snapshot_due(status, config, &self.wal);
         let upto = engine.purgeable(status, config, &self.wal, floor);
         if is_due || upto.is_some() {
+            self.leading.shortens_log = true;
             self.cx.begin(async move {
                 if is_due {
                     engine.take_snapshot().await;
@@ -264,7 +286,7 @@ impl Driver {
                 if let Some(upto) = upto {
                     engine.purge(upto).await;
                 }
-                Done::Nothing
+                Done::LogShortened
             });
         }
     }

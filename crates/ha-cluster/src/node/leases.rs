@@ -40,8 +40,34 @@ pub(super) struct Leases {
     applied: watch::Receiver<u64>,
     pending: BTreeMap<(NodeId, RenewalId), oneshot::Sender<Result<Bytes, Fault>>>,
     leads_in: Option<Term>,
+    rounds: Rounds,
     /// The highest log index that every data copy is known to have.
     pub(super) floor: u64,
+}
+
+/// Quorum rounds, one at a time: the grantor gives one up in time, and it may hang on for as long as the consensus.
+#[derive(Debug, Default)]
+struct Rounds {
+    is_under_way: bool,
+    /// The last of those that were asked for meanwhile.
+    next: Option<u64>,
+}
+
+impl Rounds {
+    /// Whether this one is to begin now.
+    fn may_begin(&mut self, round: u64) -> bool {
+        let may = !std::mem::replace(&mut self.is_under_way, true);
+        if !may {
+            self.next = Some(round);
+        }
+        may
+    }
+
+    /// Which one is wanted now that the one under way has ended.
+    fn ended(&mut self) -> Option<u64> {
+        self.is_under_way = false;
+        self.next.take()
+    }
 }
 
 impl Leases {
@@ -61,6 +87,7 @@ impl Leases {
             applied,
             pending: BTreeMap::new(),
             leads_in: None,
+            rounds: Rounds::default(),
             floor: 0,
         };
         (leases, follow, follow_grants)
@@ -160,7 +187,11 @@ impl Driver {
         self.leases.grantor.step(self.cx.clock.now(), input, &mut out);
         for output in out {
             match output {
-                grant::Output::ConfirmQuorum { round } => confirm(&self.cx, round),
+                grant::Output::ConfirmQuorum { round } => {
+                    if self.leases.rounds.may_begin(round) {
+                        confirm(&self.cx, round);
+                    }
+                }
                 grant::Output::Grant { node, renewal, after } if node == self.cx.me.node_id => {
                     self.hold(hold::Input::Granted { renewal, after });
                 }
@@ -243,6 +274,10 @@ impl Driver {
     }
 
     pub(super) fn quorum_round(&mut self, round: u64, confirmed: bool) {
+        if let Some(next) = self.leases.rounds.ended().filter(|_| self.leases.leads_in.is_some()) {
+            self.leases.rounds.may_begin(next);
+            confirm(&self.cx, next);
+        }
         self.grant(if confirmed { grant::Input::Confirmed { round } } else { grant::Input::Unconfirmed { round } });
     }
 
@@ -302,4 +337,19 @@ fn await_first_entry(cx: &Context, term: Term) {
             return if applied { Done::FirstEntryApplied { term, index } } else { Done::Nothing };
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_a_quorum_round_hangs_none_begins_and_only_the_last_one_that_was_wanted_follows() {
+        let mut rounds = Rounds::default();
+        assert_eq!([1, 2, 3].map(|round| rounds.may_begin(round)), [true, false, false]);
+        assert_eq!(rounds.ended(), Some(3));
+        assert!(rounds.may_begin(3));
+        assert_eq!(rounds.ended(), None);
+        assert!(rounds.may_begin(4));
+    }
 }

@@ -162,8 +162,13 @@ impl Driver {
         for founder in &charter.founders {
             self.cx.net.learn(&founder.node_id, &founder.profile.address);
         }
-        let first = voters.keys().next() == Some(&self.cx.me.node_id);
-        if voters.contains_key(&self.cx.me.node_id)
+        let me = &self.cx.me;
+        // With another disk it would found again what it has forgotten.
+        if charter.founder(&me.node_id).is_none_or(|founder| founder.profile.disk != me.disk) {
+            return;
+        }
+        let first = voters.keys().next() == Some(&me.node_id);
+        if voters.contains_key(&me.node_id)
             && let Err(error) = self.cx.engine.initialize(voters).await
         {
             return self.fail(format!("the first membership was not written: {error}"));

@@ -5,6 +5,8 @@
 
 mod driver;
 mod electing;
+#[cfg(test)]
+mod ending_tests;
 mod errands;
 mod gate;
 mod inbox;

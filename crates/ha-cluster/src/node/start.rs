@@ -52,6 +52,7 @@ pub(crate) struct Started {
     pub(crate) asks: Asks,
     pub(crate) rooms: Rooms,
     pub(crate) overtaken: watch::Receiver<Option<Overtaken>>,
+    pub(crate) start_number: u64,
 }
 
 /// Why a node cannot start. Nothing of what was in the data directory is changed.
@@ -99,7 +100,8 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
     let identity = Identity::open(seams.disk.clone(), config.data_dir.clone(), expected).await?;
     let seed = seed ^ identity.incarnation().0.rotate_left(32);
     require_log(&identity, &*seams.disk).await?;
-    let salt = StdRng::seed_from_u64(seed).random();
+    let mut random = StdRng::seed_from_u64(seed);
+    let (salt, start_number) = (random.random(), random.random());
     let (segment_bytes, freed_bytes) = (config.segment_bytes, config.freed_bytes);
     let wal_config = wal::Config { segment_bytes, freed_bytes, salt, ..wal::Config::default() };
     let (wal, _) = Wal::open(seams.disk.clone(), identity.wal_directory(), wal_config).await?;
@@ -161,6 +163,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         },
     };
     let recovered = parts.host.recovered();
+    let removed_members = parts.host.removed();
     let engine = Engine::start(&config, parts).await.map_err(unusable)?;
     if identity.cluster_id().is_some() {
         inbox.open_engine(engine.clone());
@@ -225,6 +228,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         health: WELL,
         failed: None,
         removed: false,
+        removed_members,
         recovered,
         overtaken: tell_overtaken,
         overtaken_since: None,
@@ -248,6 +252,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         asks,
         rooms,
         overtaken,
+        start_number,
     })
 }
 

@@ -5,15 +5,18 @@ use crate::gossip::{self, Suffrage, Traits};
 
 /// Health of a node that sees nothing wrong with itself, in percent.
 pub(super) const WELL: u8 = 100;
-/// Health of a node whose disk does not answer.
-const STALLED: u8 = 0;
+/// Health of a node whose disk does not answer, and of one that takes part no more.
+pub(super) const UNFIT: u8 = 0;
 
 impl Driver {
     /// A disk that does not answer makes a node unfit to lead: it says so to the others, and a leader hands over.
     pub(super) fn look_at_the_disk(&mut self) {
+        if self.failed.is_some() {
+            return;
+        }
         let waits = self.wal.sync_times().running;
         let stalled = waits.filter(|waits| *waits > self.cx.engine.election_max());
-        let health = if stalled.is_some() { STALLED } else { WELL };
+        let health = if stalled.is_some() { UNFIT } else { WELL };
         if health != self.health {
             self.health = health;
             let message = match stalled {

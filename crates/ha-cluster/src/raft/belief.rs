@@ -7,7 +7,7 @@ use ha_net::{Fault, NodeId};
 use openraft::async_runtime::WatchReceiver as _;
 
 use super::engine::Engine;
-use super::types::Vote;
+use super::types::{LogId, Vote};
 
 /// Terms up to here are believed of anybody, so that a node that joins, or was away for years, is let in: no cluster uses
 /// so many up.
@@ -26,6 +26,8 @@ pub(super) enum Unbelievable {
     NotElected { from: NodeId, term: u64 },
     #[error("what {from} sends is of term {found}, which comes after its own term {term}")]
     Later { from: NodeId, found: u64, term: u64 },
+    #[error("what {from} sends contradicts the entry {index} that this node knows to be committed")]
+    Contradiction { from: NodeId, index: u64 },
 }
 
 /// Whether a term may be taken over by a node that is in its `own`.
@@ -53,6 +55,17 @@ pub(super) fn believe_leader(from: &NodeId, vote: &Vote, last: Option<u64>) -> R
     }
     match last {
         Some(found) if found > term => Err(Unbelievable::Later { from: from.clone(), found, term }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether what ends with an entry may follow what is committed here: of two entries that are both committed, the one of
+/// the later term is behind the other.
+pub(super) fn believe_last(from: &NodeId, last: Option<&LogId>, committed: Option<&LogId>) -> Result<(), Unbelievable> {
+    match (last, committed) {
+        (Some(last), Some(committed)) if last > committed && last.index <= committed.index => {
+            Err(Unbelievable::Contradiction { from: from.clone(), index: committed.index })
+        }
         _ => Ok(()),
     }
 }
@@ -94,6 +107,21 @@ mod tests {
         assert_eq!(later, Err(Unbelievable::Later { from: a.clone(), found: 4, term: 3 }));
         let candidate = believe_leader(&a, &Vote::new(3, a.clone()), None);
         assert_eq!(candidate, Err(Unbelievable::NotElected { from: a, term: 3 }));
+    }
+
+    #[test]
+    fn nothing_of_a_later_term_ends_before_what_is_committed() {
+        let a: NodeId = "a".parse().unwrap();
+        let committed = LogId::new_term_index(3, 9);
+        let believes = |term, index| believe_last(&a, Some(&LogId::new_term_index(term, index)), Some(&committed));
+        for (term, index) in [(3, 10), (4, 10), (3, 9), (2, 4), (3, 8)] {
+            assert_eq!(believes(term, index), Ok(()), "newer, or nothing new");
+        }
+        for index in [0, 8, 9] {
+            assert_eq!(believes(4, index), Err(Unbelievable::Contradiction { from: a.clone(), index: 9 }));
+        }
+        assert_eq!(believe_last(&a, None, Some(&committed)), Ok(()));
+        assert_eq!(believe_last(&a, Some(&committed), None), Ok(()));
     }
 
     #[test]

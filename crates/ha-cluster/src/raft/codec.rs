@@ -167,13 +167,18 @@ const ENTRY_BLANK: u8 = 0;
 const ENTRY_COMMANDS: u8 = 1;
 const ENTRY_MEMBERSHIP: u8 = 2;
 
-/// What the log keeps of an entry beside its position.
-pub(crate) fn put_entry(entry: &Entry) -> Bytes {
-    let (kind, body) = match &entry.payload {
+/// What an entry is, and what it holds.
+fn entry_parts(entry: &Entry) -> (u8, Bytes) {
+    match &entry.payload {
         EntryPayload::Blank => (ENTRY_BLANK, Bytes::new()),
         EntryPayload::Normal(Payload(commands)) => (ENTRY_COMMANDS, commands.clone()),
         EntryPayload::Membership(membership) => (ENTRY_MEMBERSHIP, put(&MembershipRecord::from(membership))),
-    };
+    }
+}
+
+/// What the log keeps of an entry beside its position.
+pub(crate) fn put_entry(entry: &Entry) -> Bytes {
+    let (kind, body) = entry_parts(entry);
     let mut out = BytesMut::with_capacity(1 + body.len());
     out.put_u8(kind);
     out.put_slice(&body);
@@ -195,8 +200,8 @@ pub(crate) type AppendRequest = openraft::raft::AppendEntriesRequest<Types>;
 
 /// An append message: laid out by hand, so that entries are copied once on the way out and not at all on the way in.
 pub(crate) fn put_append(request: &AppendRequest) -> Bytes {
-    let entries: Vec<Bytes> = request.entries.iter().map(put_entry).collect();
-    let size = 128 + entries.iter().map(|e| e.len() + 20).sum::<usize>();
+    let entries: Vec<(u8, Bytes)> = request.entries.iter().map(entry_parts).collect();
+    let size = 128 + entries.iter().map(|(_, body)| body.len() + 21).sum::<usize>();
     let mut out = BytesMut::with_capacity(size);
     out.put_u8(APPEND_SCHEMA);
     let vote = &request.vote;
@@ -208,10 +213,11 @@ pub(crate) fn put_append(request: &AppendRequest) -> Bytes {
     put_log_id(&mut out, request.prev_log_id.as_ref());
     put_log_id(&mut out, request.leader_commit.as_ref());
     out.put_u32_le(entries.len() as u32);
-    for (entry, body) in request.entries.iter().zip(entries) {
+    for (entry, (kind, body)) in request.entries.iter().zip(entries) {
         out.put_u64_le(term_of(&entry.log_id));
         out.put_u64_le(entry.log_id.index);
-        out.put_u32_le(body.len() as u32);
+        out.put_u32_le(1 + body.len() as u32);
+        out.put_u8(kind);
         out.put_slice(&body);
     }
     out.freeze()
@@ -255,15 +261,15 @@ pub(crate) fn get_append(mut bytes: Bytes) -> Result<AppendRequest, NotARecord> 
     let count = bytes.try_get_u32_le()? as usize;
     // Each entry takes at least 21 bytes, which bounds what a lying count can make us reserve.
     let mut entries = Vec::with_capacity(count.min(bytes.remaining() / 21));
-    let mut next = prev_log_id.as_ref().map(|id| id.index + 1);
+    let mut next = prev_log_id.as_ref().map_or(0, |id| id.index + 1);
     for _ in 0..count {
         let entry_term = get_number(&mut bytes)?;
         let index = get_number(&mut bytes)?;
-        // Entries follow one another, and none is of a later term than its leader's.
-        if next.is_some_and(|next| next != index) || entry_term > term {
+        // Entries follow one another from the first of all, and none is of a later term than its leader's.
+        if index != next || entry_term > term {
             return Err(NotARecord);
         }
-        next = Some(index + 1);
+        next = index + 1;
         let length = bytes.try_get_u32_le()? as usize;
         let entry = codec::apart(take(&mut bytes, length)?, whole);
         entries.push(get_entry(entry_term, index, entry)?);
@@ -368,6 +374,12 @@ mod tests {
         let mut gap = request();
         gap.entries.remove(1);
         assert!(get_append(put_append(&gap)).is_err());
+        let mut first = AppendRequest { prev_log_id: None, ..request() };
+        assert!(get_append(put_append(&first)).is_err(), "nothing comes before the first of them, which is the eighth");
+        for (index, entry) in first.entries.iter_mut().enumerate() {
+            entry.log_id = LogId::new_term_index(3, index as u64);
+        }
+        assert!(get_append(put_append(&first)).is_ok());
         let stale = AppendRequest { vote: Vote::new(2, "a".parse().unwrap()), ..request() };
         assert!(get_append(put_append(&stale)).is_err(), "entries of a later term than their leader's");
     }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use openraft::StorageError;
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{EntryPayload, StorageError};
 use tempfile::TempDir;
 
 use super::log_store::LogStore;
 use super::state_machine::StateMachine;
-use super::types::{LogId, PeerRecord, SnapshotMeta, Types};
-use crate::disk::faulty::FaultyDisk;
+use super::types::{Body, Entry, LogId, PeerRecord, SnapshotMeta, Types};
+use crate::disk::faulty::{FaultyDisk, Operation};
 use crate::disk::{Disk, RealDisk};
 use crate::machine::{Applied, Capture, Host, Machine, MachineId, Machines};
 use crate::snapshot::SnapshotStore;
@@ -92,11 +92,46 @@ async fn a_snapshot_that_is_received_while_one_is_written_takes_its_place() {
     while disk.paths().is_empty() {
         tokio::task::yield_now().await;
     }
-    let received = Host::new(Machines::new(), false).capture().pieces().collect::<Vec<_>>().concat();
+    let other = EndlessOnce(AtomicBool::new(true));
+    let received = Host::new(Machines::new().with(other), false).capture().pieces().collect::<Vec<_>>().concat();
     let last = LogId::new_term_index(1, 9);
     let meta = SnapshotMeta { last_log_id: Some(last), ..SnapshotMeta::default() };
-    machine.install_snapshot(&meta, received.into()).await.unwrap();
+    machine.install_snapshot(&meta, Body::Whole(received.into())).await.unwrap();
     under_way.await.unwrap().unwrap();
     let newest = machine.get_current_snapshot().await.unwrap().unwrap();
     assert_eq!((newest.meta.last_log_id, disk.paths().len()), (Some(last), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_cannot_be_written_leaves_the_one_before_the_newest() {
+    let disk = FaultyDisk::default();
+    let store = SnapshotStore::open(Arc::new(disk.clone()), "/snapshots".into()).await.unwrap();
+    let mut machine = StateMachine::open(Host::new(Machines::new(), false), store).await.unwrap();
+    let build = async |machine: &mut StateMachine| {
+        machine.get_snapshot_builder().await.build_snapshot().await.unwrap().meta.last_log_id
+    };
+    let blank = |index| {
+        let log_id = LogId::new_term_index(1, index);
+        futures::stream::iter([Ok((Entry { log_id, payload: EntryPayload::Blank }, None))])
+    };
+    machine.apply(blank(4)).await.unwrap();
+    disk.set_capacity(Some(0));
+    let began = tokio::time::Instant::now();
+    assert_eq!(build(&mut machine).await, None, "there is none");
+    assert!(began.elapsed().as_secs() >= 10, "the next one is not tried at once");
+    assert_eq!(disk.paths().len(), 0);
+    disk.set_capacity(None);
+    assert_eq!(build(&mut machine).await.map(|id| id.index), Some(4));
+    machine.apply(blank(5)).await.unwrap();
+    for operation in [Operation::Open, Operation::Write, Operation::Sync, Operation::Rename, Operation::SyncDir] {
+        disk.fail(operation, 1, std::io::ErrorKind::StorageFull);
+        assert_eq!(build(&mut machine).await.map(|id| id.index), Some(4), "{operation:?}");
+    }
+    assert_eq!(build(&mut machine).await.map(|id| id.index), Some(5));
+
+    let store = SnapshotStore::open(Arc::new(disk.clone()), "/snapshots".into()).await.unwrap();
+    let mut machine = StateMachine::open(Host::new(Machines::new(), false), store).await.unwrap();
+    machine.apply(blank(6)).await.unwrap();
+    disk.set_capacity(Some(0));
+    assert_eq!(build(&mut machine).await.map(|id| id.index), Some(5), "also that of an earlier life");
 }

@@ -14,10 +14,12 @@ use openraft::{ChangeMembers, ReadPolicy};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::codec::term_of;
 use super::config::Timers;
 use super::copies::Copies;
 use super::guard::VoteGuard;
 use super::log_store::LogStore;
+use super::memory::{Memory, Sent};
 use super::network::Network;
 use super::state_machine::StateMachine;
 use super::status::RaftStatus;
@@ -27,7 +29,7 @@ use crate::lines::Lines;
 use crate::machine::{Host, Image};
 use crate::snapshot::SnapshotStore;
 use crate::view::Epoch;
-use crate::wal::Wal;
+use crate::wal::{Backlog, Wal};
 
 /// Applied entries that stay in the log behind the newest snapshot, so that a node away for a moment needs no snapshot.
 const KEEP_ENTRIES: u64 = 10_000;
@@ -39,6 +41,9 @@ const PURGE_BYTES_MIN: u64 = 32 * 1024 * 1024;
 const LOG_TO_SNAPSHOT: u64 = 4;
 /// But not more than this, or the bytes of one snapshot, unless more is configured: a start applies it all again.
 const REPLAYED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// How long followers may take to answer what a leader has asked, of whom openraft says that they have.
+const HEARD_WITHIN: Duration = Duration::from_millis(500);
 
 /// What an engine is made of.
 pub(crate) struct EngineParts {
@@ -62,7 +67,11 @@ pub(crate) struct Engine {
     pub(super) witness: bool,
     pub(super) readers: super::read::Readers,
     pub(super) host: Host,
+    /// Of the log.
+    pub(super) backlog: Backlog,
+    followers: Arc<Memory>,
     applied_index: watch::Receiver<u64>,
+    ended: watch::Receiver<bool>,
     last_snapshot_bytes: Arc<AtomicU64>,
     snapshots: SnapshotStore,
     live_voters: Arc<AtomicUsize>,
@@ -85,12 +94,20 @@ impl Engine {
         let openraft = openraft.validate().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
         let machine = StateMachine::open(parts.host.clone(), parts.snapshots.clone()).await?;
         let applied_index = machine.applied_index();
-        let network = Network::new(parts.net.clone(), parts.forgetful);
+        let network = Network::new(parts.net.clone(), parts.forgetful, parts.witness);
+        let followers = network.memory();
         let last_snapshot_bytes = machine.snapshot_bytes();
+        let backlog = parts.wal.backlog();
         let log = LogStore::new(parts.wal);
         let raft = Raft::new(parts.node_id, Arc::new(openraft), network, log, machine).await;
         let raft = raft.map_err(io::Error::other)?;
         let guard = VoteGuard::new(timers.election_max);
+        let (tell_ended, ended) = watch::channel(false);
+        let mut changes = Changes(raft.server_metrics());
+        tokio::spawn(async move {
+            while changes.0.changed().await.is_ok() {}
+            tell_ended.send_replace(true);
+        });
         let (readers, rounds) = super::read::Readers::new();
         let engine = Self {
             raft,
@@ -100,7 +117,10 @@ impl Engine {
             witness: parts.witness,
             readers,
             host: parts.host,
+            backlog,
+            followers,
             applied_index,
+            ended,
             last_snapshot_bytes,
             snapshots: parts.snapshots,
             live_voters: Arc::default(),
@@ -122,7 +142,8 @@ impl Engine {
 
     /// This moment.
     pub(crate) fn status(&self) -> RaftStatus {
-        RaftStatus::from(&*self.raft.metrics().borrow_watched())
+        let status = RaftStatus::from(&*self.raft.metrics().borrow_watched());
+        if *self.ended.borrow() { status.ended(self.raft.node_id()) } else { status }
     }
 
     /// How far each member's disk holds the log, to follow.
@@ -157,6 +178,16 @@ impl Engine {
         self.host.capture()
     }
 
+    /// Whether this node keeps no state, also while it leads.
+    pub(crate) fn is_witness(&self) -> bool {
+        self.witness
+    }
+
+    /// What the machines of this node hold that a saved state would put an end to.
+    pub(crate) fn holds(&self) -> Option<String> {
+        self.host.holds()
+    }
+
     /// How many commands were applied here, to follow.
     pub(crate) fn epoch(&self) -> watch::Receiver<Epoch> {
         self.host.epoch()
@@ -173,10 +204,19 @@ impl Engine {
     }
 
     /// A log index such that a node that has applied it may serve a linearizable read; asked of the leader, which
-    /// confirms itself with a quorum.
+    /// confirms itself with a quorum: openraft's word for that, and the answers themselves.
     pub(crate) async fn read_index(&self) -> Result<u64, String> {
-        let confirmed = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await;
-        confirmed.map(|(read, _)| read.index()).map_err(|e| e.to_string())
+        let began = Instant::now();
+        let (read, _) = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await.map_err(|e| e.to_string())?;
+        // It counts from an entry of this leader's term.
+        let since = Sent { term: term_of(read.log_id()), at: began };
+        let voters =
+            self.raft.server_metrics().borrow_watched().membership_config.membership().get_joint_config().clone();
+        let heard = self.followers.heard_since(since, &voters, self.raft.node_id());
+        tokio::time::timeout(HEARD_WITHIN, heard)
+            .await
+            .map_err(|_| "no quorum answered what was asked since".to_owned())?;
+        Ok(read.index())
     }
 
     /// Whether this node's election timer makes it campaign.
@@ -303,18 +343,32 @@ impl Engine {
         changed(self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), true).await)
     }
 
-    /// Resolves once openraft has stopped, by itself or by [`Self::stop`].
+    /// Whether openraft has stopped, by itself, by a panic or by [`Self::stop`], to follow.
+    pub(crate) fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.clone()
+    }
+
+    /// Resolves once it has.
     pub(crate) async fn stopped(&self) {
-        let mut metrics = self.raft.metrics();
-        while metrics.borrow_watched().running_state.is_ok() && metrics.changed().await.is_ok() {}
+        // Whoever tells it goes last.
+        let _ = self.ended().wait_for(|ended| *ended).await;
     }
 
     /// Stops taking part. When it returns, no snapshot is written any more.
     pub(crate) async fn stop(&self) {
-        if let Err(error) = self.raft.shutdown().await {
+        // It is told before those give up that wait for a store, so that it ends in order if it can; it cannot while one
+        // of them holds it up.
+        let (ended, ()) = futures::join!(self.raft.shutdown(), async { self.host.stop() });
+        if let Err(error) = ended {
             tracing::warn!("the engine did not stop in order: {error}");
         }
         self.snapshots.end().await;
+    }
+
+    /// Makes the consensus panic.
+    #[cfg(test)]
+    pub(crate) async fn panic(&self) {
+        let _ = self.raft.with_raft_state(|_| -> () { panic!("a test wants it") }).await;
     }
 
     /// How many voters are believed alive; proposals are refused while they are fewer than the configured quorum.

@@ -7,6 +7,8 @@ mod config;
 mod conformance_tests;
 mod copies;
 mod engine;
+#[cfg(test)]
+mod engine_tests;
 mod guard;
 mod log_store;
 mod memory;
@@ -16,6 +18,7 @@ mod network_tests;
 mod propose;
 mod read;
 mod recover;
+mod sending;
 mod server;
 mod state_machine;
 mod status;

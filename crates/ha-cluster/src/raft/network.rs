@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 use ha_net::{AskError, FrameReceiver, FrameSender, Lane, Net, NodeId, Service};
@@ -21,11 +20,12 @@ use tokio::sync::Mutex;
 
 use super::belief::{Unbelievable, believe_term};
 use super::codec::{
-    AppendAnswer, AppendRequest, NotARecord, SnapshotHead, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk,
-    VoteRecord, get, put, put_append,
+    AppendAnswer, AppendRequest, NotARecord, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk, VoteRecord, get, put,
+    put_append,
 };
-use super::memory::Memory;
-use super::types::{PeerRecord, Snapshot, Types, Vote};
+use super::memory::{Memory, Sent};
+use super::sending::Sender;
+use super::types::{Body, PeerRecord, Snapshot, Types, Vote};
 use crate::service;
 
 /// Append messages in flight on one stream.
@@ -36,10 +36,6 @@ const APPEND_PATIENCE: Duration = Duration::from_secs(10);
 /// the next entry lie the machine, those who were answered, and whoever gathers what they ask next; each may wait for
 /// such a round itself.
 const ROUNDS_WITHOUT_ENTRIES: usize = 4;
-/// Bytes per frame of a snapshot.
-const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
-/// How long the receiver of a snapshot may take to install it, once it has every byte.
-const INSTALL_PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) type RpcError = RPCError<Types>;
 
@@ -47,12 +43,23 @@ pub(super) type RpcError = RPCError<Types>;
 pub(crate) struct Network {
     net: Net,
     memory: Arc<Memory>,
+    snapshots: Sender,
 }
 
 impl Network {
-    /// Calls `forgetful` with a node that refuses what it has acknowledged.
-    pub(crate) fn new(net: Net, forgetful: Arc<dyn Fn(&NodeId) + Send + Sync>) -> Self {
-        Self { net, memory: Arc::new(Memory::new(forgetful)) }
+    /// Calls `forgetful` with a node that refuses what it has acknowledged. A witness sends no snapshots.
+    pub(crate) fn new(net: Net, forgetful: Arc<dyn Fn(&NodeId) + Send + Sync>, witness: bool) -> Self {
+        Self { memory: Arc::new(Memory::new(forgetful)), snapshots: Sender::new(net.clone(), witness), net }
+    }
+
+    /// What followers have answered to this node's messages.
+    pub(super) fn memory(&self) -> Arc<Memory> {
+        self.memory.clone()
+    }
+
+    fn client(&self, target: NodeId, node: &PeerRecord, appends: Appends) -> Client {
+        let (net, memory, snapshots) = (self.net.clone(), self.memory.clone(), self.snapshots.clone());
+        Client { net, memory, snapshots, target, disk: node.disk, appends }
     }
 }
 
@@ -60,17 +67,11 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: NodeId, node: &PeerRecord) -> Client {
-        Client {
-            net: self.net.clone(),
-            memory: self.memory.clone(),
-            target,
-            disk: node.disk,
-            appends: Appends::Streamed,
-        }
+        self.client(target, node, Appends::Streamed)
     }
 
     async fn new_heartbeat_client(&mut self, target: NodeId, node: &PeerRecord) -> Client {
-        Client { net: self.net.clone(), memory: self.memory.clone(), target, disk: node.disk, appends: Appends::Asked }
+        self.client(target, node, Appends::Asked)
     }
 }
 
@@ -87,6 +88,7 @@ enum Appends {
 pub(crate) struct Client {
     net: Net,
     memory: Arc<Memory>,
+    snapshots: Sender,
     target: NodeId,
     /// With which it joined.
     disk: u64,
@@ -123,9 +125,9 @@ impl Client {
         request: AppendRequest,
         option: RPCOption,
     ) -> Result<StreamAppendResult<Types>, RpcError> {
-        let (body, term) = (put_append(&request), term_of(&request.vote));
+        let (body, sent) = (put_append(&request), Sent::now(&request));
         let answer = self.net.ask(&self.target, Lane::Control, service::RAFT_HEARTBEAT, body, option.soft_ttl()).await;
-        self.memory.check((&self.target, self.disk), term, append_result(&answer.map_err(failed)?, term)?)
+        self.memory.check((&self.target, self.disk), sent, append_result(&answer.map_err(failed)?, sent.term)?)
     }
 }
 
@@ -143,7 +145,7 @@ fn garbled(error: NotARecord) -> RpcError {
     RPCError::Network(NetworkError::new(&error))
 }
 
-fn term_of(vote: &Vote) -> u64 {
+pub(super) fn term_of(vote: &Vote) -> u64 {
     vote.leader_id.term
 }
 
@@ -231,7 +233,7 @@ async fn next_answer(
 }
 
 impl RaftNetworkV2<Types> for Client {
-    type SnapshotData = Bytes;
+    type SnapshotData = Body;
 
     async fn append_entries(
         &mut self,
@@ -266,16 +268,16 @@ impl RaftNetworkV2<Types> for Client {
                 let stream = AppendStream { net, target, sender: None, receiver: receiver.clone() };
                 let sent = futures::stream::unfold((input.fuse(), stream), |(mut input, mut stream)| async {
                     let request = worth_sending(&mut input).await?;
-                    let term = term_of(&request.vote);
-                    let sent = stream.send(request).await.map(|()| term);
+                    let sent = Sent::now(&request);
+                    let sent = stream.send(request).await.map(|()| sent);
                     Some((sent, (input, stream)))
                 });
                 let (memory, target, disk) = (self.memory.clone(), self.target.clone(), self.disk);
                 sent.map(move |sent| {
                     let (receiver, memory, target) = (receiver.clone(), memory.clone(), target.clone());
                     async move {
-                        let term = sent?;
-                        memory.check((&target, disk), term, next_answer(&receiver, term).await?)
+                        let sent = sent?;
+                        memory.check((&target, disk), sent, next_answer(&receiver, sent.term).await?)
                     }
                 })
                 .buffered(APPENDS_IN_FLIGHT_MAX)
@@ -325,40 +327,12 @@ impl RaftNetworkV2<Types> for Client {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let sent = send_snapshot(&self.net, &self.target, &vote, &snapshot);
+        let sent = self.snapshots.send(&self.target, &vote, &snapshot);
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
             answer = sent => Ok(SnapshotResponse::new(answer?)),
         }
     }
-}
-
-async fn send_snapshot(
-    net: &Net,
-    target: &NodeId,
-    vote: &Vote,
-    snapshot: &Snapshot,
-) -> Result<Vote, StreamingError<Types>> {
-    let lost = |_| StreamingError::Network(NetworkError::new(&ha_net::StreamEnded));
-    let unreachable = |e: AskError| StreamingError::Unreachable(Unreachable::new(&e));
-    let mut frames = net.open(target, service::SNAPSHOT_LANE, service::RAFT_SNAPSHOT).await.map_err(unreachable)?;
-    let body = &snapshot.snapshot;
-    let head = SnapshotHead {
-        vote: vote.into(),
-        meta: (&snapshot.meta).into(),
-        bytes: body.len() as u64,
-        crc32c: crc32c::crc32c(body),
-    };
-    frames.sender.send(put(&head)).await.map_err(lost)?;
-    let mut rest = body.clone();
-    while !rest.is_empty() {
-        let chunk = rest.split_to(rest.len().min(SNAPSHOT_CHUNK_BYTES));
-        frames.sender.send(chunk).await.map_err(lost)?;
-    }
-    let answer = tokio::time::timeout(INSTALL_PATIENCE, frames.receiver.recv()).await.ok().flatten();
-    let answer = answer.ok_or(ha_net::StreamEnded).map_err(lost)?;
-    let answer = get(&answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
-    believed(answer, term_of(vote)).map_err(|e| StreamingError::Network(NetworkError::new(&e)))
 }
 
 #[cfg(test)]

@@ -5,18 +5,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use ha_net::wire::memory::MemoryNetwork;
 use ha_net::{Fault, FrameStream, Gate, Handler, Incarnation, Introduction, Net, NodeId, Peer, Refusal, Service};
+use openraft::errors::StreamingError;
 use openraft::network::{RPCOption, RaftNetworkFactory as _};
 use openraft::raft::{TransferLeaderRequest, VoteRequest};
 
-use super::codec::{TransferAnswer, VoteAnswer, VoteRecord, put};
+use super::codec::{SnapshotHead, TransferAnswer, VoteAnswer, VoteRecord, get, put};
 use super::network::Network;
-use super::types::{PeerRecord, Types, Vote};
+use super::types::{Body, PeerRecord, Snapshot, SnapshotMeta, Types, Vote};
+use crate::disk::faulty::FaultyDisk;
 use crate::service;
+use crate::snapshot::SnapshotStore;
 
 struct Open(Introduction);
 
@@ -45,12 +48,22 @@ impl Handler for Voter {
         .boxed()
     }
 
-    fn opened(&self, _: &Peer, _: Service, _: FrameStream) -> BoxFuture<'static, ()> {
-        ready(()).boxed()
+    /// Takes a snapshot, and answers with its own vote once all of it is there.
+    fn opened(&self, _: &Peer, _: Service, mut frames: FrameStream) -> BoxFuture<'static, ()> {
+        async move {
+            let head: SnapshotHead = get(&frames.receiver.recv().await.unwrap()).unwrap();
+            let mut body = BytesMut::new();
+            while (body.len() as u64) < head.bytes {
+                body.extend_from_slice(&frames.receiver.recv().await.unwrap());
+            }
+            assert_eq!((body.len() as u64, crc32c::crc32c(&body)), (head.bytes, head.crc32c));
+            frames.sender.send(put(&VoteRecord::from(&Vote::new_committed(7, NodeId::from(9))))).await.unwrap();
+        }
+        .boxed()
     }
 }
 
-async fn net(network: &MemoryNetwork, number: u64) -> Net {
+pub(super) async fn net(network: &MemoryNetwork, number: u64) -> Net {
     let host = format!("h{number}");
     let introduction = Introduction {
         cluster_name: "c".to_owned(),
@@ -73,12 +86,16 @@ async fn net(network: &MemoryNetwork, number: u64) -> Net {
     ha_net::start(config, wire, Arc::new(Open(introduction)), Arc::new(Voter)).await.unwrap().0
 }
 
-async fn client() -> (super::network::Client, Net, Net) {
+async fn client_of(witness: bool) -> (super::network::Client, Net, Net) {
     let network = MemoryNetwork::new();
     let (a, b) = (net(&network, 1).await, net(&network, 2).await);
     a.learn(&NodeId::from(2), &"h2:7946".parse().unwrap());
-    let client = Network::new(a.clone(), Arc::new(|_| ())).new_client(NodeId::from(2), &PeerRecord::default()).await;
-    (client, a, b)
+    let mut network = Network::new(a.clone(), Arc::new(|_| ()), witness);
+    (network.new_client(NodeId::from(2), &PeerRecord::default()).await, a, b)
+}
+
+async fn client() -> (super::network::Client, Net, Net) {
+    client_of(false).await
 }
 
 fn option() -> RPCOption {
@@ -103,4 +120,26 @@ async fn a_hand_over_reaches_the_peer() {
     let (mut client, _a, _b) = client().await;
     let request = TransferLeaderRequest::new(Vote::new_committed(7, NodeId::from(1)), NodeId::from(2), None);
     assert_eq!(client.transfer_leader(request, option()).await.unwrap(), Ok(()));
+}
+
+/// One on disk that takes several reads, and several frames.
+async fn kept() -> Snapshot {
+    let store = SnapshotStore::open(Arc::new(FaultyDisk::default()), "/snapshots".into()).await.unwrap();
+    store.write(Bytes::new(), (0..9).map(|n| Bytes::from(vec![n; 1_000_001]))).await.unwrap();
+    let body = Body::Kept(store.newest().await.unwrap().unwrap());
+    Snapshot { meta: SnapshotMeta::default(), snapshot: body }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_sent_from_the_disk_by_whoever_has_state_and_never_by_a_witness() {
+    use openraft::network::RaftNetworkV2;
+    let vote = Vote::new_committed(7, NodeId::from(1));
+    for witness in [false, true] {
+        let (mut client, _a, _b) = client_of(witness).await;
+        let sent = client.full_snapshot(vote.clone(), kept().await, std::future::pending(), option()).await;
+        match sent {
+            Ok(answer) => assert_eq!((witness, answer.vote), (false, Vote::new_committed(7, NodeId::from(9)))),
+            Err(error) => assert!(witness && matches!(error, StreamingError::Unreachable(_)), "{error}"),
+        }
+    }
 }

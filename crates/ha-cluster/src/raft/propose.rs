@@ -15,8 +15,8 @@ use super::types::{Outcomes, Payload, Types};
 use crate::machine::{
     Batch, Command, MachineId, Outcome, Propose, ProposeError, SessionId, WriteError, decode_outcomes, encode_outcomes,
 };
-use crate::service;
 use crate::view::Term;
+use crate::{service, wal};
 
 /// How long a batch is tried: longer than any single caller waits, so that whoever gives up first is the caller.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +25,10 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pauses between tries: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// Bytes that may wait for the disk of the leader; while there are more, it takes no proposals. Far below what its log
+/// can bear, since the entries of several that are proposed at once come on top.
+const BACKLOG_BYTES_MAX: usize = wal::QUEUE_BYTES_MAX / 4;
 
 type WriteFailure = RaftError<Types, ClientWriteError<Types>>;
 
@@ -35,6 +39,12 @@ struct Miss {
     /// Whether a further try can help.
     again: bool,
     reason: String,
+}
+
+impl From<Miss> for WriteError {
+    fn from(Miss { maybe, reason, .. }: Miss) -> Self {
+        if maybe { Self::Unknown { reason } } else { Self::NotApplied { reason } }
+    }
 }
 
 /// What a node answers to another that proposes through it.
@@ -84,13 +94,21 @@ impl Engine {
             let reason = "a witness leads, and hands over".to_owned();
             return Err(Miss { maybe: false, again: true, reason });
         }
-        if let Some(reason) = self.short_of_voters() {
+        if let Some(reason) = self.short_of_voters().or_else(|| self.is_stalled()) {
             return Err(Miss { maybe: false, again: true, reason });
         }
         match self.raft.client_write(Payload(batch)).await {
             Ok(response) => Ok(response.data.0),
             Err(error) => Err(miss(&error)),
         }
+    }
+
+    /// Why nothing may be proposed before the disk of this node has caught up. What is proposed is committed without it
+    /// when enough others have it: nothing else would hold back what waits here, until the log takes no more and fails.
+    fn is_stalled(&self) -> Option<String> {
+        let waiting = self.backlog.bytes();
+        let stalled = || format!("the disk of the leader has stalled: {waiting} bytes wait for it");
+        (waiting > BACKLOG_BYTES_MAX).then(stalled)
     }
 
     async fn propose_there(&self, leader: &NodeId, batch: Bytes) -> Result<Vec<Outcome>, Miss> {
@@ -154,10 +172,7 @@ impl Engine {
                     _ => Err(unknown("the log answered for another command".to_owned())),
                 },
             },
-            Err(error) => Err(match refusal(&error) {
-                Miss { maybe: false, reason, .. } => not_applied(reason),
-                Miss { reason, .. } => unknown(reason),
-            }),
+            Err(error) => Err(refusal(&error).into()),
         }
     }
 }
@@ -175,9 +190,10 @@ fn refusal(error: &ClientWriteError<Types>) -> Miss {
         ClientWriteError::ForwardToLeader(forward) => match forward.reason {
             ForwardReason::LeaseExpired => again(false, "no quorum answers the leader"),
             ForwardReason::LeadershipTransfer => again(false, "leadership is being handed over"),
-            // Also the answer to a batch that was in the log of a leader which lost its place.
-            ForwardReason::NotLeader => again(true, "leadership changed"),
+            ForwardReason::NotLeader => again(false, "this node does not lead"),
         },
+        // It was in the log of a leader which lost its place: another one may have committed it, or still may.
+        ClientWriteError::LogEntryDiscarded(_) => again(true, "leadership changed before it was committed"),
         other => Miss { maybe: false, again: false, reason: other.to_string() },
     }
 }
@@ -187,14 +203,38 @@ mod tests {
     use openraft::errors::ForwardToLeader;
 
     use super::*;
+    use crate::machine::Machines;
+    use crate::raft::engine_tests::{Alone, batch};
+
+    fn forward(reason: ForwardReason) -> ForwardToLeader<Types> {
+        ForwardToLeader { leader_id: None, leader_node: None, reason }
+    }
 
     #[test]
-    fn what_was_refused_before_the_log_is_certain_and_what_was_in_it_is_not() {
-        let maybe = |reason| {
-            let forward = ForwardToLeader { leader_id: None, leader_node: None, reason };
-            refusal(&ClientWriteError::ForwardToLeader(forward)).maybe
-        };
-        assert!(!maybe(ForwardReason::LeaseExpired) && !maybe(ForwardReason::LeadershipTransfer));
-        assert!(maybe(ForwardReason::NotLeader));
+    fn what_was_refused_before_the_log_is_certain_and_tried_again() {
+        for reason in [ForwardReason::LeaseExpired, ForwardReason::LeadershipTransfer, ForwardReason::NotLeader] {
+            let miss = refusal(&ClientWriteError::ForwardToLeader(forward(reason)));
+            assert!(miss.again && !miss.maybe);
+            assert!(matches!(miss.into(), WriteError::NotApplied { .. }));
+        }
+    }
+
+    #[test]
+    fn what_was_in_the_log_of_a_leader_that_lost_its_place_is_unknown_and_tried_again() {
+        let miss = refusal(&ClientWriteError::LogEntryDiscarded(forward(ForwardReason::NotLeader)));
+        assert!(miss.again && miss.maybe);
+        assert!(matches!(miss.into(), WriteError::Unknown { .. }));
+    }
+
+    /// What was proposed would be committed without its disk, on a majority of others.
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_whose_disk_stalls_takes_no_more_than_its_log_can_bear() {
+        let node = Alone::start(Machines::new()).await;
+        let large = || node.wal.save_hard_state(vec![0; wal::STATE_BYTES_MAX].into());
+        let waiting: Vec<_> = (0..=BACKLOG_BYTES_MAX / wal::STATE_BYTES_MAX).map(|_| large()).collect();
+        let miss = node.engine.propose_here(batch()).await.err().unwrap();
+        assert!(miss.again && !miss.maybe && miss.reason.contains("stalled"), "{}", miss.reason);
+        assert!(node.engine.propose(batch()).await.is_ok(), "it is tried again until the disk has caught up");
+        assert!(futures::future::join_all(waiting).await.into_iter().all(|written| written.is_ok()));
     }
 }

@@ -1,5 +1,6 @@
 //! Linearizable reads: many waiting readers share one confirmation, on whichever node they are.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -36,9 +37,18 @@ impl Readers {
 impl Rounds {
     /// Ends when the engine does. Each round begins after every reader in it has asked.
     pub(super) async fn run(mut self, engine: Engine) {
+        let mut stopped = pin!(engine.stopped());
         let mut waiting = Vec::new();
         let mut crowded = false;
-        while self.0.recv_many(&mut waiting, READERS_MAX).await > 0 {
+        loop {
+            // The engine that is held here holds the other end of the queue, which therefore never ends by itself.
+            let asked = tokio::select! {
+                asked = self.0.recv_many(&mut waiting, READERS_MAX) => asked,
+                () = &mut stopped => 0,
+            };
+            if asked == 0 {
+                return;
+            }
             if crowded {
                 // Those that the last round answered are about to ask again: one round for all of them.
                 tokio::task::yield_now().await;
@@ -51,7 +61,7 @@ impl Rounds {
             crowded = waiting.len() > 1;
             let round = tokio::select! {
                 round = engine.confirm_round() => round,
-                () = engine.stopped() => Err(ReadError::Stopped { reason: "the node is stopping".to_owned() }),
+                () = &mut stopped => Err(ReadError::Stopped { reason: "the node is stopping".to_owned() }),
             };
             for reader in waiting.drain(..) {
                 // A reader that gave up has dropped its end.
@@ -99,5 +109,21 @@ impl Engine {
                 () = changes.next() => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machines;
+    use crate::raft::engine_tests::Alone;
+
+    #[tokio::test(start_paused = true)]
+    async fn rounds_end_with_the_engine_also_when_nobody_reads() {
+        let Alone { engine, .. } = Alone::start(Machines::new()).await;
+        engine.confirm().await.unwrap();
+        engine.stop().await;
+        tokio::time::timeout(Duration::from_secs(60), engine.readers.0.closed()).await.expect("the rounds have ended");
+        assert!(matches!(engine.confirm().await, Err(ReadError::Stopped { .. })));
     }
 }

@@ -10,20 +10,20 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::{StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest, VoteRequest};
 use tokio::time::{Instant, timeout};
 
-use super::belief::believe_leader;
+use super::belief::{believe_last, believe_leader};
 use super::codec::{
     AppendAnswer, NotARecord, SnapshotHead, TransferAnswer, TransferAsk, VoteAnswer, VoteAsk, VoteRecord, get,
     get_append, put, term_of,
 };
 use super::engine::Engine;
-use super::types::{Snapshot, SnapshotMeta, Types, Vote};
-use crate::service;
+use super::types::{Body, PeerRecord, Snapshot, SnapshotMeta, Types, Vote};
+use crate::{Role, service};
 
 /// How long the leader may take for the next part of a snapshot.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Largest snapshot that is taken from a peer.
-const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+pub(super) const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 /// The next part of a snapshot.
 async fn part(frames: &mut FrameStream) -> Result<Bytes, Fault> {
@@ -181,6 +181,13 @@ impl Engine {
         }
         let meta: SnapshotMeta = head.meta.try_into().map_err(|e: NotARecord| fault(e))?;
         believe_leader(from, &vote, meta.last_log_id.as_ref().map(term_of)).map_err(fault)?;
+        let of_a_witness = |record: Option<&PeerRecord>| record.is_some_and(|record| record.role == Role::Witness);
+        let nodes = self.status().nodes;
+        if !self.witness
+            && (of_a_witness(nodes.get(from)) || of_a_witness(meta.last_membership.membership().get_node(from)))
+        {
+            return Err(fault("a witness leads, which has no state to send"));
+        }
         if head.bytes > SNAPSHOT_BYTES_MAX {
             return Err(fault(format!("{} bytes are more than {SNAPSHOT_BYTES_MAX}", head.bytes)));
         }
@@ -192,7 +199,11 @@ impl Engine {
         if body.len() as u64 != head.bytes || crc32c::crc32c(&body) != head.crc32c {
             return Err(fault("its checksum does not fit"));
         }
-        let snapshot = Snapshot { meta, snapshot: body.freeze() };
+        let body = body.freeze();
+        self.host.check_image(&body).map_err(fault)?;
+        let committed = self.raft.with_raft_state(|state| state.local_committed().cloned()).await.map_err(fault)?;
+        believe_last(from, meta.last_log_id.as_ref(), committed.as_ref()).map_err(fault)?;
+        let snapshot = Snapshot { meta, snapshot: Body::Whole(body) };
         let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(fault)?;
         self.guard.arm(began);
         // The leader may have gone meanwhile; it will ask again.

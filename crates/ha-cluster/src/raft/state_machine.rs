@@ -1,8 +1,9 @@
 //! Openraft's state machine on our machines and snapshot files.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
@@ -11,9 +12,12 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::watch;
 
 use super::codec::{SnapshotMetaRecord, get, put};
-use super::types::{LogId, Outcomes, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
-use crate::machine::{Host, Image};
-use crate::snapshot::SnapshotStore;
+use super::types::{Body, LogId, Membership, Outcomes, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
+use crate::machine::{Disks, Host, Image};
+use crate::snapshot::{self, SnapshotError, SnapshotStore};
+
+/// How long nothing is written after a snapshot could not be.
+const FAILURE_PAUSE: Duration = Duration::from_secs(30);
 
 /// What has been applied on this node.
 pub(crate) struct StateMachine {
@@ -23,8 +27,9 @@ pub(crate) struct StateMachine {
     membership: StoredMembership,
     applied_index: watch::Sender<u64>,
     snapshot_bytes: Arc<AtomicU64>,
-    newest: Arc<tokio::sync::Mutex<u64>>,
+    newest: Arc<tokio::sync::Mutex<SnapshotMeta>>,
     received: Arc<AtomicU64>,
+    failing: Arc<AtomicBool>,
 }
 
 impl StateMachine {
@@ -39,10 +44,13 @@ impl StateMachine {
             snapshot_bytes: Arc::default(),
             newest: Arc::default(),
             received: Arc::default(),
+            failing: Arc::default(),
         };
-        if let Some(snapshot) = machine.get_current_snapshot().await? {
-            machine.snapshot_bytes.store(snapshot.snapshot.len() as u64, Ordering::Relaxed);
-            machine.adopt(&snapshot.meta, &snapshot.snapshot)?;
+        if let Some(kept) = machine.store.latest().await.map_err(io::Error::other)? {
+            let (meta, body) = (meta_of(&kept)?, kept.body().await.map_err(io::Error::other)?);
+            machine.snapshot_bytes.store(body.len() as u64, Ordering::Relaxed);
+            machine.adopt(&meta, &body)?;
+            *machine.newest.lock().await = meta;
         }
         Ok(machine)
     }
@@ -71,7 +79,8 @@ impl StateMachine {
         let image = Mutex::new(Some(self.host.capture()));
         let (store, host) = (self.store.clone(), self.host.clone());
         let (bytes, newest) = (self.snapshot_bytes.clone(), self.newest.clone());
-        SnapshotBuilder { meta, image, host, store, bytes, newest, received: self.received.clone(), is_received: false }
+        let (received, failing) = (self.received.clone(), self.failing.clone());
+        SnapshotBuilder { meta, image, host, store, bytes, newest, received, failing, is_received: false }
     }
 
     fn publish(&self) {
@@ -82,7 +91,7 @@ impl StateMachine {
 }
 
 impl RaftStateMachine<Types> for StateMachine {
-    type SnapshotData = Bytes;
+    type SnapshotData = Body;
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -97,12 +106,14 @@ impl RaftStateMachine<Types> for StateMachine {
             let outcomes = match entry.payload {
                 EntryPayload::Blank => Outcomes::default(),
                 EntryPayload::Normal(Payload(commands)) => {
-                    self.host.room().await;
+                    if !self.host.room().await {
+                        return Err(io::Error::other("a store takes no more, and this node stops"));
+                    }
                     let applied = self.host.apply(entry.log_id.index, commands);
                     Outcomes(applied.map_err(|e| io::Error::new(io::ErrorKind::Unsupported, e))?)
                 }
                 EntryPayload::Membership(membership) => {
-                    self.host.retain_nodes(|node| membership.get_node(node).is_some());
+                    self.host.follow_members(&disks(self.membership.membership()), &disks(&membership));
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
                     Outcomes::default()
                 }
@@ -126,7 +137,11 @@ impl RaftStateMachine<Types> for StateMachine {
         self.capture()
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Bytes) -> io::Result<()> {
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Body) -> io::Result<()> {
+        let body = match body {
+            Body::Kept(kept) => kept.body().await.map_err(io::Error::other)?,
+            Body::Whole(body) => body,
+        };
         // One that is being built has less in it, and is given up.
         self.received.fetch_max(index_of(meta), Ordering::AcqRel);
         self.adopt(meta, &body)?;
@@ -135,13 +150,20 @@ impl RaftStateMachine<Types> for StateMachine {
         received.build_snapshot().await.map(drop)
     }
 
+    // Nothing is applied meanwhile, so little is read: whoever sends it checks and reads the rest.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some(kept) = self.store.latest().await.map_err(io::Error::other)? else { return Ok(None) };
-        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        let meta: SnapshotMetaRecord = get(kept.meta()).map_err(invalid)?;
-        let meta = meta.try_into().map_err(invalid)?;
-        Ok(Some(Snapshot { meta, snapshot: kept.body().await.map_err(io::Error::other)? }))
+        let Some(kept) = self.store.newest().await.map_err(io::Error::other)? else { return Ok(None) };
+        Ok(Some(Snapshot { meta: meta_of(&kept)?, snapshot: Body::Kept(kept) }))
     }
+}
+
+fn meta_of(kept: &snapshot::Snapshot) -> io::Result<SnapshotMeta> {
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    get::<SnapshotMetaRecord>(kept.meta()).map_err(invalid)?.try_into().map_err(invalid)
+}
+
+fn disks(membership: &Membership) -> Disks {
+    membership.nodes().map(|(node, record)| (node.clone(), record.disk)).collect()
 }
 
 /// A captured state on its way to disk.
@@ -153,12 +175,14 @@ pub(crate) struct SnapshotBuilder {
     store: SnapshotStore,
     /// Of the newest snapshot.
     bytes: Arc<AtomicU64>,
-    /// The last entry that is in a snapshot that this life has written. One that is built may be overtaken by one that is
-    /// received, and must not be taken for the newest then: the log behind that may be gone.
-    newest: Arc<tokio::sync::Mutex<u64>>,
+    /// The newest snapshot on disk. One that is built may be overtaken by one that is received, and must not be taken for
+    /// the newest then: the log behind that may be gone.
+    newest: Arc<tokio::sync::Mutex<SnapshotMeta>>,
     /// The last entry that is in a snapshot that was received.
     received: Arc<AtomicU64>,
-    /// This is one: nothing is applied before it is on disk.
+    /// The last one that this node built could not be written.
+    failing: Arc<AtomicBool>,
+    /// This is one that was received: nothing is applied before it is on disk.
     is_received: bool,
 }
 
@@ -167,17 +191,16 @@ fn index_of(meta: &SnapshotMeta) -> u64 {
     meta.last_log_id.as_ref().map_or(0, |id| id.index)
 }
 
-impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
-    type SnapshotData = Bytes;
-
-    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let image = self.image.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let image = image.ok_or_else(|| io::Error::other("a snapshot is built once"))?;
+impl SnapshotBuilder {
+    /// Makes it the newest, unless it was overtaken.
+    async fn write(&self, image: Image) -> Result<(), SnapshotError> {
         // A restart goes on from here: what a machine keeps in a store of its own must not be behind.
         let index = index_of(&self.meta);
-        self.host.stored(index).await;
+        if !self.host.stored(index).await {
+            return Err(SnapshotError::Ended);
+        }
         let mut newest = self.newest.lock().await;
-        if index >= *newest {
+        if index >= index_of(&newest) {
             let meta = put(&SnapshotMetaRecord::from(&self.meta));
             let received = self.received.clone();
             let written = if self.is_received {
@@ -186,12 +209,51 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
                 let goes_on = move || received.load(Ordering::Acquire) <= index;
                 self.store.write_aside(meta, image.pieces(), goes_on).await
             };
-            if let Some(bytes) = written.map_err(io::Error::other)? {
+            if let Some(bytes) = written? {
                 self.bytes.store(bytes, Ordering::Relaxed);
-                *newest = index;
+                newest.clone_from(&self.meta);
             }
         }
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("snapshots are written again");
+        }
+        Ok(())
+    }
+
+    /// The log keeps what would be in it, so this node goes on without: the disk may have room again later, and those of
+    /// the other nodes fill up at about the same time.
+    async fn put_off(&self, error: &SnapshotError) {
+        if matches!(error, SnapshotError::Ended) {
+            return;
+        }
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "no snapshot was written, and the log grows until one is: {error}. Make room on the disk of the data \
+                 directory, or mend it"
+            );
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FAILURE_PAUSE) => {}
+            () = self.host.stopping() => {}
+        }
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
+    type SnapshotData = Body;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let image = self.image.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let image = image.ok_or_else(|| io::Error::other("a snapshot is built once"))?;
+        match self.write(image).await {
+            Err(error) if self.is_received => return Err(io::Error::other(error)),
+            Err(error) => self.put_off(&error).await,
+            Ok(()) => {}
+        }
+        // Whatever became of this one, the log is dropped only as far as one on disk goes. Openraft takes no notice of one
+        // that it knows.
+        let meta = self.newest.lock().await.clone();
         // Whoever wants the body reads the current snapshot: of what was built, only the description is looked at.
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: Bytes::new() })
+        Ok(Snapshot { meta, snapshot: Body::Whole(Bytes::new()) })
     }
 }

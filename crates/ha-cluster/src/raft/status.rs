@@ -32,6 +32,8 @@ pub(crate) struct RaftStatus {
     pub(crate) last_index: u64,
     pub(crate) committed_index: u64,
     pub(crate) applied_index: u64,
+    /// The term of that entry.
+    pub(crate) applied_term: Term,
     pub(crate) snapshot_index: u64,
     pub(crate) purged_index: u64,
     /// All members in the newest membership in the log, committed or not.
@@ -69,6 +71,7 @@ impl From<&RaftMetrics<Types>> for RaftStatus {
             last_index: metrics.last_log_index.unwrap_or(0),
             committed_index: index(&metrics.local_committed),
             applied_index: index(&metrics.last_applied),
+            applied_term: Term(metrics.last_applied.as_ref().map_or(0, super::codec::term_of)),
             snapshot_index: index(&metrics.snapshot),
             purged_index: index(&metrics.purged),
             nodes: membership.nodes().map(|(id, node)| (id.clone(), node.clone())).collect(),
@@ -86,5 +89,13 @@ impl RaftStatus {
     /// The term of the leader's own entry, for callers that compare positions.
     pub(crate) fn is_leader(&self) -> bool {
         self.role == RaftRole::Leader
+    }
+
+    /// What is left of it once the consensus of `me` has ended, whether or not that had the time to say so.
+    pub(super) fn ended(mut self, me: &NodeId) -> Self {
+        self.role = RaftRole::Stopped;
+        self.leader = self.leader.filter(|leader| leader != me);
+        self.stopped.get_or_insert_with(|| "it panicked, which is a mistake in this program".to_owned());
+        self
     }
 }

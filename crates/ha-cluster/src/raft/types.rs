@@ -29,7 +29,15 @@ pub(crate) type Entry = openraft::type_config::alias::EntryOf<Types>;
 pub(crate) type Membership = openraft::Membership<NodeId, PeerRecord>;
 pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Types>;
 pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
-pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<Types, Bytes>;
+pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<Types, Body>;
+
+/// The bytes of a snapshot.
+pub(crate) enum Body {
+    /// On this node's disk, to be read when they are needed.
+    Kept(crate::snapshot::Snapshot),
+    /// All of them, in memory.
+    Whole(Bytes),
+}
 
 /// What the log says of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -52,6 +52,8 @@ struct Files {
     /// Of the finished snapshots, oldest first.
     sequences: Vec<u64>,
     drafts: u64,
+    /// The last one that was found to be whole, and the CRC32C of its body.
+    checked: Option<(u64, u32)>,
 }
 
 impl SnapshotStore {
@@ -62,7 +64,7 @@ impl SnapshotStore {
             async move { sweep(&*disk, &directory).await }
         };
         let sequences = perform(&disk, "snapshot", work).await??;
-        let files = Mutex::new(Files { sequences, drafts: 0 });
+        let files = Mutex::new(Files { sequences, drafts: 0, checked: None });
         let (finishing, ended, writing) = Default::default();
         Ok(Self { inner: Arc::new(Inner { disk, directory, files, finishing, ended, writing }) })
     }
@@ -103,6 +105,15 @@ impl SnapshotStore {
 
     /// The newest snapshot, after all of it was checked; its body is read when asked for. `None` when there is none.
     pub async fn latest(&self) -> Result<Option<Snapshot>, SnapshotError> {
+        let newest = self.newest().await?;
+        if let Some(newest) = &newest {
+            newest.check().await?;
+        }
+        Ok(newest)
+    }
+
+    /// The newest snapshot, of which little was read yet; see [`Snapshot::check`].
+    pub async fn newest(&self) -> Result<Option<Snapshot>, SnapshotError> {
         let Some(sequence) = self.inner.lock().sequences.last().copied() else { return Ok(None) };
         let inner = self.inner.clone();
         let work = async move { Snapshot::open(inner, sequence).await };

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use super::format::{self, HEADER_BYTES, Header, META_BYTES_MAX, NotAHeader};
 use super::{CHUNK_BYTES, File, Inner, SnapshotError, perform};
 
-/// A finished snapshot, found to be whole. Cheap to clone, and readable for as long as it is held.
+/// A finished snapshot. Cheap to clone, and readable for as long as it is held.
 #[derive(Clone)]
 pub struct Snapshot {
     store: Arc<Inner>,
+    sequence: u64,
     path: PathBuf,
     file: Arc<dyn File>,
     header: Header,
@@ -41,26 +42,34 @@ impl Snapshot {
         }
         let mut meta = vec![0; meta_bytes];
         read_exact(&path, &*file, &mut meta, HEADER_BYTES as u64).await?;
-        let snapshot = Self { store, path, file, header, meta: meta.into() };
-        snapshot.check().await?;
-        Ok(snapshot)
+        Ok(Self { store, sequence, path, file, header, meta: meta.into() })
     }
 
-    async fn check(&self) -> Result<(), SnapshotError> {
-        let mut crc = crc32c::crc32c(&self.meta);
+    /// Reads all of it, unless that was done before, to see that it is whole; the CRC32C of its body. Cancel-safe.
+    pub async fn check(&self) -> Result<u32, SnapshotError> {
+        let checked = self.store.lock().checked;
+        if let Some((_, body_crc)) = checked.filter(|(sequence, _)| *sequence == self.sequence) {
+            return Ok(body_crc);
+        }
+        let snapshot = self.clone();
+        let body_crc = perform(&self.store.disk, "snapshot", async move { snapshot.sum().await }).await??;
+        self.store.lock().checked = Some((self.sequence, body_crc));
+        Ok(body_crc)
+    }
+
+    async fn sum(&self) -> Result<u32, SnapshotError> {
+        let (mut crc, mut body_crc) = (crc32c::crc32c(&self.meta), 0);
         let mut offset = 0;
         while offset < self.header.body_bytes {
             let chunk = self.piece(offset, CHUNK_BYTES).await?;
             crc = crc32c::crc32c_append(crc, &chunk);
+            body_crc = crc32c::crc32c_append(body_crc, &chunk);
             offset += chunk.len() as u64;
         }
-        if crc != self.header.content_crc {
-            return Err(corrupt(&self.path, "its checksum is wrong"));
-        }
-        Ok(())
+        if crc == self.header.content_crc { Ok(body_crc) } else { Err(corrupt(&self.path, "its checksum is wrong")) }
     }
 
-    /// What describes it.
+    /// What describes it; to be relied on once all was checked.
     pub fn meta(&self) -> &Bytes {
         &self.meta
     }

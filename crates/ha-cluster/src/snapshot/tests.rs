@@ -51,6 +51,24 @@ async fn bodies_come_and_go_in_pieces() {
 }
 
 #[tokio::test]
+async fn each_is_checked_once_and_little_of_it_is_read_before() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk).await;
+    for name in ["one", "two"] {
+        let body = vec![7; 3 * CHUNK_BYTES];
+        store.write(name.into(), std::iter::once(body.clone().into())).await.unwrap();
+        let reads = || disk.operations(Operation::Read);
+        let before = reads();
+        let snapshot = store.newest().await.unwrap().unwrap();
+        assert_eq!((snapshot.meta(), reads() - before), (&Bytes::from(name), 2), "header and description");
+        assert_eq!(snapshot.check().await.unwrap(), crc32c::crc32c(&body));
+        assert_eq!(reads() - before, 5);
+        assert_eq!(store.latest().await.unwrap().unwrap().check().await.unwrap(), crc32c::crc32c(&body));
+        assert_eq!(reads() - before, 7, "found to be whole before");
+    }
+}
+
+#[tokio::test]
 async fn drafts_that_fail_or_are_left_by_a_crash_are_removed() {
     let disk = FaultyDisk::default();
     let store = open(&disk).await;

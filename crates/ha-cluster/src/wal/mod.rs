@@ -30,7 +30,7 @@ mod writer;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
@@ -114,6 +114,17 @@ pub struct Wal {
     desk: Arc<Desk>,
     ended: watch::Receiver<()>,
     _closer: Arc<Closer>,
+}
+
+/// What waits to be written to a log. Cheap to clone; it does not keep the log open.
+#[derive(Clone)]
+pub(crate) struct Backlog(Weak<Shared>);
+
+impl Backlog {
+    /// How many bytes are not durable yet; the log refuses more than [`QUEUE_BYTES_MAX`].
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.upgrade().map_or(0, |shared| shared.queue_bytes())
+    }
 }
 
 struct Closer {
@@ -282,6 +293,11 @@ impl Wal {
     /// What [`Self::sync_times`] reads, for whoever must not keep the log open.
     pub(crate) fn stopwatch(&self) -> Arc<Stopwatch> {
         self.shared.stopwatch.clone()
+    }
+
+    /// What waits for the disk, for whoever must not keep the log open.
+    pub(crate) fn backlog(&self) -> Backlog {
+        Backlog(Arc::downgrade(&self.shared))
     }
 
     /// How long the disk takes.

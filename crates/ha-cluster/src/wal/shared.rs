@@ -181,6 +181,11 @@ impl Shared {
         Ok(())
     }
 
+    /// How many bytes are not durable yet.
+    pub(super) fn queue_bytes(&self) -> usize {
+        lock(&self.inner).queue_bytes
+    }
+
     pub(super) fn hard_state(&self) -> Option<Bytes> {
         lock(&self.inner).view.hard_state.clone()
     }

@@ -50,7 +50,7 @@ fn check_system(from: &NodeId, body: &Bytes) -> Result<(), Unfit> {
     let fits = match command {
         SystemCommand::OpenSession(open) => open.node == *from,
         SystemCommand::RestorePart(_) => true,
-        SystemCommand::Restore { epoch, .. } => epoch <= EPOCH_MAX,
+        SystemCommand::Restore(all) | SystemCommand::RestoreEmpty(all) => all.epoch <= EPOCH_MAX,
         // The leader proposes the first by itself, and a forced recovery writes the other one.
         SystemCommand::ExpireLease { .. } | SystemCommand::Recovered { .. } => false,
     };
@@ -60,7 +60,9 @@ fn check_system(from: &NodeId, body: &Bytes) -> Result<(), Unfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Applied, Capture, Command, Machine, Machines, OpenSession, RestorePart, SessionId};
+    use crate::machine::{
+        Applied, Capture, Command, Machine, Machines, OpenSession, RestoreAll, RestorePart, SessionId,
+    };
 
     struct Counter;
 
@@ -109,9 +111,11 @@ mod tests {
         assert_eq!(check(batch(0, Bytes::from_static(b"\xff"))), Err(Unfit::Command { machine: "the cluster" }));
         let open = |node: &str| SystemCommand::OpenSession(OpenSession { node: node.parse().unwrap(), incarnation: 3 });
         assert_eq!((system(open("b")), system(open("c"))), (Ok(()), Err(Unfit::System)));
-        let restore = |epoch| SystemCommand::Restore { attempt: 1, length: 0, crc: 0, epoch };
-        assert_eq!(system(restore(EPOCH_MAX)), Ok(()));
-        assert_eq!(system(restore(u64::MAX)), Err(Unfit::System), "the next epoch would be the first again");
+        let all = |epoch| RestoreAll { attempt: 1, length: 0, crc: 0, epoch };
+        for restore in [SystemCommand::Restore, SystemCommand::RestoreEmpty] {
+            assert_eq!(system(restore(all(EPOCH_MAX))), Ok(()));
+            assert_eq!(system(restore(all(u64::MAX))), Err(Unfit::System), "the next epoch would be the first again");
+        }
         let part = RestorePart { attempt: 1, offset: 0, bytes: Bytes::from_static(b"part") };
         assert_eq!(system(SystemCommand::RestorePart(part)), Ok(()));
         assert_eq!(system(SystemCommand::Recovered { generation: u64::MAX }), Err(Unfit::System));

@@ -132,3 +132,17 @@ async fn a_writer_that_vanishes_is_noticed() {
     assert!(append(&wal, vec![record(3, 1, 10)]).await.is_err());
     assert!(wal.failed().is_some());
 }
+
+#[tokio::test]
+async fn what_waits_for_the_disk_is_counted_until_it_is_durable() {
+    let disk = FaultyDisk::default();
+    let wal = open(&disk).await;
+    let backlog = wal.backlog();
+    assert_eq!(backlog.bytes(), 0);
+    let written = append(&wal, vec![record(1, 1, 1000), record(2, 1, 500)]);
+    assert_eq!(backlog.bytes(), 1500);
+    written.await.unwrap();
+    assert_eq!(backlog.bytes(), 0);
+    drop(stop(&disk, wal).await);
+    assert_eq!(backlog.bytes(), 0, "it keeps no log open");
+}
