@@ -7,6 +7,8 @@ use crate::{FencingToken, Key, LeaseId, Revision};
 pub(crate) struct Changes {
     keys: Vec<(Key, Revision)>,
     leases: Vec<LeaseChange>,
+    /// Leases that had no key left at some point, and were to end with the last one.
+    emptied: Vec<LeaseId>,
 }
 
 /// A change of a lease, or of a lock.
@@ -37,6 +39,14 @@ impl Changes {
 
     pub(crate) fn lease(&mut self, change: LeaseChange) {
         self.leases.push(change);
+    }
+
+    pub(crate) fn emptied(&mut self, lease: LeaseId) {
+        self.emptied.push(lease);
+    }
+
+    pub(crate) fn next_emptied(&mut self) -> Option<LeaseId> {
+        self.emptied.pop()
     }
 
     pub(crate) fn keys(&self) -> &[(Key, Revision)] {

@@ -114,6 +114,40 @@ pub enum Command {
         /// Which.
         lease: LeaseId,
     },
+    /// Begins a lease and sets a key that hangs on it, both or neither. The lease ends with the last of its keys.
+    PutLeased {
+        /// Which key.
+        key: Key,
+        /// To what.
+        value: Bytes,
+        /// As in [`Put`].
+        if_revision: Option<Revision>,
+        /// The id of the lease.
+        lease: LeaseId,
+        /// Its length in milliseconds.
+        ttl_ms: u32,
+    },
+    /// As [`Self::LockAcquireOnce`], by one of those that may ask under this key: the place is its own to give up until
+    /// another one asks.
+    LockAcquireBy {
+        /// The caller's key.
+        request: Arc<str>,
+        /// As in [`Self::Once`].
+        fingerprint: u64,
+        /// What to take.
+        acquire: Acquire,
+        /// Who asks.
+        asker: u64,
+    },
+    /// Gives a place up, unless another one asked for it since.
+    LockGiveUp {
+        /// The lease that keeps the place.
+        lease: LeaseId,
+        /// Who asked.
+        asker: u64,
+        /// Also if it has the lock by now.
+        held: bool,
+    },
 }
 
 /// Sets a key.

@@ -66,6 +66,15 @@ pub enum ChangeError {
     /// The lease has as many keys as it may.
     #[error("a lease has at most {LEASE_KEYS_MAX} keys")]
     TooManyLeaseKeys,
+    /// The time after which the key should end is out of bounds.
+    #[error("a key with a time of its own lasts from {TTL_MIN:?} to {TTL_MAX:?}")]
+    Ttl,
+    /// Both a lease and a time are given.
+    #[error("a key has either a time after which it ends, with a lease of its own, or a lease that it shares")]
+    LeaseAndTtl,
+    /// There are too many leases for one more.
+    #[error("there are {LEASES_MAX} leases already")]
+    TooManyLeases,
     /// The request key is too long, or was used for something else.
     #[error(transparent)]
     RequestKey(#[from] RequestKeyError),
@@ -217,6 +226,12 @@ pub enum WatchError {
     /// There are too many watches on this node.
     #[error("there are {WATCHES_MAX} watches on this node already")]
     TooMany,
+    /// This node keeps no shared state for callers: ask another one.
+    #[error("nothing is followed here: {reason}")]
+    Off {
+        /// Why.
+        reason: String,
+    },
     /// What happened since then is not known any more: read everything, and watch from after what was read.
     #[error("compacted at {revision}: changes up to there are kept no longer")]
     Compacted {

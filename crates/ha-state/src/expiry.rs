@@ -69,10 +69,14 @@ enum Due {
 }
 
 impl Expiry {
-    /// When [`Input::Tick`] is due at the latest.
+    /// When [`Input::Tick`] is due at the latest. While something is on its way nothing else is proposed: then it only
+    /// shows that this node looks.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        let acts = self.leads && !self.proposing;
-        acts.then(|| self.by_time.first().map(|(due, _)| *due)).flatten()
+        if self.leads && self.proposing { Some(self.looked + AWAY_MAX / 2) } else { self.first_due() }
+    }
+
+    fn first_due(&self) -> Option<Duration> {
+        self.by_time.first().filter(|_| self.leads).map(|(due, _)| *due)
     }
 
     /// How long a lease lasts from now on if it is not renewed, as counted here.
@@ -100,7 +104,7 @@ impl Expiry {
             Input::Proposed => self.proposing = false,
             Input::Tick => {}
         }
-        let overdue = self.deadline().is_some_and(|due| due + AWAY_MAX < now);
+        let overdue = self.first_due().is_some_and(|due| due + AWAY_MAX < now);
         if overdue && now > self.looked + AWAY_MAX {
             self.begin_anew(now);
         }
@@ -283,6 +287,36 @@ mod tests {
         step(&mut expiry, 1.0, Input::Tick);
         assert_eq!(step(&mut expiry, 60.0, Input::Tick), []);
         assert_eq!(first_expiry(&mut expiry, 60.0), 70.6);
+    }
+
+    #[test]
+    fn a_slow_proposal_gives_the_others_no_more_time() {
+        let mut expiry = leading();
+        let other = LeaseChange::Granted { lease: LeaseId(2), ttl_ms: terms::millis(TTL), renewals: 0 };
+        note(&mut expiry, 0.1, News::Changed(vec![other]));
+        assert_eq!(first_expiry(&mut expiry, 0.0), 10.6);
+        // As the driver: whenever it is due.
+        let mut at = 10.6;
+        while at < 11.3 {
+            assert_eq!(step(&mut expiry, at, Input::Tick), [], "it is on its way");
+            let due = expiry.deadline().map_or(f64::MAX, |due| due.as_secs_f64());
+            assert!(due > at, "{due} after {at}");
+            at = due;
+        }
+        note(&mut expiry, 11.3, News::Changed(vec![LeaseChange::Ended { lease: ONE }]));
+        assert_eq!(step(&mut expiry, 11.3, Input::Proposed), [Output::Expire(vec![(LeaseId(2), 0)])]);
+    }
+
+    #[test]
+    fn a_leader_that_was_away_while_it_proposed_ends_nothing_more_at_its_return() {
+        let mut expiry = leading();
+        let other = LeaseChange::Granted { lease: LeaseId(2), ttl_ms: terms::millis(2 * TTL), renewals: 0 };
+        note(&mut expiry, 0.0, News::Changed(vec![other]));
+        assert_eq!(first_expiry(&mut expiry, 0.0), 10.6);
+        assert_eq!(step(&mut expiry, 60.0, Input::Tick), []);
+        note(&mut expiry, 60.1, News::Changed(vec![LeaseChange::Ended { lease: ONE }]));
+        assert_eq!(step(&mut expiry, 60.1, Input::Proposed), []);
+        assert_eq!(expiry.remaining(secs(60.1), LeaseId(2)), Some(2 * TTL));
     }
 
     #[test]

@@ -16,18 +16,15 @@ pub fn targets() -> Vec<Target> {
 
 fn samples() -> Vec<Command> {
     let key = || Key::new("a/b").unwrap_or_else(|_| unreachable!("a key"));
-    let acquire = |lease| Command::LockAcquireOnce {
-        request: "r".into(),
-        fingerprint: 3,
-        acquire: Acquire {
-            lock: key(),
-            lease: LeaseId(lease),
-            ttl_ms: 9000,
-            delay_ms: 0,
-            waits: true,
-            owner: "o".into(),
-        },
+    let place = |lease| Acquire {
+        lock: key(),
+        lease: LeaseId(lease),
+        ttl_ms: 9000,
+        delay_ms: 0,
+        waits: true,
+        owner: "o".into(),
     };
+    let acquire = |lease| Command::LockAcquireOnce { request: "r".into(), fingerprint: 3, acquire: place(lease) };
     vec![
         Command::LeaseGrant { lease: LeaseId(7), ttl_ms: 9000 },
         Command::Delete { key: key(), if_revision: None },
@@ -39,13 +36,16 @@ fn samples() -> Vec<Command> {
         Command::LockLeave { lease: LeaseId(2) },
         Command::KeysLeaseRenew { lease: LeaseId(7) },
         Command::KeysLeaseEnd { lease: LeaseId(7) },
+        Command::PutLeased { key: key(), value: "1".into(), if_revision: None, lease: LeaseId(8), ttl_ms: 9000 },
+        Command::LockAcquireBy { request: "r".into(), fingerprint: 3, acquire: place(3), asker: 5 },
+        Command::LockGiveUp { lease: LeaseId(3), asker: 5, held: true },
     ]
 }
 
 fn commands() -> Vec<Vec<u8>> {
     let sealed = samples().iter().filter_map(|command| encoding::encode(command).ok()).collect::<Vec<_>>();
     // A variant by its number, and fields that may fit: what a sample would be for those that are long to write.
-    let others = (0..19u8).map(|variant| [&[variant, 3], &b"a/b"[..], &[5], &b"\"one\""[..], &[0; 24]].concat());
+    let others = (0..22u8).map(|variant| [&[variant, 3], &b"a/b"[..], &[5], &b"\"one\""[..], &[0; 24]].concat());
     sealed.into_iter().chain(others).collect()
 }
 

@@ -20,9 +20,24 @@ use crate::{Key, LeaseId, Revision};
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     watches: Mutex<Watches>,
-    tickets: Mutex<BTreeMap<LeaseId, (Arc<Ticket>, usize)>>,
+    tickets: Mutex<Tickets>,
     journal: Mutex<Journal>,
     journal_grew: Notify,
+}
+
+/// By lease and its length: who asks for another length shares nothing, and is refused.
+type Tickets = BTreeMap<(LeaseId, Duration), Seat>;
+
+/// Callers that ask for the same, as one.
+#[derive(Debug)]
+struct Seat {
+    ticket: Arc<Ticket>,
+    asker: u64,
+    callers: usize,
+}
+
+fn of(tickets: &Tickets, lease: LeaseId) -> impl Iterator<Item = &Ticket> {
+    tickets.range((lease, Duration::ZERO)..=(lease, Duration::MAX)).map(|(_, seat)| &*seat.ticket)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -51,10 +66,10 @@ impl Hub {
         for change in changes {
             match change {
                 LeaseChange::Holds { lease, token } => {
-                    tickets.get(lease).inspect(|(ticket, _)| ticket.set(Standing::Holder(*token)));
+                    of(&tickets, *lease).for_each(|ticket| ticket.set(Standing::Holder(*token)));
                 }
                 LeaseChange::Ended { lease } => {
-                    tickets.get(lease).inspect(|(ticket, _)| ticket.set(Standing::Gone));
+                    of(&tickets, *lease).for_each(|ticket| ticket.set(Standing::Gone));
                 }
                 _ => {}
             }
@@ -64,10 +79,10 @@ impl Hub {
     /// The store was replaced: from a revision on, all may be otherwise than was told.
     pub(crate) fn begin_anew(&self, from: Revision, content: &Content) {
         lock(&self.watches).begin_anew(from);
-        for (lease, (ticket, _)) in lock(&self.tickets).iter() {
+        for ((lease, _), seat) in lock(&self.tickets).iter() {
             // A request that is not there may not have been applied yet; if it ended, its renewal will say so.
             let standing = content.holds(*lease).map_or(Standing::Waits, Standing::Holder);
-            ticket.set(standing);
+            seat.ticket.set(standing);
         }
         lock(&self.journal).lose();
         self.journal_grew.notify_one();
@@ -75,11 +90,11 @@ impl Hub {
 
     /// What a person saved took the place of the store: a lock that is not in it is held no more.
     pub(crate) fn replaced(&self, from: Revision, content: &Content) {
-        for (lease, (ticket, _)) in lock(&self.tickets).iter() {
-            if let Standing::Holder(token) = ticket.standing()
+        for ((lease, _), seat) in lock(&self.tickets).iter() {
+            if let Standing::Holder(token) = seat.ticket.standing()
                 && content.holds(*lease) != Some(token)
             {
-                ticket.set(Standing::Gone);
+                seat.ticket.set(Standing::Gone);
             }
         }
         self.begin_anew(from, content);
@@ -95,22 +110,24 @@ impl Hub {
         lock(&self.watches).remove(prefix, wake);
     }
 
-    /// Registers somebody who is about to ask for a lock. Callers that ask by one name share one ticket.
-    pub(crate) fn register(&self, lease: LeaseId, ttl: Duration) -> Arc<Ticket> {
+    /// Registers somebody who is about to ask for a lock. Callers that ask by one name share one ticket, and ask as the
+    /// first of them, whose number is returned.
+    pub(crate) fn register(&self, lease: LeaseId, ttl: Duration, asker: u64) -> (Arc<Ticket>, u64) {
         let mut tickets = lock(&self.tickets);
-        let (ticket, callers) = tickets.entry(lease).or_insert_with(|| (Arc::new(Ticket::new(ttl)), 0));
-        *callers += 1;
-        ticket.clone()
+        let new = || Seat { ticket: Arc::new(Ticket::new(ttl)), asker, callers: 0 };
+        let seat = tickets.entry((lease, ttl)).or_insert_with(new);
+        seat.callers += 1;
+        (seat.ticket.clone(), seat.asker)
     }
 
     /// One of them is done; true when it was the last.
-    pub(crate) fn unregister(&self, lease: LeaseId) -> bool {
+    pub(crate) fn unregister(&self, lease: LeaseId, ttl: Duration) -> bool {
         let mut tickets = lock(&self.tickets);
-        let Some((_, callers)) = tickets.get_mut(&lease) else { return true };
-        *callers -= 1;
-        let last = *callers == 0;
+        let Some(seat) = tickets.get_mut(&(lease, ttl)) else { return true };
+        seat.callers -= 1;
+        let last = seat.callers == 0;
         if last {
-            tickets.remove(&lease);
+            tickets.remove(&(lease, ttl));
         }
         last
     }
@@ -247,5 +264,33 @@ impl Journal {
     fn take(&mut self) -> Option<Vec<LeaseChange>> {
         let changes = std::mem::take(&mut self.changes);
         (!std::mem::take(&mut self.lost)).then_some(changes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FencingToken;
+
+    const LEASE: LeaseId = LeaseId(1);
+    const TTL: Duration = Duration::from_secs(9);
+
+    #[test]
+    fn callers_share_a_ticket_if_they_ask_for_the_same_length() {
+        let hub = Hub::default();
+        let (ticket, asker) = hub.register(LEASE, TTL, 5);
+        let (same, as_first) = hub.register(LEASE, TTL, 6);
+        assert!(Arc::ptr_eq(&ticket, &same));
+        assert_eq!((asker, as_first), (5, 5));
+        let (longer, another) = hub.register(LEASE, 2 * TTL, 7);
+        assert_eq!((longer.ttl(), another), (2 * TTL, 7));
+
+        assert!(hub.unregister(LEASE, 2 * TTL) && !hub.unregister(LEASE, TTL));
+        let mut changes = Changes::default();
+        changes.lease(LeaseChange::Holds { lease: LEASE, token: FencingToken(3) });
+        hub.tell(&mut changes);
+        assert_eq!(ticket.standing(), Standing::Holder(FencingToken(3)));
+        assert!(hub.unregister(LEASE, TTL));
+        assert_eq!(hub.register(LEASE, TTL, 8).1, 8);
     }
 }

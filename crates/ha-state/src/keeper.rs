@@ -33,15 +33,21 @@ impl Keeper {
 
     /// Keeps a lease alive from now on. True when that is earlier than anything else that is due.
     pub(crate) fn keep(&mut self, now: Duration, lease: LeaseId, ticket: Arc<Ticket>) -> bool {
-        self.forget(lease);
+        self.remove(lease);
         let due = (now + terms::renew_every(ticket.ttl())).min(ticket.valid_until());
         self.kept.insert(lease, Kept { ticket, due });
         self.by_time.insert((due, lease));
         self.deadline() == Some(due)
     }
 
-    /// Keeps it no longer.
-    pub(crate) fn forget(&mut self, lease: LeaseId) {
+    /// Keeps it no longer for this ticket; a later one may have taken its place.
+    pub(crate) fn forget(&mut self, lease: LeaseId, ticket: &Arc<Ticket>) {
+        if self.kept.get(&lease).is_some_and(|kept| Arc::ptr_eq(&kept.ticket, ticket)) {
+            self.remove(lease);
+        }
+    }
+
+    fn remove(&mut self, lease: LeaseId) {
         if let Some(kept) = self.kept.remove(&lease) {
             self.by_time.remove(&(kept.due, lease));
         }
@@ -55,7 +61,7 @@ impl Keeper {
             let until = kept.ticket.valid_until();
             if until <= now {
                 kept.ticket.set(Standing::Gone);
-                self.forget(lease);
+                self.remove(lease);
                 continue;
             }
             if renew.len() >= LEASES_PER_COMMAND_MAX {
@@ -74,7 +80,7 @@ impl Keeper {
     pub(crate) fn renewed(&mut self, sent: Duration, leases: &[LeaseId], gone: &[LeaseId]) {
         for lease in gone {
             self.kept.get(lease).inspect(|kept| kept.ticket.set(Standing::Gone));
-            self.forget(*lease);
+            self.remove(*lease);
         }
         for kept in leases.iter().filter_map(|lease| self.kept.get(lease)) {
             kept.ticket.lasts_until(sent + terms::holder(kept.ticket.ttl()));
@@ -148,6 +154,15 @@ mod tests {
         assert_eq!(ticket.valid_until(), secs(3) + terms::holder(TTL));
         keeper.renewed(secs(1), &[ONE], &[]);
         assert_eq!(ticket.valid_until(), secs(3) + terms::holder(TTL), "and never shortens it");
+    }
+
+    #[test]
+    fn whoever_keeps_nothing_ends_nothing_for_another_one() {
+        let (mut keeper, ticket) = keeping();
+        keeper.forget(ONE, &Arc::new(Ticket::new(2 * TTL)));
+        assert_eq!(keeper.due(secs(3)), [ONE]);
+        keeper.forget(ONE, &ticket);
+        assert_eq!(keeper.deadline(), None);
     }
 
     #[test]

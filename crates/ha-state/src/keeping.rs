@@ -45,9 +45,9 @@ impl Keeping {
         }
     }
 
-    /// Keeps it no longer.
-    pub(crate) fn forget(&self, lease: LeaseId) {
-        self.keeper().forget(lease);
+    /// Keeps it no longer for this ticket.
+    pub(crate) fn forget(&self, lease: LeaseId, ticket: &Arc<Ticket>) {
+        self.keeper().forget(lease, ticket);
     }
 }
 

@@ -86,7 +86,7 @@ impl State {
     pub async fn lease_info(&self, lease: LeaseId) -> Result<Option<LeaseInfo>, ReadError> {
         let read = |content: &Content| {
             let found = content.leases.get(&lease)?;
-            let Purpose::Keys(keys) = &found.purpose else { return None };
+            let Purpose::Keys { keys, .. } = &found.purpose else { return None };
             let (ttl, keys_count) = (terms::from_millis(found.ttl_ms), keys.len());
             let keys = keys.iter().take(PAGE_ITEMS_MAX).cloned().collect();
             Some(LeaseInfo { ttl, remaining: None, keys, keys_count })
@@ -138,14 +138,14 @@ impl Lease {
 
     /// Ends it, and removes its keys.
     pub async fn revoke(self) -> Result<(), LeaseError> {
-        self.state.inner.keeping.forget(self.id);
+        self.state.inner.keeping.forget(self.id, &self.ticket);
         self.state.revoke_lease(self.id).await
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.state.inner.keeping.forget(self.id);
+        self.state.inner.keeping.forget(self.id, &self.ticket);
         if self.ticket.standing() != Standing::Gone {
             self.state.revoke_behind(self.id);
         }

@@ -22,6 +22,13 @@ impl Log {
         Self::Off(Arc::new((Store::new(), reason.to_owned())))
     }
 
+    pub(crate) fn off_reason(&self) -> Option<&str> {
+        match self {
+            Self::On(_) => None,
+            Self::Off(off) => Some(&off.1),
+        }
+    }
+
     /// See [`Replicated::write`].
     pub(crate) async fn write(&self, command: &Command) -> Result<Reply, WriteError> {
         match self {

@@ -2,16 +2,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ha_cluster::clock::Clock;
 use ha_cluster::{Cluster, ReadError, View};
 use tokio::sync::watch;
 
-use crate::command::{Command, Done, Put, Reply, fingerprint};
+use crate::command::{Command, Done, Put, Refusal, Reply, fingerprint};
 use crate::error::{ChangeError, RequestKeyError};
 use crate::hub::Hub;
 use crate::keeping::Keeping;
+use crate::leasing::check_ttl;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX, REQUEST_KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::log::Log;
 use crate::store::{Content, Store};
@@ -28,7 +30,14 @@ pub fn start(config: Config, cluster: &Cluster, clock: Arc<dyn Clock>) -> Result
     let (over, told) = watch::channel(());
     let warden = Warden { cluster: cluster.clone(), log: log.clone(), hub: hub.clone(), counted: counted.clone() };
     tokio::spawn(warden.run(told));
-    Ok(State::assemble(config, Log::On(Box::new(log)), counted, clock, Some(cluster.watch()), over))
+    Ok(State::assemble(
+        config,
+        Log::On(Box::new(log)),
+        counted,
+        clock,
+        Some((cluster.watch(), cluster.start_number())),
+        over,
+    ))
 }
 
 /// Why the room cannot start.
@@ -57,7 +66,8 @@ pub(crate) struct Inner {
     pub(crate) keeping: Arc<Keeping>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) node: String,
-    life: u64,
+    /// No other start has it, not even one of the same name with an empty data directory.
+    life: String,
     /// The view of a running node, for the id of its cluster.
     view: Option<watch::Receiver<Arc<View>>>,
     leases: AtomicU64,
@@ -76,14 +86,19 @@ impl Inner {
         let cluster = cluster.map_or_else(String::new, |cluster| cluster.to_string());
         LeaseId::named(&format!("{cluster}/{}/{}/{number}", self.node, self.life))
     }
+
+    /// A number that nobody else who asks has or had.
+    pub(crate) fn new_asker(&self) -> u64 {
+        fingerprint([self.new_lease().0.to_le_bytes().as_slice()])
+    }
 }
 
 /// The clock of a room that is off.
 struct NoClock;
 
 impl Clock for NoClock {
-    fn now(&self) -> std::time::Duration {
-        std::time::Duration::ZERO
+    fn now(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -104,21 +119,27 @@ impl State {
         closed
     }
 
+    /// Why the room answers nothing, when it is off or closed.
+    pub fn off_reason(&self) -> Option<&str> {
+        self.inner.log.off_reason()
+    }
+
     fn assemble(
         config: Config,
         log: Log,
         counted: Counted,
         clock: Arc<dyn Clock>,
-        view: Option<watch::Receiver<Arc<View>>>,
+        running: Option<(watch::Receiver<Arc<View>>, u64)>,
         over: watch::Sender<()>,
     ) -> Self {
         let hub = log.read_local(|store| store.hub().clone());
         let keeping = Keeping::start(log.clone(), clock.clone());
         let leases = AtomicU64::new(0);
-        let (node, life) = view.as_ref().map_or((String::new(), 0), |view| {
+        let (node, life) = running.as_ref().map_or_else(Default::default, |(view, start)| {
             let view = view.borrow();
-            (view.node_id.to_string(), view.incarnation.0)
+            (view.node_id.to_string(), format!("{}/{start:x}", view.incarnation.0))
         });
+        let view = running.map(|(view, _)| view);
         let inner = Inner {
             config,
             log,
@@ -144,6 +165,9 @@ pub struct PutOptions {
     pub if_revision: Option<Revision>,
     /// The lease with which the key ends. Without one it stays, also if it had one before.
     pub lease: Option<LeaseId>,
+    /// The key ends after so long, unless it is set again: it has a lease of its own, which begins and ends with it.
+    /// Not together with `lease`.
+    pub ttl: Option<Duration>,
     /// Names the request: repeated with the same name, it is answered as the first time and not done again.
     pub request: Option<String>,
 }
@@ -235,15 +259,28 @@ impl State {
         if value.len() > VALUE_BYTES_MAX {
             return Err(ChangeError::ValueTooLong { bytes: value.len() });
         }
-        let PutOptions { if_revision, lease, request } = options;
+        let PutOptions { if_revision, lease, ttl, request } = options;
         let condition = if_revision.map_or([0; 9], |revision| numbered(1, revision.0));
-        let held = lease.map_or(0, |lease| lease.0).to_le_bytes();
-        let print =
-            request.is_some().then(|| fingerprint([b"put".as_slice(), key.as_bytes(), &value, &condition, &held]));
-        let put = Command::Put(Put { key, value, lease, if_revision });
-        match self.change(once(put, request, print)?).await?? {
-            Done::Put { revision } => Ok(revision),
-            other => Err(unfitting(&other)),
+        let print = |kind: &[u8], held: &[u8]| {
+            request.is_some().then(|| fingerprint([kind, key.as_bytes(), &value, &condition, held]))
+        };
+        let (put, print) = match (lease, ttl) {
+            (Some(_), Some(_)) => return Err(ChangeError::LeaseAndTtl),
+            (None, Some(ttl)) => {
+                let ttl_ms = check_ttl(ttl).ok_or(ChangeError::Ttl)?;
+                let print = print(b"put leased", &ttl_ms.to_le_bytes());
+                (Command::PutLeased { key, value, if_revision, lease: self.inner.new_lease(), ttl_ms }, print)
+            }
+            (lease, None) => {
+                let print = print(b"put", &lease.map_or(0, |lease| lease.0).to_le_bytes());
+                (Command::Put(Put { key, value, lease, if_revision }), print)
+            }
+        };
+        match self.change(once(put, request, print)?).await? {
+            Ok(Done::Put { revision }) => Ok(revision),
+            Ok(other) => Err(unfitting(&other)),
+            Err(Refusal::TooManyLeases) if ttl.is_some() => Err(ChangeError::TooManyLeases),
+            Err(refusal) => Err(refusal.into()),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use ha_cluster::clock::Clock;
 use ha_cluster::{Cluster, MemberRole, Replicated, Term, View, WriteError};
 use tokio::sync::watch;
@@ -81,6 +82,7 @@ enum Trigger {
     Time,
     Aged,
     Proposed,
+    Forgotten,
     Over,
 }
 
@@ -91,16 +93,16 @@ impl Warden {
         let mut leads = None;
         let mut age = Age::default();
         let mut next_sample = Instant::now() + HISTORY_SAMPLE_INTERVAL;
-        let mut proposal: Option<futures::future::BoxFuture<'static, ()>> = None;
+        // Both beside the loop, which must go on looking meanwhile.
+        let (mut proposal, mut compaction): (Option<Work>, Option<Work>) = (None, None);
         loop {
             let wait = self.counted.lock().deadline();
             let wait = wait.map_or(LOOK_INTERVAL, |due| due.saturating_sub(self.counted.clock.now()));
             let trigger = tokio::select! {
                 () = self.hub.journal_grew() => Trigger::Journal,
                 changed = view.changed() => if changed.is_ok() { Trigger::View } else { Trigger::Over },
-                () = async { match &mut proposal { Some(work) => work.await, None => std::future::pending().await } } => {
-                    Trigger::Proposed
-                }
+                () = done(&mut proposal) => Trigger::Proposed,
+                () = done(&mut compaction) => Trigger::Forgotten,
                 () = tokio::time::sleep(wait.min(LOOK_INTERVAL)) => Trigger::Time,
                 () = tokio::time::sleep_until(next_sample) => Trigger::Aged,
                 _ = over.changed() => Trigger::Over,
@@ -130,8 +132,12 @@ impl Warden {
                 }
                 Trigger::Aged => {
                     next_sample = Instant::now() + HISTORY_SAMPLE_INTERVAL;
-                    self.forget_old(&mut age, leads).await;
+                    let old = self.old(&mut age);
+                    if let (Some(term), Some(revision), None) = (leads, old, &compaction) {
+                        compaction = Some(Box::pin(forget(self.log.clone(), term, revision)));
+                    }
                 }
+                Trigger::Forgotten => compaction = None,
                 Trigger::Over => return,
             }
             if let (Some(term), false) = (leads, outputs.is_empty()) {
@@ -144,21 +150,32 @@ impl Warden {
         self.counted.catch_up(&Log::On(Box::new(self.log.clone())), &self.hub);
     }
 
-    async fn forget_old(&self, age: &mut Age, leads: Option<Term>) {
+    /// Up to where the past is old enough to be forgotten, if there is any.
+    fn old(&self, age: &mut Age) -> Option<Revision> {
         let (revision, compacted, oldest) = self.log.read_local(|store| {
             let content = store.content();
             let oldest = content.history.since(Revision(0)).next().map(crate::Event::revision);
             (content.revision, content.history.compacted(), oldest)
         });
         let old = age.sample(self.counted.clock.now(), revision);
-        if let (Some(term), Some(revision), Some(oldest)) = (leads, old, oldest)
-            && revision > compacted
-            && oldest <= revision
-        {
-            // What fails is tried again with the next sample.
-            let _ = self.log.write_as_leader(term, &Command::Compact { revision }).await;
-        }
+        old.filter(|revision| *revision > compacted && oldest.is_some_and(|oldest| oldest <= *revision))
     }
+}
+
+/// Something under way.
+type Work = BoxFuture<'static, ()>;
+
+/// Resolves when it is done, if it is under way at all.
+async fn done(work: &mut Option<Work>) {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn forget(log: Replicated<Store>, term: Term, revision: Revision) {
+    // What fails is tried again with the next sample.
+    let _ = log.write_as_leader(term, &Command::Compact { revision }).await;
 }
 
 /// The term in which this node leads, if it does.

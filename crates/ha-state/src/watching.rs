@@ -32,6 +32,9 @@ impl State {
 
     fn follow(&self, text: &str, from: Option<Revision>) -> Result<Watch, WatchError> {
         let text = prefix(text)?;
+        if let Some(reason) = self.off_reason() {
+            return Err(WatchError::Off { reason: reason.to_owned() });
+        }
         // While this is read nothing is applied: no change comes between the look and the place to wait.
         self.inner.log.read_local(|store| {
             let content = store.content();

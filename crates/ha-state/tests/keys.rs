@@ -5,8 +5,8 @@ mod support;
 use std::time::Duration;
 
 use ha_state::{
-    ChangeError, Compare, Event, KeyError, LeaseError, Operation, PutOptions, RequestKeyError, Revision, Txn, TxnError,
-    WatchError,
+    ChangeError, Compare, Event, KeyError, LeaseError, Operation, PutOptions, RequestKeyError, Revision, State, Txn,
+    TxnError, WatchError,
 };
 use support::{One, in_time, until};
 
@@ -174,6 +174,39 @@ async fn keys_of_a_lease_live_as_long_as_it_is_kept() {
     state.put_with("there", "", PutOptions { lease: Some(alone), ..PutOptions::default() }).await.unwrap();
     until(&one, |state| state.get_local("there").is_none()).await;
     assert!(state.renew_lease(alone).await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_with_a_time_of_its_own_has_one_lease_and_ends_with_it() {
+    let one = One::start().await;
+    let state = &one.state;
+    let with = |ttl: u64, request: Option<&str>| PutOptions {
+        ttl: Some(Duration::from_millis(ttl)),
+        request: request.map(str::to_owned),
+        ..PutOptions::default()
+    };
+    for _ in 0..10 {
+        state.put_with("here", "", with(60_000, None)).await.unwrap();
+    }
+    assert_eq!(state.usage().leases, 1);
+    let lease = state.grant_lease(Duration::from_secs(9), None).await.unwrap();
+    let both = PutOptions { lease: Some(lease), ..with(9, None) };
+    assert_eq!(state.put_with("here", "", both).await, Err(ChangeError::LeaseAndTtl));
+    assert_eq!(state.put_with("here", "", with(1, None)).await, Err(ChangeError::Ttl));
+    let first = state.put_with("here", "", with(200, Some("r"))).await.unwrap();
+    until(&one, |state| state.get_local("here").is_none()).await;
+    assert_eq!(state.put_with("here", "", with(200, Some("r"))).await, Ok(first));
+    let reused = state.put_with("here", "", with(300, Some("r"))).await;
+    assert_eq!(reused, Err(ChangeError::RequestKey(RequestKeyError::Reused)));
+    assert_eq!(state.get_local("here"), None);
+}
+
+#[tokio::test]
+async fn where_the_room_is_off_nothing_is_followed() {
+    let off = State::off("a witness");
+    let reason = Some(WatchError::Off { reason: "a witness".to_owned() });
+    assert_eq!((off.off_reason(), off.watch("").err()), (Some("a witness"), reason.clone()));
+    assert_eq!(off.watch_from("", Revision(1)).err(), reason);
 }
 
 #[tokio::test]

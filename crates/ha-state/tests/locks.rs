@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use ha_state::{AcquireError, FencedKeysError, HoldError, LockGuard, LockLost, State};
 use support::{One, in_time, until};
 
@@ -95,6 +96,62 @@ async fn whoever_keeps_its_place_is_before_those_that_came_later() {
     assert_eq!(soon.err(), Some(AcquireError::TimedOut));
     until(&one, |state| state.usage().leases == 1).await;
     drop(guard);
+}
+
+#[tokio::test]
+async fn a_named_request_that_waits_already_can_be_tried_once() {
+    let one = One::start().await;
+    let guard = take(&one.state, "l").await;
+    let named = |timeout| one.state.lock("l").ttl(LONG).request("mine").timeout(timeout);
+    let soon = named(Duration::from_millis(50)).keep_place().acquire().await;
+    assert_eq!(soon.err(), Some(AcquireError::TimedOut));
+    let began = tokio::time::Instant::now();
+    let once = named(Duration::ZERO).keep_place().acquire().await;
+    assert_eq!((once.err(), one.state.usage().leases), (Some(AcquireError::TimedOut), 2), "it stays");
+    assert_eq!(named(Duration::ZERO).acquire().await.err(), Some(AcquireError::TimedOut));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    until(&one, |state| state.usage().leases == 1).await;
+    guard.release().await.unwrap();
+    named(Duration::ZERO).acquire().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_and_asks_again_by_its_name_at_once_has_a_place() {
+    let one = One::start().await;
+    let named = || one.state.lock("l").ttl(LONG).timeout(LONG).request("mine");
+    let guard = take(&one.state, "l").await;
+    let mut first = Box::pin(named().acquire());
+    let placed = until(&one, |state| state.usage().leases == 2);
+    assert!(matches!(select(first.as_mut(), pin!(placed)).await, Either::Right(_)));
+    // What the first one leaves behind is written after the second one asks.
+    drop(first);
+    let mut second = pin!(named().acquire());
+    let too_soon = tokio::time::timeout(SHORT, second.as_mut()).await;
+    assert!(too_soon.is_err(), "it was turned out: {:?}", too_soon.map(|waited| waited.err()));
+    guard.release().await.unwrap();
+    in_time(second).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_has_all_the_time_there_is_may_wait() {
+    let one = One::start().await;
+    let first = one.state.lock("l").timeout(Duration::MAX).acquire().await.unwrap();
+    let state = one.state.clone();
+    let next = tokio::spawn(async move { state.lock("l").timeout(Duration::MAX).acquire().await });
+    until(&one, |state| state.usage().leases == 2).await;
+    first.release().await.unwrap();
+    in_time(next).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn each_start_of_a_node_has_a_number_of_its_own() {
+    let one = One::start().await;
+    let first = one.cluster.start_number();
+    let again = One::start_in(one.stop().await, |_| {}).await;
+    assert_ne!(again.cluster.start_number(), first);
+    let fresh = || One::start_in(tempfile::tempdir().unwrap(), |config| config.node_id = Some("n".parse().unwrap()));
+    let (one, other) = (fresh().await, fresh().await);
+    assert_ne!(one.cluster.start_number(), other.cluster.start_number(), "also of one name");
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ impl LockRequest {
         let (waits, owner) = (!self.timeout.is_zero(), owner.into());
         let acquire = Acquire { lock, lease, ttl_ms, delay_ms, waits, owner };
         let named = request.map(|key| Named { key, print, keeps_place: self.keeps_place });
-        Pending::begin(self.state, acquire, self.ttl, self.timeout, named).granted().await
+        Pending::begin(self.state, acquire, self.timeout, named).granted().await
     }
 }
 
@@ -117,6 +117,8 @@ struct Pending {
     state: State,
     acquire: Acquire,
     ticket: Arc<Ticket>,
+    /// Tells it from others that ask by the same name.
+    asker: u64,
     until: Instant,
     named: Option<Named>,
     /// The request, while it has no answer.
@@ -149,15 +151,20 @@ enum End {
 /// How long a request with no time to wait waits for its answer: as any other change.
 const TRY_TIME_MAX: Duration = ha_cluster::ASK_TIMEOUT;
 
+/// How long somebody waits who would wait for longer than can be told: thirty years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// Pause before a request is made again whose outcome is unknown.
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Pending {
-    fn begin(state: State, acquire: Acquire, ttl: Duration, timeout: Duration, named: Option<Named>) -> Self {
-        let limit = if timeout.is_zero() { TRY_TIME_MAX } else { timeout };
+    fn begin(state: State, acquire: Acquire, timeout: Duration, named: Option<Named>) -> Self {
+        let (limit, now) = (if timeout.is_zero() { TRY_TIME_MAX } else { timeout }, Instant::now());
+        let until = now.checked_add(limit).unwrap_or(now + FAR);
+        let ttl = terms::from_millis(acquire.ttl_ms);
         // Before it is asked, so that no grant is missed.
-        let ticket = state.inner.hub.register(acquire.lease, ttl);
-        Self { state, acquire, ticket, until: Instant::now() + limit, named, asking: None, end: End::TakeBack }
+        let (ticket, asker) = state.inner.hub.register(acquire.lease, ttl, state.inner.new_asker());
+        Self { state, acquire, ticket, asker, until, named, asking: None, end: End::TakeBack }
     }
 
     async fn granted(mut self) -> Result<LockGuard, AcquireError> {
@@ -165,8 +172,10 @@ impl Pending {
             Place::Holder { token } => self.ticket.set(Standing::Holder(token)),
             Place::Waiter => self.state.inner.keeping.keep(self.acquire.lease, self.ticket.clone()),
         }
+        // What has a place by its name already is not kept waiting when it tries once.
+        let until = if self.acquire.waits { self.until } else { Instant::now() };
         let waiting = self.ticket.wait_for(|standing| standing != Standing::Waits);
-        match tokio::time::timeout_at(self.until, waiting).await {
+        match tokio::time::timeout_at(until, waiting).await {
             Ok(Standing::Holder(token)) => self.hold(token).await,
             Ok(_) => {
                 self.end = End::GiveUp;
@@ -215,11 +224,11 @@ impl Pending {
     /// Asks once. Cancelled, it goes on when it is called again.
     async fn ask(&mut self) -> Result<Reply, WriteError> {
         let asking = self.asking.get_or_insert_with(|| {
-            let (log, acquire) = (self.state.inner.log.clone(), self.acquire.clone());
+            let (log, acquire, asker) = (self.state.inner.log.clone(), self.acquire.clone(), self.asker);
             let command = match &self.named {
                 None => Command::LockAcquire(acquire),
                 Some(Named { key, print, .. }) => {
-                    Command::LockAcquireOnce { request: key.clone(), fingerprint: *print, acquire }
+                    Command::LockAcquireBy { request: key.clone(), fingerprint: *print, acquire, asker }
                 }
             };
             Box::pin(async move { log.write(&command).await })
@@ -259,7 +268,7 @@ impl Drop for Pending {
             return;
         }
         let lease = self.acquire.lease;
-        let is_last = self.state.let_go(lease);
+        let is_last = self.state.let_go(lease, &self.ticket);
         // Another caller of the same name may still wait in this place.
         if self.end == End::Leave || (self.named.is_some() && !is_last) {
             return;
@@ -267,9 +276,9 @@ impl Drop for Pending {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (asking, log) = (self.asking.take(), self.state.inner.log.clone());
         let command = match self.named {
-            // A lock that was given meanwhile is there for whoever asks again.
-            Some(_) if self.end == End::TakeBack => Command::LockLeave { lease },
-            _ => Command::LeaseEnd { lease },
+            None => Command::LeaseEnd { lease },
+            // A lock that was given meanwhile is there for whoever asks again, if the caller was told nothing.
+            Some(_) => Command::LockGiveUp { lease, asker: self.asker, held: self.end == End::GiveUp },
         };
         runtime.spawn(async move {
             // Taken back only once it was put there: the other way round it would stay.

@@ -115,7 +115,7 @@ impl LockGuard {
 
     fn stop_renewing(&mut self) {
         if !std::mem::replace(&mut self.let_go, true) {
-            self.state.let_go(self.id.lease);
+            self.state.let_go(self.id.lease, &self.ticket);
         }
     }
 }
@@ -137,10 +137,10 @@ impl Drop for LockGuard {
 
 impl State {
     /// The caller of a lock is done with it on this node; true when it was the last one.
-    pub(super) fn let_go(&self, lease: LeaseId) -> bool {
-        let is_last = self.inner.hub.unregister(lease);
+    pub(super) fn let_go(&self, lease: LeaseId, ticket: &Arc<Ticket>) -> bool {
+        let is_last = self.inner.hub.unregister(lease, ticket.ttl());
         if is_last {
-            self.inner.keeping.forget(lease);
+            self.inner.keeping.forget(lease, ticket);
         }
         is_last
     }

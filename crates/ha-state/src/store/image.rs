@@ -3,7 +3,8 @@
 //! ```text
 //! schema u8  revision u64  quota u64  compacted u64
 //! leases:  count u32, each: id u128, ttl u32, renewals u64, kind u8; 1 a place: lock, place u64, delay u32, owner;
-//!          2 a place that was asked for under a request key: as 1, then the key
+//!          2 a place that was asked for under a request key: as 1, then the key; 3 keys, and it ends with the last;
+//!          4 a place of a known asker: as 2, then the asker u64
 //! keys:    count u64, each: key, value, created u64, modified u64, version u64, lease flag u8 and id u128
 //! locks:   count u32, each: name, kind u8, token u64, then lease u128 or delay u32
 //! history: count u64, each: kind u8; 0 removed: key, revision u64; 1 set: as a key; 2 set to what it still is: key
@@ -165,7 +166,7 @@ pub(super) fn decode(mut from: &[u8]) -> Result<Content, ImageError> {
     for _ in 0..from.try_get_u64_le()? {
         let found = Arc::new(get_key_value(from)?);
         content.used += cost(&found.key, &found.value);
-        if let Some(Purpose::Keys(keys)) =
+        if let Some(Purpose::Keys { keys, .. }) =
             found.lease.and_then(|id| content.leases.get_mut(&id)).map(|l| &mut l.purpose)
         {
             keys.insert(found.key.clone());
@@ -217,14 +218,21 @@ fn put_lease(out: &mut Vec<u8>, id: LeaseId, lease: &Lease) {
     out.put_u32_le(lease.ttl_ms);
     out.put_u64_le(lease.renewals);
     match &lease.purpose {
-        Purpose::Keys(_) => out.put_u8(0),
-        Purpose::Place { lock, place, delay_ms, owner, request } => {
-            out.put_u8(if request.is_some() { 2 } else { 1 });
+        Purpose::Keys { ends_with_last, .. } => out.put_u8(if *ends_with_last { 3 } else { 0 }),
+        Purpose::Place { lock, place, delay_ms, owner, request, asker } => {
+            out.put_u8(match (request, asker) {
+                (None, _) => 1,
+                (Some(_), None) => 2,
+                (Some(_), Some(_)) => 4,
+            });
             put_text(out, lock);
             out.put_u64_le(place.0);
             out.put_u32_le(*delay_ms);
             put_text(out, owner);
-            request.iter().for_each(|request| put_text(out, request));
+            if let Some(request) = request {
+                put_text(out, request);
+                asker.iter().for_each(|asker| out.put_u64_le(*asker));
+            }
         }
     }
 }
@@ -279,13 +287,14 @@ fn get_lease(from: &mut &[u8]) -> Result<(LeaseId, Lease), ImageError> {
     let id = LeaseId(from.try_get_u128_le()?);
     let (ttl_ms, renewals) = (from.try_get_u32_le()?, from.try_get_u64_le()?);
     let purpose = match from.try_get_u8()? {
-        0 => Purpose::Keys(OrdSet::new()),
-        kind @ (1 | 2) => Purpose::Place {
+        kind @ (0 | 3) => Purpose::Keys { keys: OrdSet::new(), ends_with_last: kind == 3 },
+        kind @ (1 | 2 | 4) => Purpose::Place {
             lock: get_key(from)?,
             place: Revision(from.try_get_u64_le()?),
             delay_ms: from.try_get_u32_le()?,
             owner: get_text(from)?.into(),
-            request: if kind == 2 { Some(get_text(from)?.into()) } else { None },
+            request: if kind == 1 { None } else { Some(get_text(from)?.into()) },
+            asker: if kind == 4 { Some(from.try_get_u64_le()?) } else { None },
         },
         _ => return Err(ImageError::Content("a lease")),
     };

@@ -71,6 +71,7 @@ impl Content {
                 | Command::LeaseGrant { .. }
                 | Command::LeaseEnd { .. }
                 | Command::KeysLeaseEnd { .. }
+                | Command::PutLeased { .. }
                 | Command::LockRelease { .. }
         );
         if !small || request.len() > REQUEST_KEY_BYTES_MAX {
@@ -97,6 +98,7 @@ impl Content {
         request: Arc<str>,
         fingerprint: u64,
         acquire: Acquire,
+        asker: Option<u64>,
         changes: &mut Changes,
     ) -> Reply {
         if request.len() > REQUEST_KEY_BYTES_MAX {
@@ -109,7 +111,7 @@ impl Content {
             }
             _ => {}
         }
-        let reply = self.acquire(at, acquire, Some(request.clone()), changes);
+        let reply = self.acquire(at, acquire, Some(request.clone()), asker, changes);
         // What was refused takes nothing back of what was given before.
         if reply.is_ok() || !self.kept.answers.contains_key(&request) {
             self.kept.keep(request, fingerprint, reply.clone());

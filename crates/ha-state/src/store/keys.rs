@@ -40,10 +40,10 @@ impl Bounds<'_> {
     pub(super) fn admit_lease(&self, lease: Option<LeaseId>, further: usize) -> Result<(), Refusal> {
         let Some(id) = lease else { return Ok(()) };
         match self.leases.get(&id).map(|lease| &lease.purpose) {
-            Some(Purpose::Keys(held)) if further > 0 && held.len() + further > LEASE_KEYS_MAX => {
+            Some(Purpose::Keys { keys: held, .. }) if further > 0 && held.len() + further > LEASE_KEYS_MAX => {
                 Err(Refusal::TooManyLeases)
             }
-            Some(Purpose::Keys(_)) => Ok(()),
+            Some(Purpose::Keys { .. }) => Ok(()),
             Some(Purpose::Place { .. }) => Err(Refusal::LeaseTaken),
             None => Err(Refusal::NoLease),
         }
@@ -119,7 +119,7 @@ impl Content {
         };
         let lease_before = before.and_then(|before| before.lease);
         if lease_before != lease {
-            self.detach(lease_before, &key);
+            self.detach(lease_before, &key, changes);
             self.attach(lease, &key);
         }
         Ok(())
@@ -129,21 +129,26 @@ impl Content {
     pub(super) fn remove(&mut self, at: Revision, key: &Key, changes: &mut Changes) -> bool {
         let Some(before) = self.keys.remove(&**key) else { return false };
         self.used -= cost(&before.key, &before.value);
-        self.detach(before.lease, key);
+        self.detach(before.lease, key, changes);
         self.history.push(Event::Delete { key: key.clone(), revision: at });
         changes.key(key.clone(), at);
         true
     }
 
     fn attach(&mut self, lease: Option<LeaseId>, key: &Key) {
-        if let Some(Purpose::Keys(keys)) = lease.and_then(|id| self.leases.get_mut(&id)).map(|l| &mut l.purpose) {
+        let purpose = lease.and_then(|id| self.leases.get_mut(&id)).map(|l| &mut l.purpose);
+        if let Some(Purpose::Keys { keys, .. }) = purpose {
             keys.insert(key.clone());
         }
     }
 
-    fn detach(&mut self, lease: Option<LeaseId>, key: &Key) {
-        if let Some(Purpose::Keys(keys)) = lease.and_then(|id| self.leases.get_mut(&id)).map(|l| &mut l.purpose) {
+    fn detach(&mut self, lease: Option<LeaseId>, key: &Key, changes: &mut Changes) {
+        let Some(id) = lease else { return };
+        if let Some(Purpose::Keys { keys, ends_with_last }) = self.leases.get_mut(&id).map(|l| &mut l.purpose) {
             keys.remove(&**key);
+            if *ends_with_last && keys.is_empty() {
+                changes.emptied(id);
+            }
         }
     }
 

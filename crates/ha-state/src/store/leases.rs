@@ -9,7 +9,7 @@ use imbl::OrdSet;
 
 use super::{Content, Tenure};
 use crate::changes::{Changes, LeaseChange};
-use crate::command::{Done, Refusal, Reply};
+use crate::command::{Done, Put, Refusal, Reply};
 use crate::limits::{LEASES_MAX, LEASES_PER_COMMAND_MAX, TTL_MAX, TTL_MIN};
 use crate::{FencingToken, Key, LeaseId, Revision};
 
@@ -26,8 +26,13 @@ pub(crate) struct Lease {
 /// What hangs on a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// These keys.
-    Keys(OrdSet<Key>),
+    /// Keys.
+    Keys {
+        /// These.
+        keys: OrdSet<Key>,
+        /// It ends when none is left.
+        ends_with_last: bool,
+    },
     /// A lock, or a place in the queue for it.
     Place {
         /// Which lock.
@@ -40,6 +45,8 @@ pub(crate) enum Purpose {
         owner: Arc<str>,
         /// The request key under which it was asked for.
         request: Option<Arc<str>>,
+        /// Who asked for it last under that key, if that is known.
+        asker: Option<u64>,
     },
 }
 
@@ -61,7 +68,10 @@ impl Content {
                 known.renewals += 1;
                 changes.lease(LeaseChange::Renewed { lease, renewals: known.renewals });
             }
-            None => self.begin_lease(lease, ttl_ms, Purpose::Keys(OrdSet::new()), changes)?,
+            None => {
+                let purpose = Purpose::Keys { keys: OrdSet::new(), ends_with_last: false };
+                self.begin_lease(lease, ttl_ms, purpose, changes)?;
+            }
         }
         Ok(Done::Plain)
     }
@@ -73,15 +83,61 @@ impl Content {
         purpose: Purpose,
         changes: &mut Changes,
     ) -> Result<(), Refusal> {
+        self.admit_new_lease(ttl_ms, 0)?;
+        self.insert_lease(lease, ttl_ms, purpose, changes);
+        Ok(())
+    }
+
+    /// Whether there may be one more lease, when so many end at the same time.
+    fn admit_new_lease(&self, ttl_ms: u32, ended: usize) -> Result<(), Refusal> {
         if !(TTL_MIN.as_millis()..=TTL_MAX.as_millis()).contains(&u128::from(ttl_ms)) {
             return Err(Refusal::Invalid);
         }
-        if self.leases.len() >= LEASES_MAX {
-            return Err(Refusal::TooManyLeases);
-        }
+        if self.leases.len() - ended >= LEASES_MAX { Err(Refusal::TooManyLeases) } else { Ok(()) }
+    }
+
+    fn insert_lease(&mut self, lease: LeaseId, ttl_ms: u32, purpose: Purpose, changes: &mut Changes) {
         self.leases.insert(lease, Lease { ttl_ms, renewals: 0, purpose });
         changes.lease(LeaseChange::Granted { lease, ttl_ms, renewals: 0 });
-        Ok(())
+    }
+
+    /// Sets a key on a lease that begins with it, and ends with the last of its keys.
+    pub(super) fn put_leased(
+        &mut self,
+        at: Revision,
+        put: Put,
+        lease: LeaseId,
+        ttl_ms: u32,
+        changes: &mut Changes,
+    ) -> Reply {
+        if self.leases.contains_key(&lease) {
+            return Err(Refusal::LeaseTaken);
+        }
+        // The one that it had may end with it: a key that is set again and again always finds a place.
+        let before = self.keys.get(&*put.key).and_then(|found| self.leases.get(&found.lease?));
+        let before = before.map(|before| &before.purpose);
+        let ended = matches!(before, Some(Purpose::Keys { keys, ends_with_last: true }) if keys.len() == 1);
+        self.admit_new_lease(ttl_ms, usize::from(ended))?;
+        let mark = changes.mark();
+        let purpose = Purpose::Keys { keys: OrdSet::new(), ends_with_last: true };
+        self.insert_lease(lease, ttl_ms, purpose, changes);
+        let reply = self.put(at, put, changes);
+        if reply.is_err() {
+            self.leases.remove(&lease);
+            changes.back_to(mark);
+        }
+        reply
+    }
+
+    /// Ends what was to end with the last of its keys, when a command is done and none is left.
+    pub(super) fn end_emptied(&mut self, changes: &mut Changes) {
+        while let Some(lease) = changes.next_emptied() {
+            let purpose = self.leases.get(&lease).map(|known| &known.purpose);
+            if matches!(purpose, Some(Purpose::Keys { keys, ends_with_last: true }) if keys.is_empty()) {
+                self.leases.remove(&lease);
+                changes.lease(LeaseChange::Ended { lease });
+            }
+        }
     }
 
     /// Returns those that do not exist.
@@ -120,7 +176,7 @@ impl Content {
     /// A lock is renewed and given back by its own id, which has the token.
     fn expect_keys(&self, lease: LeaseId) -> Result<(), Refusal> {
         match self.leases.get(&lease).map(|known| &known.purpose) {
-            Some(Purpose::Keys(_)) => Ok(()),
+            Some(Purpose::Keys { .. }) => Ok(()),
             Some(Purpose::Place { .. }) => Err(Refusal::LeaseTaken),
             None => Err(Refusal::NoLease),
         }
@@ -151,7 +207,7 @@ impl Content {
     /// How many keys end with a lease.
     pub(crate) fn keys_of(&self, id: LeaseId) -> usize {
         match self.leases.get(&id).map(|lease| &lease.purpose) {
-            Some(Purpose::Keys(keys)) => keys.len(),
+            Some(Purpose::Keys { keys, .. }) => keys.len(),
             _ => 0,
         }
     }
@@ -185,7 +241,7 @@ impl Content {
         let Some(ended) = self.leases.remove(&lease) else { return };
         changes.lease(LeaseChange::Ended { lease });
         match ended.purpose {
-            Purpose::Keys(keys) => {
+            Purpose::Keys { keys, .. } => {
                 for key in &keys {
                     self.remove(at, key, changes);
                 }

@@ -48,9 +48,15 @@ impl Content {
         at: Revision,
         acquire: Acquire,
         request: Option<Arc<str>>,
+        asker: Option<u64>,
         changes: &mut Changes,
     ) -> Reply {
         if let Some(place) = self.place(&acquire)? {
+            if let Some(Purpose::Place { request: Some(_), asker: last, .. }) =
+                self.leases.get_mut(&acquire.lease).map(|known| &mut known.purpose)
+            {
+                *last = asker;
+            }
             // Its caller counts from when it asked this time.
             self.renew_leases(vec![acquire.lease], changes);
             return Ok(Done::Lock(place));
@@ -69,7 +75,7 @@ impl Content {
         }
         let waits = taken.is_some();
         let Acquire { lock, lease, ttl_ms, delay_ms, owner, .. } = acquire;
-        let purpose = Purpose::Place { lock: lock.clone(), place: at, delay_ms, owner, request };
+        let purpose = Purpose::Place { lock: lock.clone(), place: at, delay_ms, owner, request, asker };
         self.begin_lease(lease, ttl_ms, purpose, changes)?;
         if waits && let Some(taken) = self.locks.get_mut(&*lock) {
             taken.waiters.insert(at, lease);
@@ -127,6 +133,23 @@ impl Content {
     pub(super) fn leave(&mut self, at: Revision, lease: LeaseId, changes: &mut Changes) -> Reply {
         let place = self.leases.get(&lease).map(|known| &known.purpose);
         if !matches!(place, Some(Purpose::Place { .. })) || self.holds(lease).is_some() {
+            return Err(Refusal::NoLease);
+        }
+        self.end_lease(at, lease, changes)
+    }
+
+    /// As [`Self::leave`], also for whoever has the lock by now if so told; nothing if the place is another asker's.
+    pub(super) fn give_up(
+        &mut self,
+        at: Revision,
+        lease: LeaseId,
+        by: u64,
+        held: bool,
+        changes: &mut Changes,
+    ) -> Reply {
+        let place = self.leases.get(&lease).map(|known| &known.purpose);
+        let own = matches!(place, Some(Purpose::Place { asker: Some(asker), .. }) if *asker == by);
+        if !own || (!held && self.holds(lease).is_some()) {
             return Err(Refusal::NoLease);
         }
         self.end_lease(at, lease, changes)

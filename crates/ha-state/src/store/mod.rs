@@ -24,7 +24,7 @@ pub(crate) use leases::{Lease, Purpose};
 pub(crate) use locks::{Lock, Tenure};
 
 use crate::changes::Changes;
-use crate::command::{Command, Done, Refusal, Reply};
+use crate::command::{Command, Done, Put, Refusal, Reply};
 use crate::hub::Hub;
 use crate::limits::{QUOTA_BYTES, TXN_READ_BYTES_MAX};
 use crate::{Key, KeyValue, LeaseId, Revision};
@@ -64,13 +64,18 @@ impl Content {
     /// Applies one command.
     pub(crate) fn apply(&mut self, at: Revision, command: Command, changes: &mut Changes) -> Reply {
         self.revision = at;
-        match command {
+        let reply = match command {
             Command::Once { request, fingerprint, command } => self.once(at, request, fingerprint, *command, changes),
             Command::LockAcquireOnce { request, fingerprint, acquire } => {
-                self.acquire_once(at, request, fingerprint, acquire, changes)
+                self.acquire_once(at, request, fingerprint, acquire, None, changes)
+            }
+            Command::LockAcquireBy { request, fingerprint, acquire, asker } => {
+                self.acquire_once(at, request, fingerprint, acquire, Some(asker), changes)
             }
             command => self.carry_out(at, command, changes),
-        }
+        };
+        self.end_emptied(changes);
+        reply
     }
 
     /// No change led here from what a watch may have seen, here or on nodes that are gone: none goes on from before.
@@ -91,7 +96,7 @@ impl Content {
                 self.expire_leases(at, &leases, changes);
                 Ok(Done::Plain)
             }
-            Command::LockAcquire(acquire) => self.acquire(at, acquire, None, changes),
+            Command::LockAcquire(acquire) => self.acquire(at, acquire, None, None, changes),
             Command::LockRelease { lock, lease, token } => self.release(at, &lock, lease, token, changes),
             Command::LockRenew { lock, lease, token } => self.renew_lock(&lock, lease, token, changes),
             Command::LockDelaysOver { locks } => {
@@ -107,10 +112,17 @@ impl Content {
                 Ok(Done::Plain)
             }
             // One request key for another makes no sense.
-            Command::Once { .. } | Command::LockAcquireOnce { .. } => Err(Refusal::Invalid),
+            Command::Once { .. } | Command::LockAcquireOnce { .. } | Command::LockAcquireBy { .. } => {
+                Err(Refusal::Invalid)
+            }
             Command::LockLeave { lease } => self.leave(at, lease, changes),
+            Command::LockGiveUp { lease, asker, held } => self.give_up(at, lease, asker, held, changes),
             Command::KeysLeaseRenew { lease } => self.renew_keys_lease(lease, changes),
             Command::KeysLeaseEnd { lease } => self.end_keys_lease(at, lease, changes),
+            Command::PutLeased { key, value, if_revision, lease, ttl_ms } => {
+                let put = Put { key, value, lease: Some(lease), if_revision };
+                self.put_leased(at, put, lease, ttl_ms, changes)
+            }
         }
     }
 }
@@ -171,6 +183,11 @@ impl Machine for Store {
         self.content.begin_anew(Revision(at.0));
         self.hub.replaced(self.content.revision, &self.content);
         Ok(())
+    }
+
+    fn holds(&self) -> Option<String> {
+        let (keys, locks) = (self.content.keys.len(), self.content.locks.len());
+        (keys + locks > 0).then(|| format!("{keys} keys and {locks} locks"))
     }
 
     fn recovered(&mut self, at: Applied) {

@@ -1,5 +1,6 @@
 //! The pure content: each rule by an example, and all of it against a simple model.
 
+mod askers;
 mod keys;
 mod leases;
 mod locks;
@@ -8,7 +9,7 @@ mod replaced;
 
 use super::*;
 use crate::changes::LeaseChange;
-use crate::command::{Acquire, Place, Put};
+use crate::command::{Acquire, Place};
 use crate::{FencingToken, LeaseId};
 
 /// The image of a content, however it is taken apart.
@@ -79,9 +80,19 @@ pub(super) fn put_with(name: &str, value: &str, lease: Option<u128>, if_revision
     Command::Put(Put { key: key(name), value, lease: lease.map(LeaseId), if_revision })
 }
 
+pub(super) fn put_leased(name: &str, value: &str, lease: u128, if_revision: Option<Revision>) -> Command {
+    let value = value.as_bytes().to_vec().into();
+    Command::PutLeased { key: key(name), value, if_revision, lease: LeaseId(lease), ttl_ms: 1000 }
+}
+
 pub(super) fn acquire(lock: &str, lease: u128) -> Command {
     let (lock, lease, owner) = (key(lock), LeaseId(lease), "somebody".into());
     Command::LockAcquire(Acquire { lock, lease, ttl_ms: 1000, delay_ms: 0, waits: true, owner })
+}
+
+pub(super) fn acquire_by(lock: &str, lease: u128, asker: u64) -> Command {
+    let Command::LockAcquire(acquire) = acquire(lock, lease) else { unreachable!() };
+    Command::LockAcquireBy { request: format!("{lock}{lease}").into(), fingerprint: 7, acquire, asker }
 }
 
 pub(super) fn release(lock: &str, lease: u128, token: u64) -> Command {

@@ -15,7 +15,7 @@ fn name() -> impl Strategy<Value = &'static str> {
 
 fn command() -> impl Strategy<Value = Command> {
     let value = || prop::sample::select(&["", "x", "yy"][..]);
-    let lease = || prop::option::of(0..3_u128);
+    let lease = || prop::option::of(prop_oneof![0..3_u128, 9..12_u128]);
     let revision = || prop::option::of((0..6_u64).prop_map(Revision));
     let lock = || prop::sample::select(&LOCKS[..]);
     let operation = prop_oneof![
@@ -35,13 +35,14 @@ fn command() -> impl Strategy<Value = Command> {
     });
     prop_oneof![
         4 => (name(), value(), lease(), revision()).prop_map(|(n, v, l, r)| put_with(n, v, l, r)),
+        3 => (name(), value(), 9..12_u128, revision()).prop_map(|(n, v, l, r)| put_leased(n, v, l, r)),
         2 => (name(), revision()).prop_map(|(n, if_revision)| Command::Delete { key: key(n), if_revision }),
         2 => txn,
         1 => (0..3_u128).prop_map(|l| Command::LeaseGrant { lease: LeaseId(l), ttl_ms: 1000 }),
-        1 => prop::collection::vec(0..9_u128, 0..4)
+        1 => prop::collection::vec(0..12_u128, 0..4)
             .prop_map(|l| Command::LeaseRenew { leases: l.into_iter().map(LeaseId).collect() }),
-        2 => prop::collection::vec((0..9_u128, 0..2_u64), 1..6).prop_map(|leases| expire(&leases)),
-        1 => (0..9_u128).prop_map(|l| Command::LeaseEnd { lease: LeaseId(l) }),
+        2 => prop::collection::vec((0..12_u128, 0..2_u64), 1..6).prop_map(|leases| expire(&leases)),
+        1 => (0..12_u128).prop_map(|l| Command::LeaseEnd { lease: LeaseId(l) }),
         4 => (lock(), 3..9_u128, 0..2_u32, any::<bool>()).prop_map(|(l, lease, delay, waits)| {
             let Command::LockAcquire(asked) = acquire(l, lease) else { unreachable!() };
             Command::LockAcquire(Acquire { delay_ms: delay * 100, waits, ..asked })
@@ -50,9 +51,12 @@ fn command() -> impl Strategy<Value = Command> {
             let Command::LockAcquire(acquire) = acquire(l, lease) else { unreachable!() };
             Command::LockAcquireOnce { request: r.into(), fingerprint: lease as u64, acquire }
         }),
+        3 => (lock(), 3..9_u128, 0..2_u64).prop_map(|(l, lease, asker)| acquire_by(l, lease, asker)),
         1 => (3..9_u128).prop_map(|l| Command::LockLeave { lease: LeaseId(l) }),
-        1 => (0..9_u128).prop_map(|l| Command::KeysLeaseRenew { lease: LeaseId(l) }),
-        1 => (0..9_u128).prop_map(|l| Command::KeysLeaseEnd { lease: LeaseId(l) }),
+        2 => (0..9_u128, 0..2_u64, any::<bool>())
+            .prop_map(|(l, asker, held)| Command::LockGiveUp { lease: LeaseId(l), asker, held }),
+        1 => (0..12_u128).prop_map(|l| Command::KeysLeaseRenew { lease: LeaseId(l) }),
+        1 => (0..12_u128).prop_map(|l| Command::KeysLeaseEnd { lease: LeaseId(l) }),
         2 => (lock(), 3..9_u128, 0..40_u64).prop_map(|(l, lease, token)| release(l, lease, token)),
         1 => (lock(), 0..40_u64)
             .prop_map(|(l, t)| Command::LockDelaysOver { locks: vec![(key(l), FencingToken(t))] }),
@@ -68,9 +72,10 @@ fn check(content: &Content) {
     assert_eq!(cost, content.used);
     for (id, lease) in &content.leases {
         match &lease.purpose {
-            Purpose::Keys(keys) => {
+            Purpose::Keys { keys, ends_with_last } => {
                 let own = content.keys.values().filter(|found| found.lease == Some(*id)).map(|found| &found.key);
                 assert!(own.eq(keys.iter()), "{id} has {keys:?}");
+                assert!(!ends_with_last || !keys.is_empty(), "{id} has ended");
             }
             Purpose::Place { lock, place, .. } => {
                 let lock = &content.locks[&**lock];
@@ -81,7 +86,7 @@ fn check(content: &Content) {
     }
     for found in content.keys.values() {
         let lease = found.lease.map(|id| content.leases.get(&id).map(|lease| &lease.purpose));
-        assert!(matches!(lease, None | Some(Some(Purpose::Keys(_)))), "{found:?}");
+        assert!(matches!(lease, None | Some(Some(Purpose::Keys { .. }))), "{found:?}");
         assert!(found.created <= found.modified && found.modified <= content.revision);
     }
     for (name, lock) in &content.locks {
@@ -105,7 +110,7 @@ proptest! {
     #[test]
     fn nothing_is_left_over_and_an_image_holds_everything(commands in prop::collection::vec(command(), 0..60)) {
         let mut bench = Bench::default();
-        let mut tokens = BTreeMap::new();
+        let (mut tokens, mut counted) = (BTreeMap::new(), BTreeMap::new());
         for command in commands {
             let before = bench.clone();
             let (reply, told) = bench.apply_noting(command);
@@ -116,6 +121,17 @@ proptest! {
                 prop_assert_eq!(&bench.content.leases, &before.content.leases);
                 prop_assert!(told.is_empty());
             }
+            for change in told {
+                match change {
+                    LeaseChange::Granted { lease, renewals, .. } | LeaseChange::Renewed { lease, renewals } => {
+                        counted.insert(lease, renewals);
+                    }
+                    LeaseChange::Ended { lease } => drop(counted.remove(&lease)),
+                    _ => {}
+                }
+            }
+            let there = bench.content.leases.iter().map(|(id, lease)| (id, &lease.renewals));
+            prop_assert!(there.eq(&counted), "whoever counts leases is told of all: {:?}", counted);
             for (name, lock) in &bench.content.locks {
                 if let Tenure::Held { lease, token } = lock.tenure {
                     let last = tokens.insert(name.clone(), (token, lease));
@@ -178,6 +194,15 @@ fn golden_bytes() {
     assert_eq!(bytes[head.len()..head.len() + key.len()], key);
 }
 
+/// A lease that ends with the last of its keys has a kind of its own.
+#[test]
+fn golden_bytes_of_a_lease_that_ends_with_its_key() {
+    let mut bench = Bench::default();
+    bench.apply(put_leased("k", "v", 2, None)).unwrap();
+    let lease = [1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 232, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3];
+    assert_eq!(encoded(&bench.content)[25..25 + lease.len()], lease);
+}
+
 /// A place that was asked for under a request key has a kind of its own.
 #[test]
 fn golden_bytes_of_a_named_place() {
@@ -192,6 +217,24 @@ fn golden_bytes_of_a_named_place() {
         b"somebody",
         &[3, 0, 0, 0],
         b"key",
+    ];
+    let leases = parts.concat();
+    assert_eq!(bytes[25..25 + leases.len()], leases);
+}
+
+/// A place of a known asker has one, too.
+#[test]
+fn golden_bytes_of_a_place_of_a_known_asker() {
+    let mut bench = Bench::default();
+    bench.apply(acquire_by("l", 3, 258)).unwrap();
+    let bytes = encoded(&bench.content);
+    let parts: [&[u8]; 6] = [
+        &[1, 0, 0, 0],
+        &[3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 232, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4],
+        &[1, 0, 0, 0, b'l', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0],
+        b"somebody",
+        &[2, 0, 0, 0, b'l', b'3'],
+        &[2, 1, 0, 0, 0, 0, 0, 0],
     ];
     let leases = parts.concat();
     assert_eq!(bytes[25..25 + leases.len()], leases);

@@ -24,7 +24,7 @@ fn store_and_saved(store: &mut Store) -> Vec<u8> {
 #[test]
 fn every_watch_is_told_that_it_cannot_go_on_and_every_lost_lock_that_it_is_lost() {
     let mut store = Store::new();
-    let tickets = [1, 2].map(|lease| store.hub().register(LeaseId(lease), Duration::from_secs(9)));
+    let tickets = [1, 2].map(|lease| store.hub().register(LeaseId(lease), Duration::from_secs(9), 0).0);
     let saved = store_and_saved(&mut store);
     let wake = store.hub().watch("", None).unwrap();
     let from = store.content().revision.next();
@@ -59,7 +59,7 @@ fn a_later_state_than_the_one_that_is_there_ends_watches_too() {
 fn no_watch_goes_on_from_what_a_forced_recovery_may_have_undone() {
     let mut store = Store::new();
     store_and_saved(&mut store);
-    let ticket = store.hub().register(LeaseId(1), Duration::from_secs(9));
+    let ticket = store.hub().register(LeaseId(1), Duration::from_secs(9), 0).0;
     let wake = store.hub().watch("", None).unwrap();
     store.recovered(Applied { epoch: Epoch(100), index: 5 });
     assert_eq!((store.content().revision, store.content().history.compacted()), (Revision(100), Revision(100)));
