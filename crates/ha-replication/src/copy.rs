@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub(crate) use reading::Changes;
+#[cfg(test)]
+pub(crate) use reading::tests;
 
 use crate::damage::Damage;
 use crate::memory::Memory;
@@ -19,6 +21,8 @@ use crate::{CheckReport, Config, Key};
 
 /// Bytes that may wait for the store; above that, the node applies nothing more.
 const MEMORY_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Pages that are read at once.
+const LISTS_MAX: usize = 8;
 
 /// One copy of the records. Cheap to clone.
 #[derive(Clone)]
@@ -49,6 +53,8 @@ struct Inner {
     damage: Damage,
     /// One at a time reads everything.
     checking: Arc<Semaphore>,
+    /// A few at a time read a page.
+    listing: Arc<Semaphore>,
 }
 
 impl Copy {
@@ -73,6 +79,7 @@ impl Copy {
             is_full: AtomicBool::new(false),
             damage: Damage::default(),
             checking: Arc::new(Semaphore::new(1)),
+            listing: Arc::new(Semaphore::new(LISTS_MAX)),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -325,6 +332,11 @@ impl Copy {
         self.change(|memory| memory.freeze());
         self.inner.stopping.send_replace(true);
         self.inner.wake.notify_one();
+    }
+
+    /// Whether it was told to stop, to follow.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.inner.stopping.subscribe()
     }
 
     /// The one that writes has ended.

@@ -1,6 +1,6 @@
 //! Fetches the changes that this copy lacks from another copy, piece by piece and not too fast, while the log goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ha_cluster::{Cluster, Lane, MemberRole, MemberState, NodeId, encoding};
@@ -36,15 +36,18 @@ pub(crate) async fn report(cluster: &Cluster, node: &NodeId) -> Option<Report> {
 
 /// Fetches what is missing, whenever something is. Ends when dropped.
 pub(crate) async fn run(cluster: Cluster, copy: Copy, config: Config) {
+    let mut failed = BTreeSet::new();
     loop {
         match copy.hole() {
             Some(hole) => {
-                if let Some(source) = source(&cluster, hole.upto).await {
+                if let Some(source) = source(&cluster, hole.upto, &mut failed).await {
                     tracing::info!(%source, from = hole.after, upto = hole.upto, "fetching changes that this copy lacks");
                     if let Err(reason) = from(&cluster, &copy, &source, config.fetch_bytes_per_second).await {
                         tracing::info!(%source, "fetching goes on elsewhere: {reason}");
+                        failed.insert(source);
                     } else {
                         tracing::info!("this copy is complete");
+                        failed.clear();
                         continue;
                     }
                 }
@@ -55,22 +58,29 @@ pub(crate) async fn run(cluster: Cluster, copy: Copy, config: Config) {
     }
 }
 
-/// A copy that has everything, the leader only when there is no other.
-async fn source(cluster: &Cluster, upto: u64) -> Option<NodeId> {
+/// A copy that has everything: one from which fetching has failed, or the leader, only when there is no other.
+async fn source(cluster: &Cluster, upto: u64, failed: &mut BTreeSet<NodeId>) -> Option<NodeId> {
     let view = cluster.watch().borrow().clone();
     let leader = view.leader.as_ref().map(|leader| &leader.node_id);
     let others = view.members.iter().filter(|member| {
         member.node_id != view.node_id && member.role != MemberRole::Witness && member.state == MemberState::Alive
     });
-    let mut others: Vec<&NodeId> = others.map(|member| &member.node_id).collect();
-    others.sort_by_key(|node| Some(*node) == leader);
-    for node in others {
+    for node in in_turn(others.map(|member| &member.node_id).collect(), leader, failed) {
         let fits = |report: Report| report.is_complete() && report.position.epoch >= upto;
         if report(cluster, node).await.is_some_and(fits) {
             return Some(node.clone());
         }
     }
     None
+}
+
+/// The order in which copies are asked. Once fetching has failed from all, none counts as failed any more.
+fn in_turn<'a>(mut nodes: Vec<&'a NodeId>, leader: Option<&NodeId>, failed: &mut BTreeSet<NodeId>) -> Vec<&'a NodeId> {
+    if nodes.iter().all(|node| failed.contains(*node)) {
+        failed.clear();
+    }
+    nodes.sort_by_key(|node| (failed.contains(*node), Some(*node) == leader, *node));
+    nodes
 }
 
 /// Fetches until nothing is missing.
@@ -155,5 +165,25 @@ pub(crate) fn page(copy: &Copy, after: Place, upto: Place, anew: bool, limit: u3
             Page::Some { changes: encoded.collect(), last, floor }
         }
         Err(error) => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_from_which_fetching_failed_is_asked_last_until_it_has_failed_from_all() {
+        let [a, b, c]: [NodeId; 3] = ["node-1", "node-2", "node-3"].map(|node| node.parse().unwrap());
+        let mut failed = BTreeSet::new();
+        let order = |failed: &mut BTreeSet<NodeId>| in_turn(vec![&c, &b, &a], Some(&a), failed);
+        assert_eq!(order(&mut failed), [&b, &c, &a], "the leader last");
+        failed.insert(b.clone());
+        assert_eq!(order(&mut failed), [&c, &a, &b]);
+        failed.insert(c.clone());
+        assert_eq!(order(&mut failed), [&a, &b, &c]);
+        failed.insert(a.clone());
+        assert_eq!(order(&mut failed), [&b, &c, &a]);
+        assert!(failed.is_empty(), "each is tried again");
     }
 }

@@ -8,7 +8,7 @@ use crate::SyncLoss;
 use crate::held::sync_min;
 
 /// Log entries that a copy may be behind when it is taken into the set.
-const BEHIND_MAX: u64 = 1_000;
+pub(crate) const BEHIND_MAX: u64 = 1_000;
 
 /// What the leader knows of one copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) struct Seen {
     pub(crate) index: u64,
     /// Gossip believes it alive, and it makes progress.
     pub(crate) is_alive: bool,
-    /// It has said that it holds everything.
+    /// It has said that it holds everything, close to the end of the log.
     pub(crate) is_complete: bool,
 }
 

@@ -26,6 +26,7 @@ impl Keeper {
                 Work::Layer(layer) => match self.write(&layer).await {
                     Ok(()) => self.copy.stored(layer.position.index, layer.place),
                     Err(error) => {
+                        self.show_last_good().await;
                         if !self.copy.failed(error).await {
                             break;
                         }
@@ -93,8 +94,18 @@ impl Keeper {
         }
     }
 
-    /// After a failure the file is closed, and nothing may come that would have it opened.
+    /// A failed write has closed the file. What it holds can still be read while the disk takes nothing; and if not, the
+    /// next write opens it.
+    async fn show_last_good(&mut self) {
+        if let Err(error) = self.writer.open().await {
+            tracing::debug!("the records are not readable either: {error}");
+        }
+    }
+
+    /// After a failure nothing may come that would be written, and the node would stay in trouble: it is over when the
+    /// file can be opened.
     async fn open_again(&mut self, mut error: StoreError) {
+        self.show_last_good().await;
         while self.copy.failed(error).await {
             match self.writer.open().await {
                 Ok(()) => return self.copy.mended(),

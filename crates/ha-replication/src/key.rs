@@ -98,7 +98,8 @@ fn check(what: &'static str, text: &str, bytes_max: usize) -> Result<u8, KeyErro
     if text.len() > bytes_max {
         return Err(KeyError::TooLong { what, bytes: text.len(), bytes_max });
     }
-    if text.chars().any(char::is_control) {
+    let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if !is_plain && text.chars().any(char::is_control) {
         return Err(KeyError::Control { what });
     }
     // An id may be longer than this, and its length is not needed.

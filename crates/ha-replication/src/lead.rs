@@ -1,11 +1,13 @@
 //! What a leader owes the copies: it looks at them, and puts on the log which are in step.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use ha_cluster::{Cluster, HeldBy, MemberState, NodeId, Replicated, View};
+use ha_cluster::{Cluster, HeldBy, Member, MemberState, NodeId, Replicated, TransferError, View};
 use tokio::time::Instant;
 
 use crate::copy::Copy;
@@ -39,12 +41,14 @@ impl Known {
     /// Asks all copies but this one how they are.
     pub(crate) async fn ask(&self, cluster: &Cluster, view: &View, copies: impl Iterator<Item = NodeId>) {
         let others: Vec<NodeId> = copies.filter(|node| *node != view.node_id).collect();
+        let held = cluster.copies().now();
+        let last = held.and_then(|held| held.members.get(&view.node_id).map(|held| held.index));
         let reports = join_all(others.iter().map(|node| fetch::report(cluster, node))).await;
         let at = Instant::now();
         let mut known = self.lock();
         for (node, report) in others.into_iter().zip(reports) {
             match (report, known.copies.get_mut(&node)) {
-                (Some(report), _) => drop(known.copies.insert(node, Heard { report, at, answers: true })),
+                (Some(report), _) => drop(known.copies.insert(node, Heard { report, at, answers: true, last })),
                 (None, Some(heard)) => heard.answers = false,
                 (None, None) => {}
             }
@@ -66,19 +70,23 @@ pub(crate) struct Leader {
 /// How far each disk was, and since when.
 type Progress = BTreeMap<NodeId, (u64, Instant)>;
 
+/// Who would not lead, and how it was refused.
+type Refusals = Vec<(NodeId, Discriminant<TransferError>)>;
+
 impl Leader {
     pub(crate) async fn run(self) {
         let copies = self.cluster.copies();
         let mut progress = Progress::new();
         let mut asked: Option<Instant> = None;
         let mut led_since = Instant::now();
+        let mut told: Option<Refusals> = None;
         loop {
             tokio::time::sleep(self.config.look_interval).await;
             let now = Instant::now();
             self.known.lock().history.remember(now, self.copy.memory().position().items);
             let Some(held) = copies.now() else {
                 progress.clear();
-                asked = None;
+                (asked, told) = (None, None);
                 self.seat.iter().for_each(Seat::rest);
                 continue;
             };
@@ -107,7 +115,7 @@ impl Leader {
                 }
                 if let Some(seat) = &self.seat {
                     // Where nobody else was named, whoever leads takes writes.
-                    if seat.named.get().is_none() && self.hand_over(&view, &nodes).await {
+                    if seat.named.get().is_none() && self.hand_over(&view, &nodes, &mut told).await {
                         continue;
                     }
                     seat.agree(&self, loose, &held, &view).await;
@@ -115,7 +123,7 @@ impl Leader {
                 self.move_horizon(loose, &held, &view, &nodes, led_since).await;
                 continue;
             }
-            if self.hand_over(&view, &nodes).await {
+            if self.hand_over(&view, &nodes, &mut told).await {
                 continue;
             }
             self.agree(&held, &view, &mut progress).await;
@@ -140,7 +148,7 @@ impl Leader {
                 self.copy.is_complete()
             } else {
                 let known = self.known.lock();
-                known.copies.get(node).is_some_and(|heard| heard.answers && heard.report.is_complete())
+                known.copies.get(node).is_some_and(Heard::is_complete_and_close)
             };
             let is_alive = is_me || (state == Some(MemberState::Alive) && !stuck);
             seen.insert(node.clone(), Seen { index: held.index, is_alive, is_complete });
@@ -210,30 +218,59 @@ impl Leader {
         }
     }
 
-    /// Hands leadership to a copy that is better fit for records: one that is complete, and whose disk has room.
-    async fn hand_over(&self, view: &View, nodes: &BTreeSet<NodeId>) -> bool {
-        let me = self.copy.report();
-        let fit = |report: &Report| report.is_complete() && !report.is_full && report.trouble.is_none();
-        if fit(&me) {
+    /// Hands leadership to a copy that is better fit for records, if one takes it. The log is `told` when it is others
+    /// that do not, or for other reasons.
+    async fn hand_over(&self, view: &View, nodes: &BTreeSet<NodeId>, told: &mut Option<Refusals>) -> bool {
+        if is_fit(&self.copy.report()) {
+            *told = None;
             return false;
         }
-        let better = {
-            let known = self.known.lock();
-            nodes
-                .iter()
-                .find(|node| known.copies.get(*node).is_some_and(|heard| heard.answers && fit(&heard.report)))
-                .cloned()
-        };
-        let Some(better) = better.filter(|node| *node != view.node_id) else { return false };
-        tracing::warn!(to = %better, "this copy is not fit to lead: handing leadership over");
-        match self.cluster.transfer_leader(Some(better)).await {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::warn!("leadership was not handed over: {error}");
-                false
+        let others = fitter(&view.members, &view.node_id, nodes, &self.known.lock().copies);
+        let (mut refusals, mut reasons) = (Refusals::new(), Vec::new());
+        for node in others {
+            match self.cluster.transfer_leader(Some(node.clone())).await {
+                Ok(to) => {
+                    tracing::warn!(to = %to.node_id, "this copy is not fit to lead: leadership was handed over");
+                    *told = None;
+                    return true;
+                }
+                Err(error) => {
+                    refusals.push((node, discriminant(&error)));
+                    reasons.push(error.to_string());
+                }
+            }
+            if self.cluster.copies().now().is_none() {
+                // Whoever leads by now decides.
+                break;
             }
         }
+        if told.as_ref() != Some(&refusals) {
+            let why = if reasons.is_empty() { "no other copy is fit".to_owned() } else { reasons.join("; ") };
+            tracing::warn!("this copy is not fit to lead, and leadership was not handed over: {why}");
+            *told = Some(refusals);
+        }
+        false
     }
+}
+
+/// Whether a copy is fit to lead: it is complete, and its disk has room.
+fn is_fit(report: &Report) -> bool {
+    report.is_complete() && !report.is_full && report.trouble.is_none()
+}
+
+/// The other copies that are fit to lead and may, the best first: by priority, by how far they are, then by id.
+fn fitter(members: &[Member], me: &NodeId, nodes: &BTreeSet<NodeId>, copies: &BTreeMap<NodeId, Heard>) -> Vec<NodeId> {
+    let may_lead = |member: &&Member| {
+        let is_other_copy = member.node_id != *me && nodes.contains(&member.node_id);
+        is_other_copy && member.voter && member.priority > 0 && member.state == MemberState::Alive
+    };
+    let fit = members.iter().filter(may_lead).filter_map(|member| {
+        let heard = copies.get(&member.node_id).filter(|heard| heard.answers && is_fit(&heard.report))?;
+        Some((Reverse(member.priority), Reverse(heard.report.position.index), member.node_id.clone()))
+    });
+    let mut fit: Vec<_> = fit.collect();
+    fit.sort();
+    fit.into_iter().map(|(.., node)| node).collect()
 }
 
 /// What the other copies let the leader say of the horizon.
@@ -274,7 +311,52 @@ fn horizon<'a>(
 
 #[cfg(test)]
 mod tests {
+    use ha_cluster::MemberRole;
+
     use super::*;
+    use crate::store::{Hole, Position};
+
+    #[tokio::test(start_paused = true)]
+    async fn leadership_goes_to_every_fit_voter_in_turn_the_best_first() {
+        let (mut members, mut copies) = (Vec::new(), BTreeMap::new());
+        let mut node = |name: &str, change: fn(&mut Member, &mut Heard)| {
+            let node_id: NodeId = name.parse().unwrap();
+            let mut member = Member {
+                node_id: node_id.clone(),
+                address: "127.0.0.1".to_owned(),
+                port: 1,
+                state: MemberState::Alive,
+                role: MemberRole::Follower,
+                priority: 100,
+                voter: true,
+            };
+            let position = Position { index: 7, ..Position::default() };
+            let report = Report { position, ..Report::default() };
+            let mut heard = Heard { report, at: Instant::now(), answers: true, last: None };
+            change(&mut member, &mut heard);
+            members.push(member);
+            copies.insert(node_id, heard);
+        };
+        node("a-learner", |member, _| member.voter = false);
+        node("b-never", |member, _| member.priority = 0);
+        node("c-suspect", |member, _| member.state = MemberState::Suspect);
+        node("d-full", |_, heard| heard.report.is_full = true);
+        node("e-broken", |_, heard| heard.report.trouble = Some("the disk".to_owned()));
+        node("f-fetching", |_, heard| {
+            heard.report.hole = Some(Hole { after: 0, after_tie: 0, upto: 1, anew: true });
+        });
+        node("g-silent", |_, heard| heard.answers = false);
+        node("h-behind", |_, heard| heard.report.position.index = 3);
+        node("i-well", |_, _| {});
+        node("j-well", |_, _| {});
+        node("k-first", |member, _| member.priority = 200);
+        node("l-witness", |_, _| {});
+        node("me", |_, _| {});
+        let nodes = copies.keys().filter(|node| node.as_str() != "l-witness").cloned().collect();
+        let found = fitter(&members, &"me".parse().unwrap(), &nodes, &copies);
+        let names: Vec<_> = found.iter().map(NodeId::as_str).collect();
+        assert_eq!(names, ["k-first", "i-well", "j-well", "h-behind"]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_copy_is_told_to_begin_anew_once_for_each_long_absence() {
@@ -285,6 +367,7 @@ mod tests {
             report: Report { seen_below: 50, began_at, ..Report::default() },
             at,
             answers,
+            last: None,
         };
         let here_heard = heard(now, true, 0);
         let asked = |heard: Option<&Heard>, told: Option<u64>| {

@@ -27,7 +27,7 @@
 //! | `store/` | the records on disk |
 //! | `memory.rs`, `copy.rs`, `work.rs`, `keeper.rs` | what waits for the disk; one copy; the worker between them |
 //! | `machine.rs`, `message.rs` | the machine on the log; commands, and what copies say to one another |
-//! | `ship.rs`, `gate.rs`, `held.rs` | a write on its way: gathered, put on the log, held by enough disks |
+//! | `ship.rs`, `waits.rs`, `gate.rs`, `held.rs` | a write on its way: gathered, put on the log, held by enough disks |
 //! | `lead.rs`, `in_step.rs` | the leader's part: which copies a strong write waits for |
 //! | `fetch.rs` | how a copy gets what it lacks |
 //! | `loose/` | records without a leader: stamps, pushes, comparing copies |
@@ -69,6 +69,7 @@ mod ship;
 mod status;
 mod store;
 mod taken;
+mod waits;
 mod work;
 
 pub use alarm::Alarm;

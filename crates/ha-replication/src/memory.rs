@@ -46,10 +46,25 @@ impl Layer {
 
     /// The newest change of each record, in the order of keys.
     pub(crate) fn by_key(&self) -> Vec<(&Key, &Kept)> {
-        let mut changes: Vec<_> =
-            self.newest.values().map(|at| &self.order[*at]).map(|(key, kept)| (key, kept)).collect();
-        changes.sort_unstable_by_key(|(key, _)| *key);
-        changes
+        let mut newest: Vec<usize> = self.newest.values().copied().collect();
+        // As they lie in memory, which is read once from front to back.
+        newest.sort_unstable();
+        let shared = self.shared_by_keys();
+        let with_next = |at: usize| (number_at(&self.order[at].0, shared), &self.order[at].0, &self.order[at].1);
+        let mut changes: Vec<_> = newest.into_iter().map(with_next).collect();
+        // Most keys differ in that number, which lies beside them: to look at the keys themselves is to wait for memory.
+        changes.sort_unstable_by(|(one, key, _), (other, next, _)| one.cmp(other).then_with(|| key.cmp(next)));
+        changes.into_iter().map(|(_, key, kept)| (key, kept)).collect()
+    }
+
+    /// How many bytes all keys begin with that are the same.
+    fn shared_by_keys(&self) -> usize {
+        let Some((first, _)) = self.order.first() else { return 0 };
+        let first = &first.bytes()[..];
+        self.order.iter().fold(first.len(), |shared, (key, _)| {
+            let both = first[..shared].iter().zip(&key.bytes()[..]);
+            both.take_while(|(one, other)| one == other).count()
+        })
     }
 
     /// Those whose keys begin with `prefix` and come after `after`, each found when it is asked for: writers come
@@ -61,12 +76,23 @@ impl Layer {
     }
 }
 
+/// The bytes of a key from one on as a number: of keys that are equal up to there, the lower ones have none that is higher.
+fn number_at(key: &Key, from: usize) -> u64 {
+    let rest = key.bytes().get(from..).unwrap_or_default();
+    let mut bytes = [0; 8];
+    let length = rest.len().min(8);
+    bytes[..length].copy_from_slice(&rest[..length]);
+    u64::from_be_bytes(bytes)
+}
+
 /// What is not in the store yet.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     active: Layer,
     /// On their way to the store, oldest first.
     frozen: VecDeque<Arc<Layer>>,
+    /// How many have gone that way.
+    sent: u64,
     bytes: usize,
     /// Bytes after which changes go to the store at once.
     layer_bytes: usize,
@@ -192,6 +218,11 @@ impl Memory {
         self.freeze();
     }
 
+    /// How many layers have gone on their way to the store.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Sends what is here on its way to the store. True when there was something.
     pub(crate) fn freeze(&mut self) -> bool {
         if !self.active.has_something() {
@@ -206,6 +237,7 @@ impl Memory {
             ..Layer::default()
         };
         self.frozen.push_back(Arc::new(std::mem::replace(&mut self.active, next)));
+        self.sent += 1;
         true
     }
 
@@ -291,6 +323,8 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -305,6 +339,22 @@ mod tests {
             memory.changes((after, u64::MAX), 100, 2500).iter().map(|(_, kept)| kept.place).collect()
         };
         assert_eq!((places(0), places(3), places(7)), (vec![1, 2, 3], vec![4, 5, 6], vec![8, 9]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_layer_goes_to_the_store_in_the_order_of_keys(ids in prop::collection::vec("[a-c\u{e4}]{1,12}", 0..40)) {
+            let mut memory = Memory::default();
+            for id in &ids {
+                let version = crate::Version { time: 1, tie: crate::Version::STAMPED };
+                let kept = Kept { version, place: 0, data: Some(Bytes::from(id.clone())), past: Bytes::new() };
+                memory.put_next(Key::new("type", id).unwrap(), kept);
+            }
+            let sorted: Vec<&str> = ids.iter().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect();
+            let by_key = memory.active.by_key();
+            prop_assert!(by_key.iter().map(|(key, _)| key.data_id()).eq(sorted));
+            prop_assert!(by_key.iter().all(|(key, kept)| kept.data.as_deref() == Some(key.data_id().as_bytes())));
+        }
     }
 
     #[test]

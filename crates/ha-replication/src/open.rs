@@ -1,5 +1,6 @@
 //! Opens a copy, and starts it once the cluster runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ha_cluster::Cluster;
@@ -39,9 +40,26 @@ pub enum OpenError {
     /// The disk, or what is on it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The records were written in an order that is not the one of the settings: by a leader, or without one. Copies
+    /// would not find what is there.
+    #[error(
+        "the records in {} were written {}, and REPLICATION_CONSISTENCY with REPLICATION_MODE asks for records {}: set \
+         them as they were, or begin a new cluster and write the records to it over HTTP (docs/guide/replication.md)",
+        directory.display(), ordered(*is_ordered), ordered(!is_ordered)
+    )]
+    OtherOrder {
+        /// Where they are.
+        directory: PathBuf,
+        /// Whether a leader ordered those that are there.
+        is_ordered: bool,
+    },
     /// The records are not on the cluster's log: [`Records`] was not given to [`ha_cluster::start`].
     #[error("the records were not given to the cluster when it was started")]
     NotOnLog,
+}
+
+fn ordered(is_ordered: bool) -> &'static str {
+    if is_ordered { "in an order that a leader gives" } else { "without an order" }
 }
 
 /// Opens the records of this node: the machine goes to [`ha_cluster::start`], the rest to [`Opened::start`]. A file
@@ -51,6 +69,9 @@ pub async fn open(config: Config, disk: Arc<dyn Disk>) -> Result<(Records, Opene
     keep_freed_memory();
     let (store, writer) = Store::open(disk.clone(), config.directory.clone(), config.cache_bytes).await?;
     let state = store.state()?;
+    if let Some(is_ordered) = store.is_ordered()?.filter(|is_ordered| *is_ordered == config.is_loose()) {
+        return Err(OpenError::OtherOrder { directory: config.directory, is_ordered });
+    }
     let copy = Copy::new(store, &state, &config);
     let keeper = Keeper::new(copy.clone(), writer);
     let failed = |error: std::io::Error| StoreError::Disk {
@@ -148,9 +169,15 @@ fn until(stopped: &CancellationToken, work: impl Future<Output = ()> + Send + 's
 
 /// Sends what waits to the store now and then, and watches the room on the disk.
 async fn keep_stored(copy: Copy, disk: Arc<dyn Disk>, config: Config) {
+    let mut sent = 0;
     loop {
         tokio::time::sleep(config.store_interval).await;
-        copy.flush();
+        let is_quiet = copy.memory().sent() == sent;
+        // Layers that fill up go by themselves: a part of one beside them would cost the disk two syncs more.
+        if is_quiet || copy.trouble().borrow().is_some() {
+            copy.flush();
+        }
+        sent = copy.memory().sent();
         let (disk_, directory) = (disk.clone(), config.directory.clone());
         // Asking a disk that hangs must not hold anybody up.
         let free = ha_cluster::disk::perform(&disk, "room", async move { disk_.free_bytes(&directory) }).await;
@@ -165,5 +192,100 @@ async fn keep_stored(copy: Copy, disk: Arc<dyn Disk>, config: Config) {
             }
             copy.set_full(full);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use ha_cluster::Machine;
+    use ha_cluster::disk::faulty::FaultyDisk;
+
+    use super::*;
+    use crate::message::Command;
+    use crate::packed::Packed;
+    use crate::record::Kept;
+    use crate::{Change, Consistency, Key, Mode, Version};
+
+    fn config(mode: Mode, consistency: Consistency) -> Config {
+        Config { directory: "/data/replication".into(), mode, consistency, ..Config::default() }
+    }
+
+    #[tokio::test]
+    async fn records_that_a_leader_ordered_are_not_opened_without_one_nor_the_other_way_round() {
+        let ordered = [(Mode::MasterSlave, Consistency::Quorum), (Mode::MultiMaster, Consistency::Strong)];
+        let loose = [
+            (Mode::MasterSlave, Consistency::Eventual),
+            (Mode::MultiMaster, Consistency::Eventual),
+            (Mode::MultiMaster, Consistency::Quorum),
+        ];
+        for (these, others) in [(&ordered[..], &loose[..]), (&loose[..], &ordered[..])] {
+            let disk = Arc::new(FaultyDisk::default());
+            let reopened = async |(mode, consistency)| open(config(mode, consistency), disk.clone()).await;
+            for empty in [others, these].into_iter().flatten() {
+                reopened(*empty).await.unwrap().1.close().await;
+            }
+            let (mut records, opened) = reopened(these[0]).await.unwrap();
+            let key = Key::new("t", "1").unwrap();
+            if opened.config.is_loose() {
+                let version = Version { time: 7 << 16, tie: Version::STAMPED | 1 };
+                opened.copy.change(|memory| {
+                    memory.put_next(key, Kept { version, place: 0, data: None, past: Bytes::new() });
+                });
+            } else {
+                let change = Change { key, data: Some(Bytes::from_static(b"1")) };
+                let command = Command::WriteAll(Packed::of([&change].into_iter()));
+                records.apply(ha_cluster::Applied { epoch: ha_cluster::Epoch(1), index: 1 }, command);
+            }
+            opened.close().await;
+            drop(records);
+            for other in others {
+                let Err(error) = reopened(*other).await else { panic!("{other:?}") };
+                let directory = "/data/replication".into();
+                assert_eq!(error, OpenError::OtherOrder { directory, is_ordered: these == ordered });
+            }
+            for same in these {
+                reopened(*same).await.unwrap().1.close().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_stays_readable_while_the_disk_takes_nothing() {
+        let disk = Arc::new(FaultyDisk::default());
+        let config = config(Mode::MasterSlave, Consistency::Quorum);
+        let (mut records, opened) = open(config.clone(), disk.clone()).await.unwrap();
+        let key = |n: u64| Key::new("t", &n.to_string()).unwrap();
+        let mut write = |n: u64, data: Vec<u8>| {
+            let change = Change { key: key(n), data: Some(data.into()) };
+            let command = Command::WriteAll(Packed::of([&change].into_iter()));
+            records.apply(ha_cluster::Applied { epoch: ha_cluster::Epoch(n), index: n }, command);
+            records.passed(n);
+            opened.copy.flush();
+        };
+        write(1, b"before".to_vec());
+        opened.copy.durable().wait_for(|index| *index > 0).await.unwrap();
+        let file = config.directory.join(crate::store::FILE);
+        disk.set_capacity(Some(disk.content(&file).unwrap().len() as u64));
+        write(2, vec![0; 3 * 1024 * 1024]);
+        let mut trouble = opened.copy.trouble();
+        for _ in 0..3 {
+            trouble.wait_for(Option::is_some).await.unwrap();
+            opened.copy.flush();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            // While it tries again there is a moment in which the file is closed.
+            let is_readable = async {
+                while opened.copy.get(&key(1)).is_err() || !opened.copy.report().is_complete() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(9), is_readable).await.unwrap();
+        }
+        disk.set_capacity(None);
+        opened.copy.flush();
+        trouble.wait_for(Option::is_none).await.unwrap();
+        opened.close().await;
     }
 }

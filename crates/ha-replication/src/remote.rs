@@ -129,7 +129,7 @@ impl Remote {
         let mut known = inner.known.lock();
         known.history.remember(now, mine.position.items);
         let (records, own) = (mine.records, mine.position);
-        known.copies.insert(view.node_id.clone(), Heard { report: mine, at: now, answers: true });
+        known.copies.insert(view.node_id.clone(), Heard { report: mine, at: now, answers: true, last: None });
         let changes = known.copies.values().map(|heard| heard.report.changes).max().unwrap_or(0);
         let newest = |of: fn(&Heard) -> u64| known.copies.values().map(of).max().unwrap_or(0);
         let newest = (newest(|heard| heard.report.position.items), newest(|heard| heard.report.position.bytes));

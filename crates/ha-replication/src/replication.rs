@@ -358,16 +358,21 @@ impl Replication {
         if !self.is_current().await? {
             return Ok(None);
         }
-        let page = self.list_local(data_type, after, limit)?;
+        let page = self.list_local(data_type, after, limit).await?;
         self.held().await?;
         Ok(Some(page))
     }
 
     /// As [`Self::list`], of this node's own copy, which may be behind.
-    pub fn list_local(&self, data_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, ReadError> {
+    pub async fn list_local(
+        &self,
+        data_type: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
         let prefix = Key::prefix(data_type)?;
         let after = after.map(|after| Key::new(data_type, after)).transpose()?;
-        let page = self.inner.copy.page(&prefix, after.as_ref(), limit.clamp(1, PAGE_ITEMS_MAX), PAGE_BYTES)?;
+        let page = self.inner.copy.page_aside(prefix, after, limit.clamp(1, PAGE_ITEMS_MAX), PAGE_BYTES).await?;
         Ok(page.into_iter().filter_map(|(key, kept)| record(key, kept)).collect())
     }
 

@@ -14,13 +14,14 @@ use tokio::time::Instant;
 use crate::gate::Gate;
 use crate::message::Command;
 use crate::packed::Packed;
+use crate::waits::{Answer, Logged, Waits};
 use crate::{Change, Consistency, Key, Records, ReplicateError, Version};
 
 /// Writes that wait to be gathered; a further one waits for room.
 const QUEUE_MAX: usize = 4096;
 /// Bytes after which a command takes no further change.
 const BATCH_BYTES: usize = 256 * 1024;
-/// Commands under way at once, those that wait for disks included.
+/// Commands on their way to the log at once.
 const UNDER_WAY_MAX: usize = 16;
 
 /// A write that was acknowledged at its level.
@@ -36,7 +37,7 @@ pub struct Written {
 struct Job {
     change: Change,
     level: Consistency,
-    answer: oneshot::Sender<Result<Written, ReplicateError>>,
+    answer: Answer,
 }
 
 /// Writes records. Cheap to clone.
@@ -69,31 +70,42 @@ impl Shipper {
 }
 
 async fn gather(log: Replicated<Records>, gate: Gate, items_max: usize, mut queue: mpsc::Receiver<Job>) {
-    let mut under_way: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<BoxFuture<'static, Option<Logged>>> = FuturesUnordered::new();
+    let mut waits = Waits::new(move |level, index| {
+        let gate = gate.clone();
+        async move { gate.wait(level, index, Instant::now() + ASK_TIMEOUT).await }
+    });
     let mut left: VecDeque<Job> = VecDeque::new();
     let mut crowded = false;
     loop {
-        if under_way.len() < UNDER_WAY_MAX
-            && let Some(first) = left.pop_front().or_else(|| queue.try_recv().ok())
-        {
+        let has_room = under_way.len() < UNDER_WAY_MAX && waits.has_room();
+        if has_room && let Some(first) = left.pop_front().or_else(|| queue.try_recv().ok()) {
             if crowded {
                 // Those that were answered together are about to ask again: one command for all of them.
                 tokio::task::yield_now().await;
             }
             let batch = take(first, &mut left, &mut queue, items_max);
             crowded = batch.len() > 1;
-            under_way.push(Box::pin(ship(log.clone(), gate.clone(), batch)));
+            under_way.push(Box::pin(ship(log.clone(), batch)));
             continue;
         }
         tokio::select! {
-            Some(()) = under_way.next(), if !under_way.is_empty() => {}
-            job = queue.recv(), if under_way.len() < UNDER_WAY_MAX => match job {
+            Some(logged) = under_way.next(), if !under_way.is_empty() => {
+                logged.into_iter().for_each(|logged| waits.add(logged));
+            }
+            () = waits.next(), if !waits.is_empty() => {}
+            job = queue.recv(), if has_room => match job {
                 Some(job) => left.push_back(job),
                 None => break,
             },
         }
     }
-    while under_way.next().await.is_some() {}
+    while let Some(logged) = under_way.next().await {
+        logged.into_iter().for_each(|logged| waits.add(logged));
+    }
+    while !waits.is_empty() {
+        waits.next().await;
+    }
 }
 
 /// Takes what is there, up to the bounds of a command. What changes a record a second time, or wants another level, is
@@ -125,34 +137,21 @@ fn size(job: &Job) -> usize {
     job.change.key.bytes().len() + job.change.data.as_ref().map_or(0, bytes::Bytes::len)
 }
 
-async fn ship(log: Replicated<Records>, gate: Gate, batch: Vec<Job>) {
-    let Some(level) = batch.first().map(|job| job.level) else { return };
+/// Puts a command on the log; whoever is refused there is told.
+async fn ship(log: Replicated<Records>, batch: Vec<Job>) -> Option<Logged> {
+    let level = batch.first()?.level;
     let packed = Packed::of(batch.iter().map(|job| &job.change));
     let answers: Vec<_> = batch.into_iter().map(|job| job.answer).collect();
-    let result = match log.write(&Command::WriteAll(packed)).await {
-        Ok(applied) => Ok((applied, gate.wait(level, applied.index, Instant::now() + ASK_TIMEOUT).await)),
-        Err(WriteError::Unknown { reason }) => Err(ReplicateError::Unknown { reason }),
-        Err(error) => Err(ReplicateError::NotReplicated { reason: error.to_string() }),
+    let error = match log.write(&Command::WriteAll(packed)).await {
+        Ok(applied) => return Some(Logged { applied, level, answers }),
+        Err(WriteError::Unknown { reason }) => ReplicateError::Unknown { reason },
+        Err(error) => ReplicateError::NotReplicated { reason: error.to_string() },
     };
-    for (tie, answer) in (0..).zip(answers) {
-        let result = match &result {
-            Err(error) => Err(error.clone()),
-            Ok((applied, held)) => {
-                let version = Version { time: applied.epoch, tie };
-                match held {
-                    Ok(by) => Ok(Written { version, acknowledged_by: by.clone() }),
-                    Err(not_held) => Err(ReplicateError::Unconfirmed {
-                        version,
-                        acknowledged_by: not_held.by.clone(),
-                        needed: not_held.needed,
-                        reason: not_held.reason.clone(),
-                    }),
-                }
-            }
-        };
+    for answer in answers {
         // A caller that gave up has dropped its end.
-        let _ = answer.send(result);
+        let _ = answer.send(Err(error.clone()));
     }
+    None
 }
 
 #[cfg(test)]

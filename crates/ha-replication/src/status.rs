@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::Consistency;
+use crate::in_step::BEHIND_MAX;
 use crate::message::Report;
 
 /// Moments that are remembered, to say how long ago something was written.
@@ -91,6 +92,17 @@ pub(crate) struct Heard {
     pub(crate) report: Report,
     pub(crate) at: Instant,
     pub(crate) answers: bool,
+    /// The end of the log here when it was asked, if this node led.
+    pub(crate) last: Option<u64>,
+}
+
+impl Heard {
+    /// Whether it held everything when it was asked, close to the end of the log. One that is further behind may be
+    /// taken past changes by a snapshot right after it has said so.
+    pub(crate) fn is_complete_and_close(&self) -> bool {
+        let is_close = |last: u64| self.report.position.index + BEHIND_MAX >= last;
+        self.answers && self.report.is_complete() && self.last.is_some_and(is_close)
+    }
 }
 
 impl NodeStatus {
@@ -102,7 +114,7 @@ impl NodeStatus {
         now: Instant,
         is_in_step: bool,
     ) -> Self {
-        let Some(Heard { report, at, answers }) = heard else {
+        let Some(Heard { report, at, answers, .. }) = heard else {
             let (lag_items, lag_bytes, lag_seconds) = (None, None, None);
             let state = CopyState::Silent;
             return Self { node_id, lag_items, lag_bytes, lag_seconds, state, trouble: None, digest: None };
@@ -154,6 +166,20 @@ impl NodeStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Position;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_is_complete_so_far_is_not_taken_for_complete() {
+        let is_complete = |index, last| {
+            let position = Position { index, ..Position::default() };
+            let report = Report { position, ..Report::default() };
+            Heard { report, at: Instant::now(), answers: true, last }.is_complete_and_close()
+        };
+        assert!(is_complete(5_000, Some(5_000)) && is_complete(4_000, Some(5_000)));
+        assert!(!is_complete(0, Some(5_000)), "a snapshot is about to take it past everything");
+        assert!(!is_complete(3_999, Some(5_000)));
+        assert!(!is_complete(5_000, None), "how long the log was is not known");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_lag_counts_from_the_first_change_that_is_missing() {

@@ -5,15 +5,17 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use ha_replication::repository::{Bridge, BridgeError, Outgoing, Repository, RepositoryError};
-use ha_replication::{Change, Event, Key, Version};
+use ha_replication::{Change, Event, Key, SubscribeError, Version};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use support::{PATIENCE, Stage, until};
+use tokio::sync::Semaphore;
 
 /// What is on the disk of the foreign database: changed only whole, as in transactions.
 #[derive(Default)]
@@ -21,9 +23,29 @@ struct Tables {
     outbox: BTreeMap<u64, Change>,
     rows: BTreeMap<Key, (Version, Option<bytes::Bytes>)>,
     applied: Version,
-    /// Events that were applied a second time.
+    /// Events that came a second time.
     twice: usize,
     crashes: usize,
+}
+
+impl Tables {
+    /// In one transaction.
+    fn apply(&mut self, changes: Vec<Event>) {
+        for event in changes {
+            let (key, version) = (event.key().clone(), event.version());
+            // Another bridge has applied it, or what came after it.
+            if version <= self.applied {
+                self.twice += 1;
+                continue;
+            }
+            self.applied = version;
+            let data = match event {
+                Event::Changed(record) => Some(record.data),
+                Event::Deleted { .. } => None,
+            };
+            self.rows.insert(key, (version, data));
+        }
+    }
 }
 
 /// A foreign database that crashes: before what it is asked, or after it and before it says so.
@@ -76,18 +98,7 @@ impl Repository for Crashing {
     }
 
     fn apply(&self, changes: Vec<Event>) -> BoxFuture<'_, Result<(), RepositoryError>> {
-        self.step(|tables| {
-            for event in changes {
-                tables.twice += usize::from(event.version() <= tables.applied);
-                tables.applied = event.version();
-                let (key, version) = (event.key().clone(), event.version());
-                let data = match event {
-                    Event::Changed(record) => Some(record.data),
-                    Event::Deleted { .. } => None,
-                };
-                tables.rows.insert(key, (version, data));
-            }
-        })
+        self.step(|tables| tables.apply(changes))
     }
 }
 
@@ -234,4 +245,74 @@ async fn nothing_leaves_an_outbox_that_the_cluster_did_not_take_over() {
     let one_more = bridge(Shared::of(&[1]), "source-64").take_over_once().await;
     assert!(matches!(one_more, Err(BridgeError::Outbox { .. })), "{one_more:?}");
     assert!(both.take_over_once().await.is_ok(), "those that are known go on");
+}
+
+/// A sink of which the first transaction is late, and the bridge that asked for it does not live to hear of it.
+struct Late {
+    tables: Mutex<Tables>,
+    begun: AtomicUsize,
+    gate: Semaphore,
+}
+
+impl Repository for Late {
+    fn outbox(&self, _above: u64, _limit: usize) -> BoxFuture<'_, Result<Vec<Outgoing>, RepositoryError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn shipped(&self, _upto: u64) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn applied(&self) -> BoxFuture<'_, Result<Version, RepositoryError>> {
+        Box::pin(std::future::ready(Ok(self.tables.lock().unwrap().applied)))
+    }
+
+    fn apply(&self, changes: Vec<Event>) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        let is_first = self.begun.fetch_add(1, Ordering::SeqCst) == 0;
+        Box::pin(async move {
+            if is_first {
+                self.gate.acquire().await.unwrap().forget();
+            }
+            self.tables.lock().unwrap().apply(changes);
+            if is_first {
+                self.gate.close();
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_that_is_late_does_not_take_a_sink_back_and_ends_with_its_node() {
+    let stage = Stage::new(1);
+    let node = stage.start_all().await.pop().unwrap();
+    let sink = Late { tables: Mutex::default(), begun: AtomicUsize::default(), gate: Semaphore::new(0) };
+    let sink = Arc::new(sink);
+    let applying = || {
+        let bridge = Bridge::new(node.replication.clone(), sink.clone(), "sink").unwrap();
+        tokio::spawn(async move { bridge.apply().await })
+    };
+    let write = async |data: &'static str| {
+        node.replication.replicate_bytes("order", "1", bytes::Bytes::from_static(data.as_bytes())).await.unwrap()
+    };
+    let row = || sink.tables.lock().unwrap().rows.get(&Key::new("order", "1").unwrap()).cloned();
+    write("old").await;
+    let late = applying();
+    until("the first bridge applies", async || match sink.begun.load(Ordering::SeqCst) {
+        0 => Err(0),
+        _ => Ok(()),
+    })
+    .await;
+    let newer = (write("new").await.version, Some(bytes::Bytes::from_static(b"new")));
+    let beside = applying();
+    until("the second bridge has applied", async || if row().as_ref() == Some(&newer) { Ok(()) } else { Err(row()) })
+        .await;
+    sink.gate.add_permits(1);
+    until("the first one has too", async || if sink.gate.is_closed() { Ok(()) } else { Err(()) }).await;
+    assert_eq!(row(), Some(newer));
+    late.abort();
+    node.replication.stop().await;
+    let told = tokio::time::timeout(PATIENCE, beside).await.expect("it ends").unwrap();
+    assert!(matches!(told, BridgeError::Subscribe(SubscribeError::Stopped)), "{told}");
 }

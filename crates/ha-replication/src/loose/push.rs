@@ -81,7 +81,7 @@ async fn to(cluster: Cluster, copy: LooseCopy, config: Config, node: NodeId) {
                 after = floor;
                 continue;
             }
-            Err(_) => {
+            Ok(Changes::Incomplete) | Err(_) => {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }

@@ -97,7 +97,8 @@ pub(super) async fn page(
 ) -> Result<Page, String> {
     loose.takes_part(epoch)?;
     let limit = limit.clamp(1, PAGE_ITEMS_MAX);
-    let found = loose.copy().page(prefix, after, limit, PAGE_BYTES).map_err(|error| error.to_string())?;
+    let found = loose.copy().page_aside(prefix.clone(), after.cloned(), limit, PAGE_BYTES).await;
+    let found = found.map_err(|error| error.to_string())?;
     let is_full = found.len() >= limit || found.iter().map(|(key, kept)| kept.bytes(key)).sum::<usize>() >= PAGE_BYTES;
     let mut states = BTreeMap::new();
     for (key, kept) in found {

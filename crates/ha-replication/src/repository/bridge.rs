@@ -22,7 +22,7 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// Carries changes between a foreign database and the records.
 ///
 /// Runs on one node at a time, as a rule on the primary. Two at once do no harm: what one has taken over, the other
-/// cannot take over again.
+/// cannot take over again; and what the other has applied, a sink that keeps to [`Repository::apply`] skips.
 pub struct Bridge<R> {
     replication: Replication,
     repository: Arc<R>,
@@ -103,14 +103,20 @@ impl<R: Repository> Bridge<R> {
         Ok(count)
     }
 
-    /// Applies changes of the records to the foreign database, for ever. Returns only what somebody has to look at.
-    /// Cancel-safe.
+    /// Applies changes of the records to the foreign database, for ever. Returns only what somebody has to look at, and
+    /// [`SubscribeError::Stopped`] when the node stops. Cancel-safe.
+    ///
+    /// After [`SubscribeError::Compacted`] and [`SubscribeError::Undone`] nobody can say what of the sink is deleted by
+    /// now: while no bridge applies, empty it, and set its version back to the default one, in one transaction; the next
+    /// call applies all records. So does a first pass end that was cut short, when too much was deleted before it goes
+    /// on.
     pub async fn apply(&self) -> BridgeError {
         loop {
             match self.follow().await {
-                BridgeError::Subscribe(error @ (SubscribeError::Compacted { .. } | SubscribeError::Undone { .. })) => {
-                    return error.into();
-                }
+                BridgeError::Subscribe(
+                    error
+                    @ (SubscribeError::Compacted { .. } | SubscribeError::Undone { .. } | SubscribeError::Stopped),
+                ) => return error.into(),
                 error => {
                     tracing::warn!(source = %self.source, "applying waits: {error}");
                     tokio::time::sleep(PAUSE).await;

@@ -35,10 +35,12 @@ pub trait Repository: Send + Sync + 'static {
     /// ones when the outbox is looked at next.
     fn shipped(&self, upto: u64) -> BoxFuture<'_, Result<(), RepositoryError>>;
 
-    /// The version up to which it has applied; the default version when nothing.
+    /// The version up to which it has applied; the default version when nothing. With the default version all records
+    /// are applied, and no word comes of those deleted before: nothing that was applied earlier may be there then.
     fn applied(&self) -> BoxFuture<'_, Result<Version, RepositoryError>>;
 
-    /// Applies changes in their order, and keeps the version of the last one, in one transaction. It must not put what
-    /// it applies into its outbox.
+    /// Applies changes in their order, and keeps the version of the last one, in one transaction. In that transaction it
+    /// skips every change whose version is not above the one it keeps: another bridge has applied later ones meanwhile,
+    /// and must not be taken back. It must not put what it applies into its outbox.
     fn apply(&self, changes: Vec<Event>) -> BoxFuture<'_, Result<(), RepositoryError>>;
 }

@@ -24,6 +24,9 @@ const DIRECT_PAGE_MIN: usize = 32 * 1024;
 /// Bytes that are written at once.
 const RUN_MAX: usize = 1024 * 1024;
 
+/// Up to here the memory of a run is kept for the next one.
+const RUN_MEMORY_MAX: usize = 2 * RUN_MAX;
+
 /// Times that a file which answers at once is asked before it is taken for broken.
 const POLLS_MAX: usize = 3;
 
@@ -31,8 +34,8 @@ const POLLS_MAX: usize = 3;
 pub(super) struct Direct {
     file: Arc<dyn File>,
     gathered: Mutex<Gathered>,
-    /// Held by who writes what is gathered.
-    writing: Mutex<()>,
+    /// Held by who writes what is gathered; the memory of the last run, for the next one.
+    writing: Mutex<Vec<u8>>,
 }
 
 /// What is written and not in the file yet. No two pieces overlap.
@@ -63,14 +66,18 @@ impl Gathered {
     }
 
     /// The first pieces that lie side by side, as one run.
-    fn first_run(&self) -> Option<Run> {
+    fn first_run(&self, memory: &mut Vec<u8>) -> Option<Run> {
         let (begin, first) = self.pieces.first_key_value()?;
-        let mut run = Run::new(*begin, first.is_direct(), first.bytes.len().max(RUN_MAX));
-        for (begin, piece) in &self.pieces {
-            let follows = *begin == run.end() && piece.is_direct() == run.is_direct;
-            if !follows || run.bytes().len() + piece.bytes.len() > run.room {
-                break;
-            }
+        let (mut end, room) = (*begin, first.bytes.len().max(RUN_MAX) as u64);
+        let pieces = self.pieces.iter().take_while(|(at, piece)| {
+            let is_next = **at == end && piece.is_direct() == first.is_direct();
+            end += piece.bytes.len() as u64;
+            is_next && end - begin <= room
+        });
+        let pieces: Vec<_> = pieces.collect();
+        let length = pieces.iter().map(|(_, piece)| piece.bytes.len()).sum();
+        let mut run = Run::new(std::mem::take(memory), *begin, first.is_direct(), length);
+        for (begin, piece) in pieces {
             run.memory.extend_from_slice(&piece.bytes);
             run.numbers.push((*begin, piece.number));
         }
@@ -98,26 +105,22 @@ impl Gathered {
 struct Run {
     begin: u64,
     is_direct: bool,
-    room: usize,
     memory: Vec<u8>,
     skipped: usize,
     numbers: Vec<(u64, u64)>,
 }
 
 impl Run {
-    fn new(begin: u64, is_direct: bool, room: usize) -> Self {
-        let mut memory = Vec::<u8>::with_capacity(room + DIRECT_ALIGNMENT);
+    fn new(mut memory: Vec<u8>, begin: u64, is_direct: bool, length: usize) -> Self {
+        memory.clear();
+        memory.reserve(length + DIRECT_ALIGNMENT);
         let skipped = memory.as_ptr().align_offset(DIRECT_ALIGNMENT);
         memory.resize(skipped, 0);
-        Self { begin, is_direct, room, memory, skipped, numbers: Vec::new() }
+        Self { begin, is_direct, memory, skipped, numbers: Vec::new() }
     }
 
     fn bytes(&self) -> &[u8] {
         &self.memory[self.skipped..]
-    }
-
-    fn end(&self) -> u64 {
-        self.begin + self.bytes().len() as u64
     }
 }
 
@@ -133,13 +136,16 @@ impl Direct {
     /// Writes the first run of what is gathered; false when there is none. It stays gathered until then, and when that
     /// fails: whoever reads must not find what was there before.
     fn pass_on_run(&self) -> io::Result<bool> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(run) = self.gathered().first_run() else { return Ok(false) };
+        let mut memory = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(run) = self.gathered().first_run(&mut memory) else { return Ok(false) };
         now(match run.is_direct {
             true => self.file.write_direct(run.bytes(), run.begin),
             false => self.file.write_at(run.bytes(), run.begin),
         })?;
         self.gathered().forget(&run);
+        if run.memory.capacity() <= RUN_MEMORY_MAX {
+            *memory = run.memory;
+        }
         Ok(true)
     }
 
@@ -316,7 +322,7 @@ mod tests {
         direct.write(0, &[1; PAGE]).unwrap();
         direct.write(PAGE as u64, &vec![2; DIRECT_PAGE_MIN]).unwrap();
         let mut runs = std::iter::from_fn(|| {
-            let run = direct.gathered().first_run()?;
+            let run = direct.gathered().first_run(&mut Vec::new())?;
             direct.gathered().forget(&run);
             Some((run.is_direct, run.bytes().len()))
         });
@@ -374,11 +380,11 @@ mod tests {
         for page in [3_u64, 1, 0, 9, 2] {
             direct.write(page * PAGE as u64, &[page as u8; PAGE]).unwrap();
         }
-        let run = direct.gathered().first_run().unwrap();
+        let run = direct.gathered().first_run(&mut Vec::new()).unwrap();
         assert_eq!((run.begin, run.bytes().len()), (0, 4 * PAGE), "the first four lie side by side");
         assert!(run.bytes().as_ptr().addr().is_multiple_of(PAGE), "else no write is direct");
         direct.gathered().forget(&run);
-        let run = direct.gathered().first_run().unwrap();
+        let run = direct.gathered().first_run(&mut Vec::new()).unwrap();
         assert_eq!((run.begin, run.bytes()), (9 * PAGE as u64, &[9; PAGE][..]));
     }
 
@@ -387,7 +393,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let direct = Direct::new(file(&folder));
         direct.write(0, &[1; PAGE]).unwrap();
-        let run = direct.gathered().first_run().unwrap();
+        let run = direct.gathered().first_run(&mut Vec::new()).unwrap();
         direct.write(0, &[2; PAGE]).unwrap();
         direct.gathered().forget(&run);
         let mut out = [0; PAGE];

@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use ha_cluster::disk::Disk;
-use redb::{ReadOnlyTable, TableDefinition};
+use ha_cluster::disk::{Disk, perform};
+use redb::{ReadOnlyTable, ReadableTable, TableDefinition};
 
 pub(crate) use buckets::{BUCKETS, GROUP, bucket_of, name_of};
 pub use check::CheckReport;
@@ -33,6 +33,9 @@ pub(crate) use write::{Batch, Writer};
 
 use crate::record::Kept;
 use crate::{Key, Version};
+
+/// Changes, each with its record.
+type Found = Vec<(Key, Kept)>;
 
 /// The file in the data directory of replication.
 pub(crate) const FILE: &str = "records.redb";
@@ -178,6 +181,18 @@ impl Store {
             .map(|found| found.map(|(_, kept)| kept))
     }
 
+    /// Whether a leader ordered what is here, as the first record or grave tells; `None` when there is none.
+    pub(crate) fn is_ordered(&self) -> Result<Option<bool>, StoreError> {
+        let Some(tables) = self.tables()? else { return Ok(None) };
+        for entry in tables.index.iter().map_err(|error| self.fault(error))? {
+            let (key, value) = entry.map_err(|error| self.fault(error))?;
+            if let Ok(entry) = Entry::decode(key.value(), value.value()) {
+                return Ok(Some(!entry.version.is_stamp()));
+            }
+        }
+        Ok(None)
+    }
+
     /// The version of a record, or of its grave.
     pub(crate) fn version(&self, key: &Key) -> Result<Option<Version>, StoreError> {
         let Some(tables) = self.tables()? else { return Ok(None) };
@@ -239,6 +254,29 @@ impl Store {
         bytes_max: usize,
     ) -> Result<Vec<(Key, Kept)>, StoreError> {
         let Some(tables) = self.tables()? else { return Ok(Vec::new()) };
+        self.changes_in(&tables, after, upto, limit, bytes_max)
+    }
+
+    /// As [`Self::changes`], and what the copy knew of itself when that was all.
+    pub(crate) fn changes_now(
+        &self,
+        after: Place,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<(Found, Arc<State>), StoreError> {
+        let Some(tables) = self.tables()? else { return Ok(Default::default()) };
+        let found = self.changes_in(&tables, after, (u64::MAX, u64::MAX), limit, bytes_max)?;
+        Ok((found, tables.state.clone()))
+    }
+
+    fn changes_in(
+        &self,
+        tables: &Tables,
+        after: Place,
+        upto: Place,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Key, Kept)>, StoreError> {
         let (mut page, mut bytes) = (Vec::new(), 0);
         tables.changes.walk(self, after, upto, |change| {
             if page.len() >= limit || bytes >= bytes_max {
@@ -250,6 +288,16 @@ impl Store {
             Ok(true)
         })?;
         Ok(page)
+    }
+
+    /// Reads much, where waiting for the disk holds up nobody else. When the waiting is cancelled, the reading goes on.
+    pub(crate) async fn perform<T: Send + 'static>(
+        &self,
+        name: &str,
+        read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let read = perform(&self.disk, name, async move { read() }).await;
+        read.unwrap_or_else(|error| Err(self.fault(redb::Error::Io(error))))
     }
 }
 

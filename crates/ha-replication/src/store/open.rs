@@ -16,6 +16,13 @@ use super::{FILE, GRAVES, INDEX, RUNS, STATE, STATE_KEY, SUMS, Shelf, State, Sto
 /// How the name of a file ends that was set aside.
 const SET_ASIDE: &str = ".damaged";
 
+/// How the name of a file ends that says: the records are damaged, though that shows only when some are written.
+const DISTRUSTED: &str = ".distrusted";
+
+fn mark() -> String {
+    format!("{FILE}{DISTRUSTED}")
+}
+
 impl Store {
     /// Opens the records in a directory; where there are none, they begin with the first batch. A file that is damaged is set aside, and the copy begins anew:
     /// what it held is fetched from the others.
@@ -26,7 +33,14 @@ impl Store {
     ) -> Result<(Self, Writer), StoreError> {
         let store = Self { disk, directory, cache_bytes, tables: Arc::default(), buckets: Default::default() };
         let mut writer = Writer::closed(store.clone());
-        if !store.is_begun().await? {
+        if store.has(&mark()).await? {
+            writer.lock().await?;
+            if store.has(FILE).await? {
+                store.set_aside("damage kept records from being written").await?;
+            }
+            store.trust_again().await.map_err(|error| store.fault(redb::Error::Io(error)))?;
+        }
+        if !store.has(FILE).await? {
             store.shelve(Shelf::Empty);
             return Ok((store, writer));
         }
@@ -40,10 +54,10 @@ impl Store {
         Ok((store, writer))
     }
 
-    /// Whether there is a file.
-    async fn is_begun(&self) -> Result<bool, StoreError> {
+    /// Whether there is a file of that name.
+    async fn has(&self, file: &str) -> Result<bool, StoreError> {
         match self.disk.list(&self.directory).await {
-            Ok(names) => Ok(names.iter().any(|name| name.as_os_str() == FILE)),
+            Ok(names) => Ok(names.iter().any(|name| name.as_os_str() == file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(self.fault(redb::Error::Io(error))),
         }
@@ -68,6 +82,31 @@ impl Store {
         let io = |error| self.fault(redb::Error::Io(error));
         self.disk.rename(&path, &aside).await.map_err(io)?;
         self.disk.sync_dir(&self.directory).await.map_err(io)
+    }
+
+    /// Whoever opens the file next sets it aside: what reads it now finds nothing wrong until it writes.
+    pub(super) async fn distrust(&self, what: &str) {
+        let path = self.directory.join(mark());
+        tracing::error!(
+            mark = %path.display(),
+            "the records of this node are damaged where they should be written: restart it, and they are set aside and \
+             loaded from the other copies: {what}"
+        );
+        let marked = async {
+            drop(self.disk.open(&path, true).await?);
+            self.disk.sync_dir(&self.directory).await
+        };
+        if let Err(error) = marked.await {
+            tracing::error!(mark = %path.display(), "that could not be marked: {error}");
+        }
+    }
+
+    /// Takes that back.
+    pub(super) async fn trust_again(&self) -> io::Result<()> {
+        match self.disk.remove(&self.directory.join(mark())).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.disk.sync_dir(&self.directory).await,
+        }
     }
 
     /// Opens the file itself.

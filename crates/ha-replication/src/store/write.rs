@@ -17,11 +17,16 @@ use crate::record::Kept;
 /// Graves that are dug up in one batch at most.
 const PURGED_AT_ONCE_MAX: u64 = 10_000;
 
+/// Writes that damage may stop before the file is not trusted any more.
+const DAMAGED_MAX: u32 = 2;
+
 /// Writes the records of this copy; there is one.
 pub(crate) struct Writer {
     store: Store,
     open: Option<(Database, Option<Mirror>)>,
     lock: Option<DirLock>,
+    /// Writes one after the other that damage stopped.
+    damaged: u32,
 }
 
 /// What is written at once, or not at all.
@@ -40,14 +45,20 @@ pub(crate) struct Batch<'a> {
 
 impl Writer {
     pub(super) fn closed(store: Store) -> Self {
-        Self { store, open: None, lock: None }
+        Self { store, open: None, lock: None, damaged: 0 }
+    }
+
+    /// Takes the only right to use the directory.
+    pub(super) async fn lock(&mut self) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            self.lock = Some(self.store.lock().await?);
+        }
+        Ok(())
     }
 
     /// Opens the file when it is not.
     pub(crate) async fn open(&mut self) -> Result<(), StoreError> {
-        if self.lock.is_none() {
-            self.lock = Some(self.store.lock().await?);
-        }
+        self.lock().await?;
         if self.open.is_none() {
             let opened = self.store.open_file().await?;
             let state = self.store.guarded(|| self.store.publish(&opened.0))?;
@@ -70,7 +81,30 @@ impl Writer {
             self.open = None;
             self.store.close();
         }
+        self.count_damage(&written).await;
         written
+    }
+
+    /// Damage that stops a write, and again once the file was read anew, would stop each: then the next one to open the
+    /// file sets it aside.
+    async fn count_damage(&mut self, written: &Result<Arc<State>, StoreError>) {
+        match written {
+            Err(StoreError::Damaged { what }) => {
+                self.damaged = self.damaged.saturating_add(1);
+                if self.damaged == DAMAGED_MAX {
+                    self.store.distrust(what).await;
+                }
+            }
+            // Of the file itself these say nothing.
+            Err(_) => {}
+            Ok(_) => {
+                if std::mem::take(&mut self.damaged) >= DAMAGED_MAX
+                    && let Err(error) = self.store.trust_again().await
+                {
+                    tracing::error!("the records are set aside at the next start, though they were written: {error}");
+                }
+            }
+        }
     }
 
     async fn try_write(&mut self, batch: Batch<'_>, change: impl FnOnce(&mut State)) -> Result<Arc<State>, StoreError> {
@@ -239,14 +273,14 @@ impl Writing<'_, '_> {
         let fault = |error| self.store.fault(redb::Error::from(error));
         if may_be_old {
             let held = self.index.get(&key.bytes()[..]).map_err(fault)?;
-            let held = held.map(|held| Entry::decode(key.bytes(), held.value())).transpose()?;
+            let held = readable(held.map(|held| Entry::decode(key.bytes(), held.value())).transpose())?;
             if held.is_some_and(|held| held.version >= kept.version) {
                 return Ok(false);
             }
         }
         let entry = Entry::of(key, kept);
         let old = self.index.insert(&key.bytes()[..], &entry.encode(key.bytes())[..]).map_err(fault)?;
-        let old = old.map(|old| Entry::decode(key.bytes(), old.value())).transpose()?;
+        let old = readable(old.map(|old| Entry::decode(key.bytes(), old.value())).transpose())?;
         if let Some(old) = &old {
             self.forget(key, old)?;
         }
