@@ -121,5 +121,7 @@ pub(crate) struct Refused {
 /// Why.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Reason {
+    #[serde(default)]
+    pub(crate) code: String,
     pub(crate) message: String,
 }

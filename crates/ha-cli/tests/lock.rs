@@ -47,6 +47,25 @@ fn a_node_that_knows_nothing_when_the_time_is_over_is_not_asked_again() {
 }
 
 #[test]
+fn a_conflict_that_stays_is_not_asked_again() {
+    let off = || Answer::new(409, r#"{"error": {"code": "state_off", "message": "shared state is off"}}"#);
+    let fake = Fake::new(vec![off(), granted()]);
+    let ended = Running::start(fake.command(&["lock", "l", "--timeout", "10", "--", "true"])).end();
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), "ha: shared state is off\n"));
+    assert_eq!(fake.asked(), ["POST /v1/locks/l"]);
+}
+
+#[test]
+fn a_node_that_does_not_let_wait_is_asked_with_pauses() {
+    let code = ["place_lost", "not_acquired"].into_iter().cycle();
+    let body = code.map(|code| format!(r#"{{"error": {{"code": "{code}", "message": "in vain"}}}}"#));
+    let fake = Fake::new(body.take(100).map(|body| Answer::new(409, &body)).collect());
+    let ended = Running::start(fake.command(&["lock", "l", "--timeout", "1", "--", "true"])).end();
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), "ha: in vain\n"));
+    assert!((2..=20).contains(&fake.asked().len()), "{:?}", fake.asked());
+}
+
+#[test]
 fn a_lock_that_is_lost_for_want_of_answers_is_not_given_back() {
     let fake = Fake::new(vec![granted()]);
     let began = Instant::now();

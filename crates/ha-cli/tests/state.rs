@@ -189,6 +189,18 @@ fn a_command_is_stopped_when_its_lock_is_lost() {
 }
 
 #[test]
+fn the_longest_value_is_watched_and_listed_however_it_is_told() {
+    let item = format!(r#"{{"key":"k","value":"{}","revision":7,"version":1}}"#, "\\u0001".repeat(1024 * 1024));
+    let fake = Fake::new(vec![Answer::new(200, &format!("event: put\ndata: {item}\n\n"))]);
+    let ended = support::end(fake.command(&["state", "watch", "k", "--json"]));
+    assert!(ended.out == format!("{item}\n") && ended.err.contains("has ended the stream"), "{}", ended.err);
+    let page = format!(r#"{{"items":[{}],"more":false,"revision":7}}"#, vec![item; 5].join(","));
+    let fake = Fake::new(vec![Answer::new(200, &page)]);
+    let ended = support::end(fake.command(&["state", "list", "--json"]));
+    assert!(ended.code == Some(0) && ended.out.len() >= page.len(), "{}", ended.err);
+}
+
+#[test]
 fn a_command_does_not_outlive_its_killed_holder() {
     let stage = Stage::new();
     let marker = stage.folder.path().join("pid");

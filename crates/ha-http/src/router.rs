@@ -151,6 +151,7 @@ fn long(shared: &Shared) -> Router<Shared> {
         .layer(middleware::from_fn_with_state(shared.clone(), allow_change));
     let restore = post(snapshot::restore)
         .layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))
+        .layer(middleware::from_fn(refuse_request_key))
         .layer(middleware::from_fn_with_state(shared.clone(), one_restore));
     // Also what only reads: it is everything at once.
     let snapshot =

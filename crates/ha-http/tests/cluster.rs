@@ -81,6 +81,7 @@ async fn calls_that_know_no_repetition_refuse_an_idempotency_key() {
         ("POST", "/v1/cluster/transfer"),
         ("DELETE", "/v1/cluster/members/node-2"),
         ("POST", "/v1/failover/promote"),
+        ("POST", "/v1/snapshot"),
         ("PUT", "/v1/replication/t/1"),
         ("DELETE", "/v1/replication/t/1"),
         ("POST", "/v1/replication-tails/4711/apply"),

@@ -22,6 +22,13 @@ struct Node {
 }
 
 async fn node() -> Node {
+    let node = start("CLUSTER_ROLE", "member").await;
+    let mut view = node.ha.cluster().watch();
+    tokio::time::timeout(PATIENCE, view.wait_for(|view| view.leader_is_live)).await.unwrap().unwrap();
+    node
+}
+
+async fn start(option: &str, value: &str) -> Node {
     let folder = tempfile::tempdir().unwrap();
     let mut config = ha_config::Config::builder();
     for (option, value) in [
@@ -30,12 +37,11 @@ async fn node() -> Node {
         ("CLUSTER_ADDRESS", "127.0.0.1"),
         ("CLUSTER_PORT", "0"),
         ("HA_DATA_DIR", folder.path().to_str().unwrap()),
+        (option, value),
     ] {
         config = config.set(option, value);
     }
     let ha = ha_runtime::start(config.build().unwrap()).await.unwrap();
-    let mut view = ha.cluster().watch();
-    tokio::time::timeout(PATIENCE, view.wait_for(|view| view.leader_is_live)).await.unwrap().unwrap();
     let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
     let server = ha_http::listen(config).await.unwrap().serve(ha.clone());
     let caller = Caller { to: server.local_addr() };
@@ -122,6 +128,54 @@ async fn a_repeated_request_is_answered_as_the_first() {
         assert!(["bad_request_key", "bad_key"].contains(&refused.await.code().as_str()));
     }
     assert_eq!(node.caller.get("/v1/state/k").await.status, 200, "its lease is not another call's to end");
+}
+
+#[tokio::test]
+async fn a_key_that_is_put_again_and_again_has_one_lease() {
+    let node = node().await;
+    let leases = || node.ha.state().usage().leases;
+    for value in 0..20 {
+        let body = json!({"value": value, "ttl_seconds": 3600}).to_string();
+        assert_eq!(node.put("k", &body).await.status, 200);
+    }
+    assert_eq!(leases(), 1);
+    let lease = node.caller.get("/v1/state/k").await.json()["lease"].as_str().unwrap().to_owned();
+    assert_eq!(node.caller.post_json(&format!("/v1/leases/{lease}/renew"), "").await.status, 200);
+    assert_eq!(node.put("l", r#"{"value": 1, "ttl_seconds": 3600, "if_revision": 7}"#).await.status, 412);
+    assert_eq!(node.put("l", r#"{"value": 1, "ttl_seconds": 0.01}"#).await.code(), "bad_seconds");
+    assert_eq!(leases(), 1);
+    assert_eq!(node.delete("/v1/state/k").await.status, 200);
+    assert_eq!(leases(), 0);
+
+    let mut watch = node.ha.state().watch("short").unwrap();
+    let put = async || {
+        let headers = [JSON, "Idempotency-Key: short"];
+        node.caller.call("PUT", "/v1/state/short", &headers, r#"{"value": 1, "ttl_seconds": 0.2}"#).await
+    };
+    let first = revision(&put().await);
+    while node.ha.state().get_local("short").is_some() {
+        tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap();
+    }
+    assert_eq!(revision(&put().await), first, "also when its time is over");
+    assert_eq!((node.caller.get("/v1/state/short").await.status, leases()), (404, 0));
+}
+
+#[tokio::test]
+async fn a_witness_says_that_it_keeps_nothing() {
+    let witness = start("CLUSTER_ROLE", "witness").await;
+    for path in [
+        "/v1/state/k",
+        "/v1/state/k?consistency=stale",
+        "/v1/state?consistency=stale",
+        "/v1/state-watch",
+        "/v1/locks",
+        "/v1/locks/l",
+    ] {
+        let answer = witness.caller.get(path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "state_off"), "{path}");
+        assert!(answer.body.contains("a witness keeps no shared state"), "{answer:?}");
+    }
+    assert_eq!(witness.put("k", r#"{"value": 1}"#).await.code(), "state_off");
 }
 
 #[tokio::test]

@@ -57,8 +57,8 @@ pub trait ClusterSeat: Send + Sync + 'static {
     }
 
     /// See [`Cluster::restore`].
-    fn restore(&self, archive: Archive) -> BoxFuture<'_, Result<(), RestoreError>> {
-        let _ = archive;
+    fn restore(&self, archive: Archive, overwrite: bool) -> BoxFuture<'_, Result<(), RestoreError>> {
+        let _ = (archive, overwrite);
         let reason = "there is no cluster here".to_owned();
         Box::pin(std::future::ready(Err(RestoreError::NotRestored { reason })))
     }
@@ -113,8 +113,8 @@ impl ClusterSeat for Cluster {
         Box::pin(Cluster::save(self))
     }
 
-    fn restore(&self, archive: Archive) -> BoxFuture<'_, Result<(), RestoreError>> {
-        Box::pin(async move { Cluster::restore(self, &archive).await })
+    fn restore(&self, archive: Archive, overwrite: bool) -> BoxFuture<'_, Result<(), RestoreError>> {
+        Box::pin(async move { Cluster::restore(self, &archive, overwrite).await })
     }
 }
 

@@ -30,14 +30,16 @@
 //! | `health.rs`, `vitals.rs`, `clock_offset.rs` | checked components: those of the options, and the node's own vital signs |
 //! | `doctor/` | why nodes do not join, replication lags, or failover does not trigger |
 //! | `snapshot.rs` | the whole control state, saved and brought back |
-//! | `overtaken.rs` | what becomes of a node whose cluster went on without it |
+//! | `overtaken.rs`, `aside.rs` | what becomes of a node whose cluster went on without it, and what is left of that |
 //! | `state.rs` | the place of shared state in a node |
 //! | `replication.rs` | the records' place in a node, also when replication is off |
+//! | `latest.rs` | one answer for all who ask at about the same time |
 //! | `feed.rs` | what one room tells another |
 //! | `guard.rs` | TLS over the node's network |
 //! | `settings.rs` | options onto the rooms' configs |
 //! | `document/` | the health document, one file per room |
 
+mod aside;
 mod builder;
 mod clock_offset;
 mod cluster;
@@ -47,6 +49,7 @@ mod failover;
 mod feed;
 mod guard;
 mod health;
+mod latest;
 mod node;
 mod overtaken;
 mod replication;

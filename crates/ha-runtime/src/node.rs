@@ -9,9 +9,10 @@ use ha_net::wire::tls::TlsKeys;
 use ha_state::State;
 use tokio::sync::{broadcast, watch};
 
+use crate::aside::Asides;
 use crate::doctor::{self, Diagnosis};
 use crate::document::{self, HealthDocument};
-use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, overtaken, state};
+use crate::{ClusterHandle, FailoverHandle, ReplicationHandle, Rooms, state};
 
 /// Longest time that the cluster may take to stop: what has not ended by then is left to end with the process. Roles
 /// that must move away first have up to `FAILOVER_TIMEOUT`, at most 15 s.
@@ -37,6 +38,7 @@ struct Inner {
     /// What the node was started with, for the doctor.
     config: OnceLock<ha_config::Config>,
     certificate: OnceLock<TlsKeys>,
+    asides: Asides,
     restart: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
 }
@@ -48,8 +50,20 @@ impl Ha {
         let (stopping, restart) = (watch::Sender::new(false), watch::Sender::new(false));
         let (state, replication, failover) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let (health, config, certificate) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let inner =
-            Inner { rooms, cluster, state, replication, failover, health, config, certificate, restart, stopping };
+        let asides = Asides::default();
+        let inner = Inner {
+            rooms,
+            cluster,
+            state,
+            replication,
+            failover,
+            health,
+            config,
+            certificate,
+            asides,
+            restart,
+            stopping,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -158,7 +172,7 @@ impl Ha {
         // Without a leader nobody knows, and the doctor should say that rather than wait.
         let replication = tokio::time::timeout(COPIES_TIME_MAX, self.replication().status()).await;
         let replication = replication.unwrap_or_default();
-        let aside = overtaken::set_aside(&config.ha.data_dir);
+        let aside = self.inner.asides.look(&config.ha.data_dir).await;
         doctor::diagnose(&doctor::Symptoms {
             rooms: self.inner.rooms,
             config: &config,

@@ -1,8 +1,7 @@
 //! What happens on a node whose cluster went on without it by force: what it alone holds is written into a file and
 //! counted, everything is set aside, and the node asks to be started anew.
 
-use std::io::BufRead as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -19,35 +18,10 @@ use crate::ReplicationHandle;
 pub const DIVERGENT_FILE: &str = "divergent.jsonl";
 /// Before the order to set everything aside is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
-/// What was set aside is told of so often at once.
-const ASIDES_TOLD_MAX: usize = 16;
 /// Keys that are looked at at once.
 const PAGE: usize = 500;
 /// Bytes that are written at once.
 const CHUNK_BYTES: usize = 256 * 1024;
-
-/// What was set aside in one of the lives of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Aside {
-    /// Where it is.
-    pub(crate) directory: PathBuf,
-    /// Changes that the others did not have.
-    pub(crate) changes: usize,
-}
-
-/// All of it, as long as nobody removes it.
-pub(crate) fn set_aside(data_dir: &Path) -> Vec<Aside> {
-    let Ok(entries) = std::fs::read_dir(data_dir) else { return Vec::new() };
-    let is_aside = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("aside-"));
-    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_aside).collect();
-    found.sort();
-    let aside = |directory: PathBuf| {
-        let changes = std::fs::File::open(directory.join(DIVERGENT_FILE));
-        let changes = changes.map_or(0, |file| std::io::BufReader::new(file).lines().count());
-        Aside { directory, changes }
-    };
-    found.into_iter().take(ASIDES_TOLD_MAX).map(aside).collect()
-}
 
 /// Waits for it, beside everything else. `restart` is set once this node shall be started anew.
 pub(crate) fn watch(

@@ -12,6 +12,7 @@ use ha_replication::{
 use serde::Serialize;
 
 use crate::StartError;
+use crate::latest::Latest;
 use crate::settings::SettingsError;
 
 /// Shortest and longest time between two looks of the leader at the copies.
@@ -23,20 +24,26 @@ const LOOK_INTERVAL: (Duration, Duration) = (Duration::from_millis(50), Duration
 #[derive(Clone)]
 pub struct ReplicationHandle {
     replication: Result<Replication, &'static str>,
+    /// Each look makes the leader ask every copy: all who ask this node at once share one.
+    status: Latest<ReplicationStatus>,
 }
 
 impl ReplicationHandle {
     /// The handle of running replication.
     pub fn new(replication: Replication) -> Self {
-        Self { replication: Ok(replication) }
+        Self { replication: Ok(replication), status: Latest::default() }
     }
 
     pub(crate) fn off() -> Self {
-        Self { replication: Err("replication is off on this node: set REPLICATION_ENABLED=true") }
+        Self::without("replication is off on this node: set REPLICATION_ENABLED=true")
     }
 
     fn witness() -> Self {
-        Self { replication: Err("this node is a witness and keeps no records: ask another node") }
+        Self::without("this node is a witness and keeps no records: ask another node")
+    }
+
+    fn without(reason: &'static str) -> Self {
+        Self { replication: Err(reason), status: Latest::default() }
     }
 
     /// The records, or why there are none here.
@@ -82,10 +89,11 @@ impl ReplicationHandle {
         Ok(self.reading()?.subscribe(after))
     }
 
-    /// See [`Replication::status`]; `None` with replication off.
+    /// See [`Replication::status`]; `None` with replication off. The answer may be a tenth of a second old, and is shared
+    /// by all who ask this node at once.
     pub async fn status(&self) -> Option<ReplicationStatus> {
         match &self.replication {
-            Ok(replication) => Some(replication.status().await),
+            Ok(replication) => Some(self.status.get(replication.status()).await),
             Err(_) => None,
         }
     }

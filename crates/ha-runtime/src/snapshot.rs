@@ -29,20 +29,18 @@ pub enum RestoreRefused {
     },
     /// There is something that would be lost.
     #[error(
-        "this cluster runs and holds {keys} keys and {locks} locks, which would be gone: say that they may be overwritten (`--overwrite`)"
+        "this cluster runs and holds {what}, which would be gone: say that they may be overwritten (`--overwrite`)"
     )]
     HoldsState {
-        /// Keys.
-        keys: usize,
-        /// Locks.
-        locks: usize,
+        /// How many keys and locks, for people.
+        what: String,
     },
     /// This node belongs to no cluster yet.
     #[error("this node belongs to no cluster yet: wait until it has formed")]
     Unformed,
     /// It was tried.
     #[error(transparent)]
-    Failed(#[from] RestoreError),
+    Failed(RestoreError),
 }
 
 impl Ha {
@@ -60,11 +58,11 @@ impl Ha {
         if saved != own && !anyway.foreign {
             return Err(RestoreRefused::Foreign { saved, own });
         }
-        let usage = self.state().usage();
-        if (usage.keys > 0 || usage.locks > 0) && !anyway.overwrite {
-            return Err(RestoreRefused::HoldsState { keys: usage.keys, locks: usage.locks });
-        }
-        tracing::warn!(saved_from = %saved, epoch = %archive.epoch(), "a saved state replaces that of this cluster");
-        Ok(self.cluster().seat().restore(archive.clone()).await?)
+        self.cluster().seat().restore(archive.clone(), anyway.overwrite).await.map_err(|error| match error {
+            RestoreError::Holds { what } => RestoreRefused::HoldsState { what },
+            error => RestoreRefused::Failed(error),
+        })?;
+        tracing::warn!(saved_from = %saved, epoch = %archive.epoch(), "a saved state replaced that of this cluster");
+        Ok(())
     }
 }

@@ -56,7 +56,14 @@ pub enum StartError {
 impl StartError {
     /// True when the configuration must change before a start can succeed.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Settings(_) | Self::Failover(_) | Self::Cluster(ha_cluster::StartError::Config(_)))
+        use ha_replication::OpenError::OtherOrder;
+        matches!(
+            self,
+            Self::Settings(_)
+                | Self::Failover(_)
+                | Self::Cluster(ha_cluster::StartError::Config(_))
+                | Self::Replication(OtherOrder { .. })
+        )
     }
 }
 

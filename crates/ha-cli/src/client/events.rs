@@ -10,8 +10,8 @@ use crate::failure::Failure;
 /// Silence after which a stream is taken for dead: a node sends a comment each ten seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(35);
 
-/// Longest event that is read.
-const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// Longest event that is read: a value of 1 MiB has up to six times as many bytes as JSON, when each is an escape.
+const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The data of events, one after the other.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ impl EventStream {
 #[derive(Debug, Default)]
 struct Reader {
     bytes: Vec<u8>,
+    /// So many of them hold no end of a line.
+    searched: usize,
     data: Option<String>,
 }
 
@@ -67,8 +69,9 @@ impl Reader {
 
     /// The data of the next complete event.
     fn next(&mut self) -> Option<String> {
-        while let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.bytes.drain(..=end).collect();
+        while let Some(end) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.bytes.drain(..=self.searched + end).collect();
+            self.searched = 0;
             let line = String::from_utf8_lossy(&line);
             let line = line.trim_end_matches(['\n', '\r']);
             if line.is_empty() {
@@ -86,6 +89,7 @@ impl Reader {
                 }
             }
         }
+        self.searched = self.bytes.len();
         None
     }
 }

@@ -32,8 +32,9 @@ const CHANGE_TIME_MAX: Duration = Duration::from_secs(65);
 /// How long something large may be on its way, and a node may read all it has.
 const TRANSFER_TIME_MAX: Duration = Duration::from_secs(600);
 
-/// Longest answer that is read.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest answer that is read: a page of 5 MiB of values has up to six times as many bytes as JSON, when each is an
+/// escape.
+const ANSWER_BYTES_MAX: usize = 40 * 1024 * 1024;
 
 /// Which node is asked, and how the answer is shown: the same for every command that asks.
 #[derive(Clone, Debug, clap::Args)]
@@ -203,6 +204,11 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|error| {
             Failure::failed(format_args!("the answer is not that of a node of ha ({}): {error}", self.status))
         })
+    }
+
+    /// Why it was refused, for programs; nothing when it was not, or nobody says.
+    pub(crate) fn code(&self) -> String {
+        serde_json::from_slice::<Refused>(&self.body).map(|refused| refused.error.code).unwrap_or_default()
     }
 
     pub(crate) fn refusal(&self) -> Failure {

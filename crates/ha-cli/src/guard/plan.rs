@@ -117,7 +117,8 @@ impl Plan {
             (Phase::Waits, Input::Orphaned) => self.die(Cause::Orphaned),
             (Phase::Runs, Input::Stop) => self.end(now, Cause::Stopped),
             (Phase::Runs, Input::Orphaned) => self.end(now, Cause::Orphaned),
-            (Phase::Runs, Input::Ended) => self.end(now, Cause::Itself),
+            // Killed at the deadline, it may be heard of before the time is looked at.
+            (Phase::Runs, Input::Ended) => self.look(now).or_else(|| self.end(now, Cause::Itself)),
             // Now its descendants are asked.
             (Phase::Ends { .. }, Input::Ended) => self.look(now).or(Some(Output::Terminate)),
             (Phase::Dies(_), Input::Ended) => Some(Output::Kill),
@@ -262,6 +263,17 @@ mod tests {
             let (mut plan, now) = running(ms(1000));
             let output = plan.step(now + ms(20_000), input);
             assert_eq!(output, Some(Output::Kill), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_ends_when_its_time_is_over_has_not_ended_by_itself() {
+        for (after, cause) in
+            [(8749, Cause::Itself), (8750, Cause::Deadline), (9750, Cause::Deadline), (20_000, Cause::Deadline)]
+        {
+            let (mut plan, now) = running(ms(1000));
+            assert!(plan.step(now + ms(after), Input::Ended).is_some());
+            assert_eq!(plan.cause(), Some(cause), "after {after} ms");
         }
     }
 

@@ -238,7 +238,7 @@ fn an_image_restores_the_state() {
     assert_eq!(**other.watch().borrow(), log.state);
     // A saved state of the past does not say who runs what now.
     let mut running = Roster::default();
-    running.replace(&image).unwrap();
+    running.replace(ha_cluster::Epoch(9), &image).unwrap();
     assert!(running.watch().borrow().roles.is_empty());
     assert!(other.restore(&[9]).is_err() && other.restore(&[]).is_err());
 }

@@ -273,7 +273,7 @@ pub(crate) async fn list(
     let replication = asked.consistency.of(running(&ha)?);
     let (after, limit) = (asked.after.as_deref(), asked.limit.unwrap_or(PAGE_ITEMS));
     let records = match asked.consistency {
-        Level::Stale => replication.list_local(&data_type, after, limit)?,
+        Level::Stale => replication.list_local(&data_type, after, limit).await?,
         _ => replication.list(&data_type, after, limit).await?,
     };
     // Whether there is more is known from the next page only: an empty one is the end.

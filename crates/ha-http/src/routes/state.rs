@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ha_runtime::Ha;
 use ha_runtime::ha_state::limits::KEY_BYTES_MAX;
-use ha_runtime::ha_state::{self, ChangeError, Deleted, IdError, KeyError, LeaseId, PutOptions, Revision};
+use ha_runtime::ha_state::{self, Deleted, IdError, KeyError, LeaseId, PutOptions, Revision};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -24,11 +24,14 @@ const PAGE_ITEMS: usize = 100;
 
 /// The room, where it is on.
 pub(super) fn room(ha: &Ha) -> Result<&ha_state::State, ApiError> {
-    if ha.rooms().state {
-        return Ok(ha.state());
+    if !ha.rooms().state {
+        let message = "shared state is off on this node: set STATE_ENABLED=true";
+        return Err(ApiError::new(StatusCode::CONFLICT, "state_off", message));
     }
-    let message = "shared state is off on this node: set STATE_ENABLED=true";
-    Err(ApiError::new(StatusCode::CONFLICT, "state_off", message))
+    match ha.state().off_reason() {
+        None => Ok(ha.state()),
+        Some(reason) => Err(ApiError::unavailable("state_off", reason).at(ha)),
+    }
 }
 
 /// A number of seconds.
@@ -131,43 +134,19 @@ pub(crate) async fn set(ha: &Ha, key: &str, headers: &HeaderMap, body: Put) -> R
     let state = room(ha)?;
     let missing = || ApiError::new(StatusCode::BAD_REQUEST, "bad_json", "the body needs a `value`");
     let value: Box<str> = body.value.ok_or_else(missing)?.into();
-    let request = request_key(headers)?;
-    let (begun, lease) = match (body.ttl_seconds, body.lease) {
-        (Some(_), Some(_)) => {
-            let message = "a key has either `ttl_seconds`, a lease of its own, or a `lease`";
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_lease", message));
-        }
-        (Some(ttl), None) => (true, Some(begin(ha, state, seconds("ttl_seconds", ttl)?, request.clone()).await?)),
-        (None, lease) => (false, lease.as_deref().map(lease_id).transpose()?),
+    let options = PutOptions {
+        if_revision: body.if_revision.map(Revision),
+        lease: body.lease.as_deref().map(lease_id).transpose()?,
+        ttl: body.ttl_seconds.map(|ttl| seconds("ttl_seconds", ttl)).transpose()?,
+        request: request_key(headers)?,
     };
-    let named = request.is_some();
-    let options = PutOptions { if_revision: body.if_revision.map(Revision), lease, request };
     let put = state.put_with(key, value.into_boxed_bytes().into_vec(), options).await;
-    if let (Err(error), Some(lease), true) = (&put, lease, begun)
-        && leaves_lease_unused(error, named)
-    {
-        // Nothing hangs on it. If this fails, it ends by itself.
-        let _ = state.revoke_lease(lease).await;
-    }
     put.map(|revision| Json(Changed { revision: revision.0 })).map_err(|error| ApiError::from(error).at(ha))
-}
-
-/// Whether no key can hang on the lease that was begun for a put that failed. A named request gets the same lease each
-/// time, and an earlier put of that name may have used it, be it so long ago that its answer is forgotten.
-fn leaves_lease_unused(error: &ChangeError, named: bool) -> bool {
-    !named && !matches!(error, ChangeError::Unknown { .. })
 }
 
 /// The id of a lease, as it was told.
 pub(super) fn lease_id(text: &str) -> Result<LeaseId, ApiError> {
     text.parse().map_err(|error: IdError| ApiError::new(StatusCode::BAD_REQUEST, "bad_lease", error.to_string()))
-}
-
-/// Begins the lease of one key, under a name of its own beside that of the put.
-async fn begin(ha: &Ha, state: &ha_state::State, ttl: Duration, request: Option<String>) -> Result<LeaseId, ApiError> {
-    // A digest, which has room for more however long the caller's name is.
-    let request = request.map(|request| format!("{}/lease", LeaseId::named(&request)));
-    state.grant_lease(ttl, request).await.map_err(|error| ApiError::from(error).at(ha))
 }
 
 /// What `DELETE /v1/state/{key}` may carry, in its query or its body.

@@ -54,6 +54,7 @@ pub(crate) async fn follow(
     let watch = watch.map_err(|error| match error {
         WatchError::Compacted { .. } => ApiError::new(StatusCode::GONE, "compacted", error.to_string()),
         WatchError::TooMany => ApiError::unavailable("too_many_streams", error.to_string()),
+        WatchError::Off { .. } => ApiError::unavailable("state_off", error.to_string()).at(&ha),
         _ => ApiError::new(StatusCode::BAD_REQUEST, "bad_query", error.to_string()),
     })?;
     let follower = Follower { watch: Some(watch), waiting: Vec::new().into_iter(), end: streams.end, _place: place };

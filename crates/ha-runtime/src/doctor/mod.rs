@@ -13,7 +13,7 @@ use ha_replication::{Alarm, Status as ReplicationStatus};
 use serde::Serialize;
 
 use crate::Rooms;
-use crate::overtaken::Aside;
+use crate::aside::Aside;
 
 /// How much something matters. The worse is the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

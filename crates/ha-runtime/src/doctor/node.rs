@@ -3,7 +3,8 @@
 use ha_health::{ComponentHealth, Status};
 
 use super::{Finding, Symptoms};
-use crate::overtaken::{Aside, DIVERGENT_FILE};
+use crate::DIVERGENT_FILE;
+use crate::aside::Aside;
 
 /// Starts and losses of the node lease, of late, that are more than chance.
 const LEASES_LOST_MANY: usize = 3;

@@ -50,16 +50,18 @@ pub(super) async fn acquire(
         if let Some(holder) = &args.holder {
             body["holder"] = holder.as_str().into();
         }
-        let limit = wait + MARGIN.saturating_sub(over);
+        let (limit, began) = (wait + MARGIN.saturating_sub(over), Instant::now());
         let answer = client.change_within(limit, Method::POST, path, Some(&body), Some(&request)).await;
         let (left, over) = left_and_over(until);
         match answer.as_ref().map(Answer::status) {
-            Ok(StatusCode::CONFLICT) if !left.is_zero() => {
+            Ok(StatusCode::CONFLICT) if !left.is_zero() && answer.as_ref().is_ok_and(waited_in_vain) => {
+                pause(began, wait).await;
                 (asked, attempt) = (boot_now(), 1);
                 continue;
             }
             // It was given between two calls, and its lease is over: nothing has run under it.
             Ok(StatusCode::GONE) if !left.is_zero() => {
+                pause(began, wait).await;
                 (request, asked, attempt) = (name(), boot_now(), 1);
                 continue;
             }
@@ -70,6 +72,18 @@ pub(super) async fn acquire(
             _ => return Ok((answer?.success()?, asked)),
         }
         attempt += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether asking again helps: any other conflict stays.
+fn waited_in_vain(answer: &Answer) -> bool {
+    matches!(answer.code().as_str(), "not_acquired" | "place_lost")
+}
+
+/// A node that answers much sooner than it was asked to wait is not asked again at once.
+async fn pause(began: Instant, wait: Duration) {
+    if began.elapsed() < wait / 2 {
         tokio::time::sleep(PAUSE).await;
     }
 }
