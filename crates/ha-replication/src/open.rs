@@ -69,7 +69,7 @@ pub async fn open(config: Config, disk: Arc<dyn Disk>) -> Result<(Records, Opene
     keep_freed_memory();
     let (store, writer) = Store::open(disk.clone(), config.directory.clone(), config.cache_bytes).await?;
     let state = store.state()?;
-    if let Some(is_ordered) = store.is_ordered()?.filter(|is_ordered| *is_ordered == config.is_loose()) {
+    if let Some(is_ordered) = store.is_ordered().filter(|is_ordered| *is_ordered == config.is_loose()) {
         return Err(OpenError::OtherOrder { directory: config.directory, is_ordered });
     }
     let copy = Copy::new(store, &state, &config);

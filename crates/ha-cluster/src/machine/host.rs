@@ -326,7 +326,12 @@ impl Host {
                     codec::record(&index)
                 }
                 SystemCommand::Recovered { generation } => {
-                    self.told.recovered.send_replace(Some((generation, Epoch(epoch - 1))));
+                    // One that was cut short is done again: it is the first that left others behind.
+                    self.told.recovered.send_if_modified(|told| {
+                        let is_new = told.is_none_or(|(known, _)| known != generation);
+                        *told = if is_new { Some((generation, Epoch(epoch - 1))) } else { *told };
+                        is_new
+                    });
                     core.epoch = lineage::first_epoch(generation, epoch);
                     let at = Applied { epoch: Epoch(core.epoch), index };
                     self.machines.values().filter(|_| !self.witness).for_each(|machine| machine.recovered(at));

@@ -55,8 +55,12 @@ fn refused(reason: &str) -> RestoreResult {
 }
 
 impl Restoring {
-    /// Takes the next part; the first one of an attempt ends any other attempt.
+    /// Takes the next part; the first one of an attempt ends any other attempt. An empty one gives its own attempt up, and
+    /// no other.
     pub(crate) fn add(&mut self, part: RestorePart) -> RestoreResult {
+        if part.offset == 0 && part.bytes.is_empty() && part.attempt != self.attempt {
+            return RestoreResult::Done;
+        }
         if part.offset == 0 {
             *self = Self { attempt: part.attempt, ..Self::default() };
         }
@@ -129,6 +133,16 @@ mod tests {
             assert_eq!(*restoring, Restoring::default());
         }
         assert!((0..out.len()).all(|end| Restoring::decode(&mut &out[..end]).is_err()));
+    }
+
+    #[test]
+    fn an_attempt_that_is_given_up_takes_no_other_with_it() {
+        let mut restoring = Restoring::default();
+        restoring.add(part(2, 0, "ab"));
+        assert_eq!(restoring.add(part(1, 0, "")), RestoreResult::Done);
+        assert_eq!(restoring.add(part(2, 2, "c")), RestoreResult::Done);
+        assert_eq!(restoring.add(part(2, 0, "")), RestoreResult::Done);
+        assert_eq!(restoring.parts, Vec::<Bytes>::new());
     }
 
     #[test]

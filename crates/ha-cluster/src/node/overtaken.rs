@@ -19,9 +19,10 @@ impl Driver {
         let mut lineage = self.cx.doorman.lineage();
         let (Some((generation, epoch)), Some(cluster_id)) = (recovered, self.cx.doorman.cluster_id()) else { return };
         let Some(fork) = lineage.forks.last_mut().filter(|fork| fork.generation == generation) else { return };
-        if fork.forked_at.replace(epoch.0) == Some(epoch.0) {
+        if fork.forked_at.is_some_and(|known| known <= epoch.0) {
             return;
         }
+        fork.forked_at = Some(epoch.0);
         match self.identity.save_lineage(&lineage).await {
             Ok(()) => self.cx.doorman.belong(cluster_id, lineage),
             Err(error) => tracing::warn!("where this cluster left others cannot be kept: {error}"),

@@ -103,9 +103,13 @@ impl Engine {
         let raft = raft.map_err(io::Error::other)?;
         let guard = VoteGuard::new(timers.election_max);
         let (tell_ended, ended) = watch::channel(false);
-        let mut changes = Changes(raft.server_metrics());
+        let (mut changes, mut applied) = (Changes(raft.server_metrics()), applied_index.clone());
         tokio::spawn(async move {
-            while changes.0.changed().await.is_ok() {}
+            tokio::select! {
+                () = async { while changes.0.changed().await.is_ok() {} } => {}
+                // A machine that panics ends whoever applies, of which openraft hears with the next entry only.
+                () = async { while applied.changed().await.is_ok() {} } => {}
+            }
             tell_ended.send_replace(true);
         });
         let (readers, rounds) = super::read::Readers::new();

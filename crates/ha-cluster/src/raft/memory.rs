@@ -102,9 +102,6 @@ impl Memory {
         answer: StreamAppendResult<Types>,
     ) -> Result<StreamAppendResult<Types>, RpcError> {
         let term = sent.term;
-        if !matches!(answer, Err(StreamAppendError::HigherVote(_))) {
-            self.hear(node, sent);
-        }
         let mut acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
         let (known_term, known) = acknowledged.entry((node.clone(), disk)).or_insert((term, 0));
         if *known_term < term {
@@ -121,6 +118,10 @@ impl Memory {
                 return Err(RPCError::Unreachable(Unreachable::new(&forgotten)));
             }
             _ => {}
+        }
+        drop(acknowledged);
+        if !matches!(answer, Err(StreamAppendError::HigherVote(_))) {
+            self.hear(node, sent);
         }
         Ok(answer)
     }

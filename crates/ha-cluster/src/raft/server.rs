@@ -16,8 +16,8 @@ use super::codec::{
     get_append, put, term_of,
 };
 use super::engine::Engine;
-use super::types::{Body, PeerRecord, Snapshot, SnapshotMeta, Types, Vote};
-use crate::{Role, service};
+use super::types::{Body, Snapshot, SnapshotMeta, Types, Vote};
+use crate::service;
 
 /// How long the leader may take for the next part of a snapshot.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
@@ -181,13 +181,6 @@ impl Engine {
         }
         let meta: SnapshotMeta = head.meta.try_into().map_err(|e: NotARecord| fault(e))?;
         believe_leader(from, &vote, meta.last_log_id.as_ref().map(term_of)).map_err(fault)?;
-        let of_a_witness = |record: Option<&PeerRecord>| record.is_some_and(|record| record.role == Role::Witness);
-        let nodes = self.status().nodes;
-        if !self.witness
-            && (of_a_witness(nodes.get(from)) || of_a_witness(meta.last_membership.membership().get_node(from)))
-        {
-            return Err(fault("a witness leads, which has no state to send"));
-        }
         if head.bytes > SNAPSHOT_BYTES_MAX {
             return Err(fault(format!("{} bytes are more than {SNAPSHOT_BYTES_MAX}", head.bytes)));
         }

@@ -181,16 +181,20 @@ impl Store {
             .map(|found| found.map(|(_, kept)| kept))
     }
 
-    /// Whether a leader ordered what is here, as the first record or grave tells; `None` when there is none.
-    pub(crate) fn is_ordered(&self) -> Result<Option<bool>, StoreError> {
-        let Some(tables) = self.tables()? else { return Ok(None) };
-        for entry in tables.index.iter().map_err(|error| self.fault(error))? {
-            let (key, value) = entry.map_err(|error| self.fault(error))?;
-            if let Ok(entry) = Entry::decode(key.value(), value.value()) {
-                return Ok(Some(!entry.version.is_stamp()));
+    /// Whether a leader ordered what is here, as the first record or grave tells; `None` when none can be read.
+    pub(crate) fn is_ordered(&self) -> Option<bool> {
+        let first = || {
+            let Some(tables) = self.tables()? else { return Ok(None) };
+            for entry in tables.index.iter().map_err(|error| self.fault(error))? {
+                let (key, value) = entry.map_err(|error| self.fault(error))?;
+                if let Ok(entry) = Entry::decode(key.value(), value.value()) {
+                    return Ok(Some(!entry.version.is_stamp()));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        };
+        // Whoever meets the damage tells of it.
+        self.guarded(first).ok().flatten()
     }
 
     /// The version of a record, or of its grave.

@@ -74,7 +74,15 @@ impl Store {
     }
 
     async fn set_aside(&self, what: &str) -> Result<(), StoreError> {
-        let (path, aside) = (self.directory.join(FILE), self.directory.join(format!("{FILE}{SET_ASIDE}")));
+        let mut name = format!("{FILE}{SET_ASIDE}");
+        // What was set aside before may be all that there is of it.
+        for number in 2.. {
+            if !self.has(&name).await? {
+                break;
+            }
+            name = format!("{FILE}{SET_ASIDE}.{number}");
+        }
+        let (path, aside) = (self.directory.join(FILE), self.directory.join(name));
         tracing::error!(
             file = %path.display(), aside = %aside.display(),
             "the records of this node cannot be trusted and are set aside; the other copies have them: {what}"

@@ -273,8 +273,10 @@ impl Writing<'_, '_> {
         let fault = |error| self.store.fault(redb::Error::from(error));
         if may_be_old {
             let held = self.index.get(&key.bytes()[..]).map_err(fault)?;
+            let is_there = held.is_some();
             let held = readable(held.map(|held| Entry::decode(key.bytes(), held.value())).transpose())?;
-            if held.is_some_and(|held| held.version >= kept.version) {
+            // One that cannot be read may be of a later version: it stays, and whoever reads hears of the damage.
+            if held.map_or(is_there, |held| held.version >= kept.version) {
                 return Ok(false);
             }
         }
@@ -334,9 +336,11 @@ impl Writing<'_, '_> {
             old.extend(grave.filter(|(_, kept)| kept.data.is_none() && kept.version.time < horizon));
         }
         for (key, grave) in old {
-            self.forget(&key, &Entry::of(&key, &grave))?;
-            self.index.remove(&key.bytes()[..]).map_err(|error| self.store.fault(redb::Error::from(error)))?;
-            self.recent.insert(name_of(&key), Slot::GONE);
+            let entry = Entry::of(&key, &grave);
+            self.forget(&key, &entry)?;
+            if self.unindex(&key, entry.order())? {
+                self.recent.insert(name_of(&key), Slot::GONE);
+            }
         }
         Ok(())
     }
@@ -350,10 +354,23 @@ impl Writing<'_, '_> {
         let key = readable(self.change(place))?.map(|(key, _)| key);
         self.changes.replace(place);
         if let Some(key) = key {
-            self.index.remove(&key.bytes()[..]).map_err(fault)?;
+            self.unindex(&key, place)?;
         }
         self.totals.graves = self.totals.graves.saturating_sub(1);
         Ok(Some(place))
+    }
+
+    /// Takes a grave out of the index; false when something else is there. A grave whose entry could not be read when the
+    /// record was written again was not forgotten then.
+    fn unindex(&mut self, key: &Key, grave: Place) -> Result<bool, StoreError> {
+        let fault = |error| self.store.fault(redb::Error::from(error));
+        let held = self.index.get(&key.bytes()[..]).map_err(fault)?;
+        let held = readable(held.map(|held| Entry::decode(key.bytes(), held.value())).transpose())?;
+        let is_there = held.is_some_and(|held| held.order() == grave);
+        if is_there {
+            self.index.remove(&key.bytes()[..]).map_err(|error| self.store.fault(redb::Error::from(error)))?;
+        }
+        Ok(is_there)
     }
 }
 
