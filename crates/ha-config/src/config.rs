@@ -111,7 +111,8 @@ options! {
         "CLUSTER_ELECTION_TIMEOUT" election_timeout: Duration = seconds(10), within TIME;
         /// Higher is likelier to lead; 0 never leads.
         "CLUSTER_NODE_PRIORITY" node_priority: u16 = PRIORITY_DEFAULT, within PRIORITY;
-        /// A witness votes and keeps no application data.
+        /// A witness votes and keeps no application data. A data directory stays with its role: what a witness kept is
+        /// no state to go on from.
         "CLUSTER_ROLE" role: Role = Role::Member;
         /// Shared secret that every node must prove it knows.
         "CLUSTER_SECRET" secret: Option<Secret> = None, within SECRET;

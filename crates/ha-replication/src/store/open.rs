@@ -24,8 +24,8 @@ fn mark() -> String {
 }
 
 impl Store {
-    /// Opens the records in a directory; where there are none, they begin with the first batch. A file that is damaged is set aside, and the copy begins anew:
-    /// what it held is fetched from the others.
+    /// Opens the records in a directory; where there are none, they begin with the first batch. A file that is damaged is
+    /// set aside, and the copy begins anew: what it held is fetched from the others.
     pub(crate) async fn open(
         disk: Arc<dyn Disk>,
         directory: PathBuf,
