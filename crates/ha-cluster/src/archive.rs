@@ -5,7 +5,7 @@
 //! ```
 //!
 //! What is brought back goes through the log, in parts and with one command at the end, so that every node replaces its
-//! state at the same place. The epoch is raised above all that the saved cluster had seen, and by a generation more:
+//! state at the same place. The epoch is raised above all that the saved cluster had seen, and by many more:
 //! tokens and revisions go on growing.
 
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use ha_net::ClusterId;
 
 use crate::codec;
 use crate::disk::{Disk, perform_aside};
-use crate::lineage::GENERATION_SHIFT;
 use crate::machine::{
     EPOCH_MAX, Image, MachineId, ReadError, RestoreAll, RestorePart, RestoreResult, Submitter, SystemCommand,
     WriteError,
@@ -27,8 +26,9 @@ const FORMAT: u32 = 1;
 const HEADER_BYTES: usize = 40;
 /// Bytes of one part on the log.
 const PART_BYTES: usize = 1024 * 1024;
-/// What a restored cluster adds to the epoch that was saved: more than any node can have seen beyond that.
-const GENERATION: u64 = 1 << GENERATION_SHIFT;
+/// What a restored cluster adds to the epoch that was saved: more than any node can have seen beyond that, and far less
+/// than a forced recovery passes over.
+pub(crate) const RESTORED_GAP: u64 = 1 << 36;
 
 /// Most bytes that can be saved and brought back.
 pub const ARCHIVE_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
@@ -188,7 +188,7 @@ pub(crate) async fn restore(
     overwrite: bool,
 ) -> Result<(), RestoreError> {
     let image = &archive.image;
-    let epoch = archive.epoch.0.max(now.0).saturating_add(GENERATION);
+    let epoch = archive.epoch.0.max(now.0).saturating_add(RESTORED_GAP);
     if epoch > EPOCH_MAX {
         let reason = format!("its epoch {} is beyond what a cluster can count on from", archive.epoch.0);
         return Err(RestoreError::NotRestored { reason });

@@ -19,15 +19,14 @@ const LINEAGE: &str = "lineage";
 /// Recoveries that are remembered; the first go first.
 const FORKS_MAX: usize = 8;
 /// So many bits of an epoch count within a generation: more than any cluster uses up.
-pub(crate) const GENERATION_SHIFT: u32 = 40;
+const GENERATION_SHIFT: u32 = 40;
 /// The highest generation that is believed: more would not leave room for the epochs that each of them begins.
-const GENERATION_MAX: u64 = 1 << 11;
+const GENERATION_MAX: u64 = 1 << 12;
 
 /// Where epochs go on after a forced recovery, of which the last one before is `before`: above all that a node can have
-/// come to which is lost, also where a saved state had been brought back, which itself begins as many epochs anew.
+/// come to which is lost, also where saved states had been brought back.
 pub(crate) fn first_epoch(generation: u64, before: u64) -> u64 {
-    let passed = (before >> GENERATION_SHIFT) + 2;
-    passed.max(generation.saturating_mul(2)) << GENERATION_SHIFT
+    generation.max((before >> GENERATION_SHIFT) + 1) << GENERATION_SHIFT
 }
 
 /// One forced recovery.
@@ -253,7 +252,7 @@ mod tests {
         let once = after(&[fork(1, 1, 5, "a", 5)]);
         let first = first_epoch(1, 6);
         assert_eq!(
-            [0, 5, 6, 1 << 40, first - 1, first, u64::MAX].map(|epoch| once.may_have_undone(epoch)),
+            [0, 5, 6, 1 << 39, first - 1, first, u64::MAX].map(|epoch| once.may_have_undone(epoch)),
             [false, false, true, true, true, false, false]
         );
         let unsure = after(&[Fork { forked_at: None, ..fork(1, 1, 5, "a", 5) }]);
@@ -265,11 +264,11 @@ mod tests {
 
     #[test]
     fn epochs_go_on_above_all_that_a_lost_node_can_have_seen() {
-        let restored = |epoch: u64| epoch + (1 << GENERATION_SHIFT);
-        for before in [0, 1 << 20, restored(7), restored(restored(9))] {
-            assert!(first_epoch(1, before) > restored(before + (1 << 39)), "{before}: it had seen a restore");
+        let restored = |epoch: u64| epoch + crate::archive::RESTORED_GAP;
+        for before in [0, 1 << 20, restored(7), restored(restored(9)), restored(1 << 40)] {
+            assert!(first_epoch(1, before) > restored(before + (1 << 35)), "{before}: it had seen a restore");
         }
-        assert!(first_epoch(2, 5) > first_epoch(1, 5) + (1 << 39), "it had gone on by itself, and this one knows");
+        assert_eq!((first_epoch(1, 5), first_epoch(2, 5)), (1 << 40, 2 << 40), "one that went on itself is passed too");
         assert!(first_epoch(GENERATION_MAX, 0) < crate::machine::EPOCH_MAX);
     }
 
