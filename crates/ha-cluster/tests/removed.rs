@@ -63,8 +63,10 @@ async fn who_was_removed_while_it_was_away_stays_out_although_all_others_have_st
     drop(removed);
     assert_eq!(nodes[0].members().len(), 2);
 
-    std::fs::rename(directory.path().join("node-2"), directory.path().join("aside")).unwrap();
-    let fresh = start(2).await;
+    let mut anew = config(&addresses, 2, directory.path());
+    anew.node_id = Some("node-3".parse().unwrap());
+    anew.data_dir = directory.path().join("node-3");
+    let fresh = ha_cluster::start(anew, Seams::default(), Machines::new()).await.unwrap();
     until(&fresh, "joined anew", |v| v.leader_is_live && v.members.iter().filter(|m| m.voter).count() == 3).await;
     for node in nodes.iter().chain([&fresh]) {
         node.stop().await;
