@@ -1,10 +1,13 @@
 //! One of three nodes goes on by force without the others, over TCP and real files.
 
+mod support;
+
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use ha_cluster::{Applied, Capture, Cluster, Config, Machine, MachineId, Machines, Seams, Seed};
+use ha_cluster::{Applied, Capture, Machine, MachineId, Machines, Seams};
+
+use support::{config, until};
 
 #[derive(Default)]
 struct Register(BTreeSet<u64>);
@@ -27,29 +30,6 @@ impl Machine for Register {
     fn restore(&mut self, image: &[u8]) -> Result<(), String> {
         self.0 = image.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight bytes"))).collect();
         Ok(())
-    }
-}
-
-fn config(addresses: &[SocketAddr], index: usize, directory: &std::path::Path) -> Config {
-    let mut config = Config::default();
-    config.node_id = Some(format!("node-{index}").parse().expect("a test port and a valid name"));
-    config.data_dir = directory.join(format!("node-{index}"));
-    config.listen = addresses[index];
-    config.seeds = addresses.iter().map(|a| Seed::Address((*a).into())).collect();
-    config.heartbeat_interval = Duration::from_millis(50);
-    config.node_timeout = Duration::from_millis(500);
-    config.election_timeout = Duration::from_millis(250);
-    config.min_nodes = 3;
-    config.segment_bytes = 1024 * 1024;
-    config
-}
-
-async fn until(cluster: &Cluster, what: &str, ready: impl Fn(&ha_cluster::View) -> bool) {
-    let mut view = cluster.watch();
-    let wait = view.wait_for(|view| ready(view));
-    match tokio::time::timeout(Duration::from_secs(20), wait).await {
-        Ok(seen) => drop(seen.expect("a test port and a valid name")),
-        Err(_) => panic!("not in time: {what}; the last view was {:#?}", cluster.watch().borrow()),
     }
 }
 

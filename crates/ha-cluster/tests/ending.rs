@@ -1,11 +1,14 @@
 //! The consensus of one of three nodes ends by itself, over TCP and real files.
 
-use std::net::SocketAddr;
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ha_cluster::{Applied, Capture, Cluster, Config, Machine, MachineId, Machines, Seams, Seed, TransferError};
+use ha_cluster::{Applied, Capture, Cluster, Machine, MachineId, Machines, Seams, TransferError};
+
+use support::{config, until};
 
 /// Counts, until it is broken.
 #[derive(Default)]
@@ -33,29 +36,6 @@ impl Machine for Counter {
     fn restore(&mut self, image: &[u8]) -> Result<(), String> {
         self.count = u64::from_le_bytes(image.try_into().expect("eight bytes"));
         Ok(())
-    }
-}
-
-fn config(addresses: &[SocketAddr], index: usize, directory: &std::path::Path) -> Config {
-    let mut config = Config::default();
-    config.node_id = Some(format!("node-{index}").parse().expect("a valid name"));
-    config.data_dir = directory.join(format!("node-{index}"));
-    config.listen = addresses[index];
-    config.seeds = addresses.iter().map(|a| Seed::Address((*a).into())).collect();
-    config.heartbeat_interval = Duration::from_millis(50);
-    config.node_timeout = Duration::from_millis(500);
-    config.election_timeout = Duration::from_millis(250);
-    config.min_nodes = 3;
-    config.segment_bytes = 1024 * 1024;
-    config
-}
-
-async fn until(cluster: &Cluster, what: &str, ready: impl Fn(&ha_cluster::View) -> bool) {
-    let mut view = cluster.watch();
-    let wait = view.wait_for(|view| ready(view));
-    match tokio::time::timeout(Duration::from_secs(20), wait).await {
-        Ok(seen) => drop(seen.expect("a node that runs")),
-        Err(_) => panic!("not in time: {what}; the last view was {:#?}", cluster.watch().borrow()),
     }
 }
 

@@ -1,32 +1,10 @@
 //! A member is removed while it is away, over TCP and real files.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+mod support;
 
-use ha_cluster::{Cluster, Config, Machines, Seams, Seed};
+use ha_cluster::{Machines, Seams};
 
-fn config(addresses: &[SocketAddr], index: usize, directory: &std::path::Path) -> Config {
-    let mut config = Config::default();
-    config.node_id = Some(format!("node-{index}").parse().expect("a valid name"));
-    config.data_dir = directory.join(format!("node-{index}"));
-    config.listen = addresses[index];
-    config.seeds = addresses.iter().map(|a| Seed::Address((*a).into())).collect();
-    config.heartbeat_interval = Duration::from_millis(50);
-    config.node_timeout = Duration::from_millis(500);
-    config.election_timeout = Duration::from_millis(250);
-    config.min_nodes = 3;
-    config.segment_bytes = 1024 * 1024;
-    config
-}
-
-async fn until(cluster: &Cluster, what: &str, ready: impl Fn(&ha_cluster::View) -> bool) {
-    let mut view = cluster.watch();
-    let wait = view.wait_for(|view| ready(view));
-    match tokio::time::timeout(Duration::from_secs(20), wait).await {
-        Ok(seen) => drop(seen.expect("a node that runs")),
-        Err(_) => panic!("not in time: {what}; the last view was {:#?}", cluster.watch().borrow()),
-    }
-}
+use support::{config, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_removed_while_it_was_away_stays_out_although_all_others_have_started_anew() {
