@@ -170,7 +170,7 @@ impl Drop for Parts<'_> {
         if self.are_left {
             let (submitter, attempt) = (self.submitter.clone(), self.attempt);
             runtime.spawn(async move {
-                // A first part takes the place of all that were there.
+                // An empty first part gives an attempt up.
                 let none = RestorePart { attempt, offset: 0, bytes: Bytes::new() };
                 if let Err(error) = submit(&submitter, &SystemCommand::RestorePart(none)).await {
                     tracing::warn!("parts of a restore that was given up stay in memory until the next one: {error}");

@@ -150,7 +150,7 @@ pub(super) fn term_of(vote: &Vote) -> u64 {
 }
 
 /// The vote that came in answer to one of this term.
-fn believed(answer: VoteRecord, term: u64) -> Result<Vote, Unbelievable> {
+pub(super) fn believed(answer: VoteRecord, term: u64) -> Result<Vote, Unbelievable> {
     let vote = Vote::from(answer);
     believe_term(term_of(&vote), term).map(|()| vote)
 }

@@ -94,7 +94,7 @@ impl Engine {
             let reason = "a witness leads, and hands over".to_owned();
             return Err(Miss { maybe: false, again: true, reason });
         }
-        if let Some(reason) = self.short_of_voters().or_else(|| self.is_stalled()) {
+        if let Some(reason) = self.short_of_voters().or_else(|| self.stalled()) {
             return Err(Miss { maybe: false, again: true, reason });
         }
         match self.raft.client_write(Payload(batch)).await {
@@ -105,7 +105,7 @@ impl Engine {
 
     /// Why nothing may be proposed before the disk of this node has caught up. What is proposed is committed without it
     /// when enough others have it: nothing else would hold back what waits here, until the log takes no more and fails.
-    fn is_stalled(&self) -> Option<String> {
+    fn stalled(&self) -> Option<String> {
         let waiting = self.backlog.bytes();
         let stalled = || format!("the disk of the leader has stalled: {waiting} bytes wait for it");
         (waiting > BACKLOG_BYTES_MAX).then(stalled)

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use ha_net::{AskError, Net, NodeId};
 use openraft::errors::{NetworkError, StreamingError, Unreachable};
 
-use super::belief::believe_term;
-use super::codec::{SnapshotHead, VoteRecord, get, put};
+use super::codec::{SnapshotHead, get, put};
+use super::network::{believed, term_of};
 use super::server::SNAPSHOT_BYTES_MAX;
 use super::types::{Body, Snapshot, Types, Vote};
 use crate::service;
@@ -84,10 +84,8 @@ impl Sender {
         }
         let answer = tokio::time::timeout(INSTALL_PATIENCE, frames.receiver.recv()).await.ok().flatten();
         let answer = answer.ok_or(ha_net::StreamEnded).map_err(lost)?;
-        let answer: VoteRecord = get(&answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
-        let answer = Vote::from(answer);
-        let believed = believe_term(answer.leader_id.term, vote.leader_id.term);
-        believed.map(|()| answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))
+        let answer = get(&answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
+        believed(answer, term_of(vote)).map_err(|e| StreamingError::Network(NetworkError::new(&e)))
     }
 
     /// How many bytes a body has, and their CRC32C, if it may be sent.
