@@ -17,6 +17,7 @@ const AT_GATE_MAX: usize = 16;
 /// Writes that wait in all.
 const WAITING_MAX: usize = 65_536;
 
+/// Where the caller of one write waits.
 pub(crate) type Answer = oneshot::Sender<Result<Written, ReplicateError>>;
 
 /// A command that the log has.

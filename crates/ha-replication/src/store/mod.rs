@@ -256,8 +256,8 @@ impl Store {
         upto: Place,
         limit: usize,
         bytes_max: usize,
-    ) -> Result<Vec<(Key, Kept)>, StoreError> {
-        let Some(tables) = self.tables()? else { return Ok(Vec::new()) };
+    ) -> Result<Found, StoreError> {
+        let Some(tables) = self.tables()? else { return Ok(Found::new()) };
         self.changes_in(&tables, after, upto, limit, bytes_max)
     }
 
@@ -280,7 +280,7 @@ impl Store {
         upto: Place,
         limit: usize,
         bytes_max: usize,
-    ) -> Result<Vec<(Key, Kept)>, StoreError> {
+    ) -> Result<Found, StoreError> {
         let (mut page, mut bytes) = (Vec::new(), 0);
         tables.changes.walk(self, after, upto, |change| {
             if page.len() >= limit || bytes >= bytes_max {

@@ -4,16 +4,26 @@ use super::*;
 
 const FILE_PATH: &str = "/data/replication/records.redb";
 
+/// Flips a bit of a byte of these, wherever they stand in the file.
+fn flip(disk: &FaultyDisk, needle: &[u8], byte: usize) {
+    let mut bytes = disk.content(Path::new(FILE_PATH)).unwrap();
+    let places: Vec<_> = (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at + byte] ^= 1;
+    }
+    disk.set_content(Path::new(FILE_PATH), bytes);
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_set_aside_and_the_copy_begins_anew() {
     let disk = FaultyDisk::default();
     let (_, mut writer) = open(&disk).await;
     put(&mut writer, 1, &[(1, Some("lost"))]).await.unwrap();
     writer.close().await;
-    let file = Path::new("/data/replication/records.redb");
-    let mut bytes = disk.content(file).unwrap();
+    let mut bytes = disk.content(Path::new(FILE_PATH)).unwrap();
     bytes[..4096].fill(0x55);
-    disk.set_content(file, bytes.clone());
+    disk.set_content(Path::new(FILE_PATH), bytes.clone());
     let (store, _writer) = open(&disk).await;
     assert_eq!(content(&store).len(), 0);
     assert_eq!(store.state().unwrap().position, Position::default());
@@ -30,15 +40,7 @@ async fn damage_in_a_record_is_seen_when_it_is_read_and_by_the_check() {
     let (_, mut writer) = open(&disk).await;
     put(&mut writer, 1, &[(1, Some("a needle in the hay"))]).await.unwrap();
     writer.close().await;
-    let file = Path::new("/data/replication/records.redb");
-    let mut bytes = disk.content(file).unwrap();
-    let needle = b"a needle";
-    let places: Vec<_> = (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
-    assert!(!places.is_empty());
-    for at in places {
-        bytes[at] ^= 1;
-    }
-    disk.set_content(file, bytes);
+    flip(&disk, b"a needle", 0);
     let (store, _writer) = open(&disk).await;
     assert!(matches!(store.get(&key(1)), Err(StoreError::Damaged { .. })));
     assert!(store.check().unwrap().wrong > 0);
@@ -54,7 +56,7 @@ async fn damage_in_a_block_hides_no_change_and_stops_no_write() {
     let changes: Vec<_> = (1..).zip(&texts).map(|(n, text)| (n, Some(&text[..]))).collect();
     put(&mut writer, 1, &changes).await.unwrap();
     writer.close().await;
-    let file = Path::new("/data/replication/records.redb");
+    let file = Path::new(FILE_PATH);
     let whole = disk.content(file).unwrap();
     let places = |text: &str| -> Vec<usize> {
         (0..whole.len() - text.len()).filter(|at| whole[*at..].starts_with(text.as_bytes())).collect()
@@ -85,14 +87,7 @@ async fn damage_in_a_block_hides_no_change_and_stops_no_write() {
 
 /// Damages the index entry of the first record, as it was written.
 fn damage_entry(disk: &FaultyDisk, written: &Kept) {
-    let entry = Entry::of(&key(1), written).encode(key(1).bytes());
-    let mut bytes = disk.content(Path::new(FILE_PATH)).unwrap();
-    let places: Vec<_> = (0..bytes.len() - entry.len()).filter(|at| bytes[*at..].starts_with(&entry)).collect();
-    assert!(!places.is_empty());
-    for at in places {
-        bytes[at + 7] ^= 1;
-    }
-    disk.set_content(Path::new(FILE_PATH), bytes);
+    flip(disk, &Entry::of(&key(1), written).encode(key(1).bytes()), 7);
 }
 
 #[tokio::test]

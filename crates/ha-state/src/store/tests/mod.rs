@@ -85,14 +85,18 @@ pub(super) fn put_leased(name: &str, value: &str, lease: u128, if_revision: Opti
     Command::PutLeased { key: key(name), value, if_revision, lease: LeaseId(lease), ttl_ms: 1000 }
 }
 
-pub(super) fn acquire(lock: &str, lease: u128) -> Command {
+fn place(lock: &str, lease: u128) -> Acquire {
     let (lock, lease, owner) = (key(lock), LeaseId(lease), "somebody".into());
-    Command::LockAcquire(Acquire { lock, lease, ttl_ms: 1000, delay_ms: 0, waits: true, owner })
+    Acquire { lock, lease, ttl_ms: 1000, delay_ms: 0, waits: true, owner }
+}
+
+pub(super) fn acquire(lock: &str, lease: u128) -> Command {
+    Command::LockAcquire(place(lock, lease))
 }
 
 pub(super) fn acquire_by(lock: &str, lease: u128, asker: u64) -> Command {
-    let Command::LockAcquire(acquire) = acquire(lock, lease) else { unreachable!() };
-    Command::LockAcquireBy { request: format!("{lock}{lease}").into(), fingerprint: 7, acquire, asker }
+    let (request, acquire) = (format!("{lock}{lease}").into(), place(lock, lease));
+    Command::LockAcquireBy { request, fingerprint: 7, acquire, asker }
 }
 
 pub(super) fn release(lock: &str, lease: u128, token: u64) -> Command {
