@@ -36,6 +36,7 @@ mod events;
 mod formation;
 #[cfg(feature = "testing")]
 pub mod fuzzing;
+pub mod gathering;
 pub mod gossip;
 pub mod identity;
 mod lease;

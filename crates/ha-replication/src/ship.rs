@@ -1,12 +1,14 @@
-//! Gathers what the tasks of this node write into commands: whatever queued while the last ones were under way goes
-//! into the next, without lingering. Commands that are under way at the same time have no order between them, nor have
-//! writes whose callers do not wait for one another.
+//! Gathers what the tasks of this node write into commands: whatever queued while the last one was under way goes into
+//! the next, together with those who were answered and write again. Commands that are under way at the same time have no
+//! order between them, nor have writes whose callers do not wait for one another.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use ha_cluster::gathering::{Gathering, Waiting};
 use ha_cluster::{ASK_TIMEOUT, NodeId, Replicated, WriteError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -44,14 +46,18 @@ struct Job {
 #[derive(Clone)]
 pub(crate) struct Shipper {
     jobs: mpsc::Sender<Job>,
+    waiting: Arc<Waiting>,
+    items_max: usize,
 }
 
 impl Shipper {
     /// Starts the task that gathers; it ends when the last handle is dropped.
     pub(crate) fn start(log: Replicated<Records>, gate: Gate, items_max: usize) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(gather(log, gate, items_max, queue));
-        Self { jobs }
+        let gathering = Gathering::new(BATCH_BYTES, UNDER_WAY_MAX);
+        let waiting = gathering.waiting();
+        tokio::spawn(gather(log, gate, items_max, queue, gathering));
+        Self { jobs, waiting, items_max }
     }
 
     /// Writes one record and waits until it is acknowledged.
@@ -60,7 +66,10 @@ impl Shipper {
         let stopping = || "this node is stopping".to_owned();
         let not_sent = |_| ReplicateError::NotReplicated { reason: stopping() };
         let ship = async {
-            self.jobs.send(Job { change, level, answer }).await.map_err(not_sent)?;
+            let place = self.jobs.reserve().await.map_err(not_sent)?;
+            let job = Job { change, level, answer };
+            self.waiting.add(load(&job, self.items_max));
+            place.send(job);
             written.await.unwrap_or_else(|_| Err(ReplicateError::Unknown { reason: stopping() }))
         };
         // Longer than the log and the disks are given together: their own words say more.
@@ -69,7 +78,13 @@ impl Shipper {
     }
 }
 
-async fn gather(log: Replicated<Records>, gate: Gate, items_max: usize, mut queue: mpsc::Receiver<Job>) {
+async fn gather(
+    log: Replicated<Records>,
+    gate: Gate,
+    items_max: usize,
+    mut queue: mpsc::Receiver<Job>,
+    mut gathering: Gathering,
+) {
     let mut under_way: FuturesUnordered<BoxFuture<'static, Option<Logged>>> = FuturesUnordered::new();
     let mut waits = Waits::new(move |level, index| {
         let gate = gate.clone();
@@ -79,29 +94,35 @@ async fn gather(log: Replicated<Records>, gate: Gate, items_max: usize, mut queu
     let mut crowded = false;
     loop {
         let has_room = under_way.len() < UNDER_WAY_MAX && waits.has_room();
-        if has_room && let Some(first) = left.pop_front().or_else(|| queue.try_recv().ok()) {
+        // What was left over waits for nobody: it only could not be in the same command.
+        let is_due = has_room && (!left.is_empty() || gathering.is_due(under_way.len(), Instant::now()));
+        if is_due && let Some(first) = left.pop_front().or_else(|| queue.try_recv().ok()) {
             if crowded {
-                // Those that were answered together are about to ask again: one command for all of them.
+                // Whoever can write at once does so first.
                 tokio::task::yield_now().await;
             }
             let batch = take(first, &mut left, &mut queue, items_max);
             crowded = batch.len() > 1;
+            let sum = batch.iter().map(|job| load(job, items_max)).sum();
+            gathering.takes_off(batch.len(), sum, Instant::now());
             under_way.push(Box::pin(ship(log.clone(), batch)));
             continue;
         }
         tokio::select! {
             Some(logged) = under_way.next(), if !under_way.is_empty() => {
-                logged.into_iter().for_each(|logged| waits.add(logged));
+                let answered: usize = logged.into_iter().map(|logged| waits.add(logged)).sum();
+                gathering.answered(answered, Instant::now());
             }
-            () = waits.next(), if !waits.is_empty() => {}
-            job = queue.recv(), if has_room => match job {
+            answered = waits.next(), if !waits.is_empty() => gathering.answered(answered, Instant::now()),
+            () = gathering.changes(), if has_room && !is_due => {}
+            job = queue.recv(), if is_due => match job {
                 Some(job) => left.push_back(job),
                 None => break,
             },
         }
     }
     while let Some(logged) = under_way.next().await {
-        logged.into_iter().for_each(|logged| waits.add(logged));
+        logged.into_iter().for_each(|logged| _ = waits.add(logged));
     }
     while !waits.is_empty() {
         waits.next().await;
@@ -131,6 +152,11 @@ fn take(first: Job, left: &mut VecDeque<Job>, queue: &mut mpsc::Receiver<Job>, i
     }
     left.extend(waiting);
     batch
+}
+
+/// What a write counts for: a full command has [`BATCH_BYTES`] of that, or as many changes as it may have.
+fn load(job: &Job, items_max: usize) -> usize {
+    size(job).max(BATCH_BYTES.div_ceil(items_max.max(1)))
 }
 
 fn size(job: &Job) -> usize {

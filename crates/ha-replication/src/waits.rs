@@ -61,22 +61,24 @@ where
         self.at_gate.is_empty()
     }
 
-    /// Takes a command that the log has. What is held by now is answered at once: whoever is, may ask again before the
-    /// next command is gathered.
-    pub(crate) fn add(&mut self, logged: Logged) {
+    /// Takes a command that the log has. What is held by now is answered at once: how many that were.
+    pub(crate) fn add(&mut self, logged: Logged) -> usize {
         let level = logged.level;
         self.waiting += logged.answers.len();
         self.lines[level as usize].behind.push(logged);
         self.begin(level);
+        let mut sum = 0;
         while let Some(Some(answered)) = self.at_gate.next().now_or_never() {
-            self.end(answered);
+            sum += self.end(answered);
         }
+        sum
     }
 
-    /// Waits until some are answered. Cancel-safe.
-    pub(crate) async fn next(&mut self) {
-        if let Some(answered) = self.at_gate.next().await {
-            self.end(answered);
+    /// Waits until some are answered, and says how many. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> usize {
+        match self.at_gate.next().await {
+            Some(answered) => self.end(answered),
+            None => 0,
         }
     }
 
@@ -95,10 +97,11 @@ where
         }));
     }
 
-    fn end(&mut self, (level, answered): (Consistency, usize)) {
+    fn end(&mut self, (level, answered): (Consistency, usize)) -> usize {
         self.waiting -= answered;
         self.lines[level as usize].at_gate -= 1;
         self.begin(level);
+        answered
     }
 }
 

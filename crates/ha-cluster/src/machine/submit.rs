@@ -1,22 +1,23 @@
 //! Gathers what the tasks of this node propose into log entries: whatever queued while the last entries were in
-//! flight goes into the next one, without lingering. Entries in flight at the same time have no order between them, nor
-//! have commands whose callers do not wait for one another.
+//! flight goes into the next one, together with those who were answered and ask again. Entries in flight at the same
+//! time have no order between them, nor have commands whose callers do not wait for one another.
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::batch::BATCH_COMMANDS_MAX;
 use super::session::OpenSession;
 use super::{Batch, Command, MachineId, Outcome, SessionId, SystemCommand, WriteError};
 use crate::codec;
+use crate::gathering::{Gathering, Waiting};
 
 /// Most bytes of one command.
 pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -63,33 +64,6 @@ fn load(body: &Bytes) -> usize {
     1 + body.len() / LOAD_BYTES
 }
 
-/// What waits to be taken into a batch.
-#[derive(Default)]
-struct Waiting {
-    sum: AtomicUsize,
-    /// Told when the sum has become enough for an entry beside others.
-    enough: Notify,
-}
-
-impl Waiting {
-    fn add(&self, load: usize) {
-        let before = self.sum.fetch_add(load, Ordering::Relaxed);
-        if before < LARGE_ENTRY_LOAD && before + load >= LARGE_ENTRY_LOAD {
-            self.enough.notify_one();
-        }
-    }
-
-    fn remove(&self, jobs: &[Job]) {
-        self.sum.fetch_sub(jobs.iter().map(|job| load(&job.body)).sum(), Ordering::Relaxed);
-    }
-
-    /// Whether a further entry takes off, beside those in flight.
-    fn takes_off(&self, in_flight: usize) -> bool {
-        let is_large = || self.sum.load(Ordering::Relaxed) >= LARGE_ENTRY_LOAD;
-        in_flight == 0 || (in_flight < ENTRIES_IN_FLIGHT_MAX && is_large())
-    }
-}
-
 /// Proposes commands in this node's session. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Submitter {
@@ -101,8 +75,9 @@ impl Submitter {
     /// Starts the task that gathers; it ends when the last handle is dropped.
     pub(crate) fn start(proposer: impl Propose, me: OpenSession) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let waiting = Arc::<Waiting>::default();
-        tokio::spawn(Gatherer::new(proposer, me).run(queue, waiting.clone()));
+        let gathering = Gathering::new(LARGE_ENTRY_LOAD, ENTRIES_IN_FLIGHT_MAX);
+        let waiting = gathering.waiting();
+        tokio::spawn(Gatherer::new(proposer, me).run(queue, gathering));
         Self { jobs, waiting }
     }
 
@@ -143,21 +118,25 @@ impl<P: Propose> Gatherer<P> {
         Self { proposer, me, session: None, next_serial: 1, in_flight: BTreeSet::new(), crowded: false }
     }
 
-    async fn run(mut self, mut queue: mpsc::Receiver<Job>, waiting: Arc<Waiting>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>, mut gathering: Gathering) {
         let mut flights: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
         loop {
+            let is_due = gathering.is_due(flights.len(), Instant::now());
             tokio::select! {
-                Some(landed) = flights.next(), if !flights.is_empty() => self.land(landed),
-                () = waiting.enough.notified() => {}
-                job = queue.recv(), if waiting.takes_off(flights.len()) => {
+                Some(landed) = flights.next(), if !flights.is_empty() => {
+                    gathering.answered(landed.answers.len(), Instant::now());
+                    self.land(landed);
+                }
+                () = gathering.changes(), if !is_due => {}
+                job = queue.recv(), if is_due => {
                     let Some(job) = job else { return };
                     if self.crowded {
-                        // Those that the last entry answered are about to ask again: one entry for all of them.
+                        // Whoever can ask at once does so first.
                         tokio::task::yield_now().await;
                     }
                     let jobs = drain(job, &mut queue);
-                    waiting.remove(&jobs);
                     self.crowded = jobs.len() > 1;
+                    gathering.takes_off(jobs.len(), jobs.iter().map(|job| load(&job.body)).sum(), Instant::now());
                     match self.session().await {
                         Ok(session) => flights.push(self.take_off(session, jobs)),
                         Err(error) => refuse(jobs, &error),
@@ -361,6 +340,39 @@ mod tests {
             assert!(answered.into_iter().all(|answer| answer.unwrap().is_ok()));
             assert_eq!(entries(), expected);
         }
+    }
+
+    /// A leader that takes a while.
+    #[derive(Clone, Default)]
+    struct Far(Leader);
+
+    impl Propose for Far {
+        async fn propose(&self, batch: Bytes) -> Result<Vec<Outcome>, ProposeError> {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            self.0.propose(batch).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_who_ask_again_a_moment_later_share_an_entry() {
+        const CALLERS: usize = 16;
+        const ROUNDS: usize = 50;
+        let far = Far::default();
+        let submitter = Submitter::start(far.clone(), OpenSession { node: "a".parse().unwrap(), incarnation: 1 });
+        let callers = (0..CALLERS).map(|caller| {
+            let submitter = submitter.clone();
+            async move {
+                // They begin one after the other.
+                tokio::time::sleep(std::time::Duration::from_millis(caller as u64 % 4)).await;
+                for _ in 0..ROUNDS {
+                    submitter.submit(MachineId(1), Bytes::new()).await.unwrap();
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+            }
+        });
+        futures::future::join_all(callers).await;
+        let entries = far.0.batches.lock().unwrap().len();
+        assert!(entries < ROUNDS + 10, "{CALLERS} callers took {entries} entries for {ROUNDS} commands of each");
     }
 
     #[tokio::test]

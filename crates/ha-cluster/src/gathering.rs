@@ -1,0 +1,332 @@
+//! When what callers ask for takes off for the log, together. An entry costs all nodes as much as many commands do, and
+//! callers who are answered together tend to ask again together: the next flight waits for them a little, so that they do
+//! not fall apart into groups, each with an entry of its own. Whether they are such is tried now and then; those who come
+//! one by one, or do not come back, are soon left alone. (`commit_siblings` of PostgreSQL and the group commit of MySQL's
+//! log wait too, for as long as somebody has set.)
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// For how many times as long as their flight took those who were answered are expected back, within these bounds: the
+/// timers of tokio know no less than a millisecond, and a flight far away takes long.
+const FLIGHTS_OF_PATIENCE: u32 = 4;
+const PATIENCE_MIN: Duration = Duration::from_millis(1);
+const PATIENCE_MAX: Duration = Duration::from_millis(10);
+/// One of so many may be late.
+const LATE_SHARE: usize = 64;
+/// Those who fly together leave less than one of so many behind, or on the way back.
+const APART_SHARE: usize = 4;
+/// Flights that wait for nobody after callers did not fly together: more than doubled each time, up to this many, and
+/// one fewer for each time they did.
+const HURRIED_MAX: u32 = 256;
+
+/// What waits to take off. The callers' side.
+#[derive(Debug)]
+pub struct Waiting {
+    /// A load that is worth a flight beside others.
+    full: usize,
+    load: AtomicUsize,
+    /// All who ever came.
+    arrivals: AtomicUsize,
+    /// So many arrivals are waited for.
+    awaited: AtomicUsize,
+    told: Notify,
+}
+
+impl Waiting {
+    /// One more waits, with so much load.
+    pub fn add(&self, load: usize) {
+        let arrivals = self.arrivals.fetch_add(1, Ordering::Relaxed) + 1;
+        let before = self.load.fetch_add(load, Ordering::Relaxed);
+        let is_full = before < self.full && before + load >= self.full;
+        if is_full || arrivals == self.awaited.load(Ordering::Relaxed) {
+            self.told.notify_one();
+        }
+    }
+}
+
+/// Decides when the next flight takes off. The side of whoever gathers.
+#[derive(Debug)]
+pub struct Gathering {
+    waiting: Arc<Waiting>,
+    flights_max: usize,
+    /// All who ever took off.
+    departures: usize,
+    took_off: Instant,
+    /// Those who were answered, while they are waited for.
+    expected: Option<Expected>,
+    /// Those who were waited for came back in time.
+    together: bool,
+    /// Flights that still wait for nobody, and how many they were last time.
+    hurried: u32,
+    hurried_last: u32,
+}
+
+/// Who is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    count: usize,
+    /// Before they come.
+    arrivals: usize,
+    until: Instant,
+}
+
+impl Gathering {
+    /// A load of `full` takes off beside flights that are under way, while they are fewer than `flights_max`.
+    pub fn new(full: usize, flights_max: usize) -> Self {
+        let (load, arrivals, awaited) = Default::default();
+        let waiting = Arc::new(Waiting { full, load, arrivals, awaited, told: Notify::new() });
+        let took_off = Instant::now();
+        let (departures, expected, together, hurried, hurried_last) = Default::default();
+        Self { waiting, flights_max, departures, took_off, expected, together, hurried, hurried_last }
+    }
+
+    /// The callers' side.
+    pub fn waiting(&self) -> Arc<Waiting> {
+        self.waiting.clone()
+    }
+
+    /// So many were answered just now.
+    pub fn answered(&mut self, count: usize, now: Instant) {
+        let arrivals = self.waiting.arrivals.load(Ordering::Relaxed);
+        let waiting = arrivals - self.departures;
+        let missing = self.expected.map_or(0, |expected| expected.missing(arrivals));
+        let is_alone = count + missing + waiting < 2;
+        if count == 0 || self.hurried > 0 || is_alone {
+            return;
+        }
+        if self.together {
+            if waiting * APART_SHARE > count {
+                // So many come while others fly: they would make one another wait, and not longer entries.
+                return self.hurry();
+            }
+            self.hurried_last = self.hurried_last.saturating_sub(1);
+        }
+        let patience = (FLIGHTS_OF_PATIENCE * (now - self.took_off)).clamp(PATIENCE_MIN, PATIENCE_MAX);
+        let until = self.expected.map_or(now + patience, |expected| expected.until);
+        let expected = Expected { count: count + missing, arrivals, until };
+        self.waiting.awaited.store(expected.enough_at(), Ordering::Relaxed);
+        self.expected = Some(expected);
+    }
+
+    /// Whether a flight takes off beside so many that are under way, if anything waits.
+    pub fn is_due(&self, under_way: usize, now: Instant) -> bool {
+        if under_way >= self.flights_max {
+            return false;
+        }
+        let is_full = self.waiting.load.load(Ordering::Relaxed) >= self.waiting.full;
+        let is_back = |expected: Expected| {
+            now >= expected.until || self.waiting.arrivals.load(Ordering::Relaxed) >= expected.enough_at()
+        };
+        is_full || (under_way == 0 && self.expected.is_none_or(is_back))
+    }
+
+    /// Waits until [`Self::is_due`] may have another answer for other reasons than a landing. Cancel-safe.
+    pub async fn changes(&self) {
+        let told = self.waiting.told.notified();
+        match self.expected.map(|expected| expected.until).filter(|until| *until > Instant::now()) {
+            None => told.await,
+            Some(until) => tokio::select! {
+                () = told => {}
+                () = sleep_until(until) => {}
+            },
+        }
+    }
+
+    /// So many took off, with so much load together.
+    pub fn takes_off(&mut self, count: usize, load: usize, now: Instant) {
+        self.waiting.load.fetch_sub(load, Ordering::Relaxed);
+        self.departures += count;
+        self.took_off = now;
+        self.hurried = self.hurried.saturating_sub(1);
+        let Some(expected) = self.expected.take() else { return };
+        self.waiting.awaited.store(0, Ordering::Relaxed);
+        let missing = expected.missing(self.waiting.arrivals.load(Ordering::Relaxed));
+        if now < expected.until || missing * APART_SHARE <= expected.count {
+            self.together = true;
+        } else {
+            self.hurry();
+        }
+    }
+
+    fn hurry(&mut self) {
+        self.together = false;
+        self.hurried_last = (2 * self.hurried_last + 2).min(HURRIED_MAX);
+        self.hurried = self.hurried_last;
+    }
+}
+
+impl Expected {
+    fn enough_at(&self) -> usize {
+        self.arrivals + self.count - self.count / LATE_SHARE
+    }
+
+    fn missing(&self, arrivals: usize) -> usize {
+        (self.arrivals + self.count).saturating_sub(arrivals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FULL: usize = 1000;
+    const FLIGHTS_MAX: usize = 3;
+    const LOAD: usize = 1;
+
+    /// Callers, and who gathers what they ask.
+    struct Airport {
+        gathering: Gathering,
+        waiting: Arc<Waiting>,
+        count: usize,
+    }
+
+    impl Airport {
+        fn new() -> Self {
+            let gathering = Gathering::new(FULL, FLIGHTS_MAX);
+            let waiting = gathering.waiting();
+            Self { gathering, waiting, count: 0 }
+        }
+
+        fn come(&mut self, count: usize) {
+            (0..count).for_each(|_| self.waiting.add(LOAD));
+            self.count += count;
+        }
+
+        fn is_due(&self) -> bool {
+            self.gathering.is_due(0, Instant::now())
+        }
+
+        /// All who wait take off, and are answered after a flight.
+        async fn fly(&mut self) {
+            self.fly_while(0).await;
+        }
+
+        /// The same, while so many come.
+        async fn fly_while(&mut self, come: usize) {
+            let count = std::mem::take(&mut self.count);
+            self.gathering.takes_off(count, count * LOAD, Instant::now());
+            tokio::time::sleep(FLIGHT).await;
+            self.come(come);
+            self.gathering.answered(count, Instant::now());
+        }
+    }
+
+    const FLIGHT: Duration = Duration::from_millis(2);
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_alone_waits_for_nobody() {
+        let mut airport = Airport::new();
+        for _ in 0..3 {
+            airport.come(1);
+            assert!(airport.is_due());
+            airport.fly().await;
+        }
+        airport.come(1);
+        assert!(airport.is_due());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_were_answered_are_waited_for_but_for_one_of_many() {
+        let mut airport = Airport::new();
+        airport.come(128);
+        airport.fly().await;
+        for _ in 0..200 {
+            let began = Instant::now();
+            airport.come(125);
+            assert!(!airport.is_due());
+            airport.come(1);
+            airport.gathering.changes().await;
+            assert!(airport.is_due());
+            assert_eq!(began.elapsed(), Duration::ZERO);
+            airport.come(2);
+            airport.fly().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn groups_that_fly_in_turn_become_one() {
+        let mut airport = Airport::new();
+        airport.come(30);
+        airport.fly_while(30).await;
+        assert!(!airport.is_due());
+        airport.come(30);
+        assert!(airport.is_due());
+        airport.fly().await;
+        assert!(!airport.is_due(), "all sixty are expected");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_come_one_by_one_are_left_alone() {
+        let mut airport = Airport::new();
+        let mut waited = Vec::new();
+        for flight in 0..1000 {
+            while !airport.is_due() {
+                waited.push(flight);
+                tokio::time::sleep(FLIGHT).await;
+                airport.come(20);
+            }
+            airport.fly_while(20).await;
+        }
+        assert_eq!(waited, [2, 5, 12, 27, 58, 121, 248, 503, 760]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_come_back_is_expected_less_and_less() {
+        let mut airport = Airport::new();
+        let mut waited = Vec::new();
+        for flight in 0..1000 {
+            // Most of twenty do not come back.
+            airport.come(if flight % 2 == 0 { 20 } else { 2 });
+            if !airport.is_due() {
+                waited.push(flight);
+                let began = Instant::now();
+                while !airport.is_due() {
+                    airport.gathering.changes().await;
+                }
+                assert_eq!(began.elapsed(), FLIGHTS_OF_PATIENCE * FLIGHT);
+            }
+            airport.fly().await;
+        }
+        assert_eq!(waited, [1, 5, 11, 21, 39, 73, 139, 269, 527, 785]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_load_takes_off_beside_others_and_less_does_not() {
+        let mut airport = Airport::new();
+        airport.come(FULL - 1);
+        assert!(!airport.gathering.is_due(1, Instant::now()));
+        airport.come(1);
+        airport.gathering.changes().await;
+        assert!(airport.gathering.is_due(FLIGHTS_MAX - 1, Instant::now()));
+        assert!(!airport.gathering.is_due(FLIGHTS_MAX, Instant::now()));
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_waits_for_long(
+            steps in prop::collection::vec((0..40_usize, 0..40_usize, 0..10_u64), 1..50),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let mut airport = Airport::new();
+                for (come, answered, millis) in steps {
+                    airport.come(come);
+                    airport.gathering.answered(answered, Instant::now());
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
+                    let longest = Instant::now() + PATIENCE_MAX;
+                    assert!(airport.gathering.is_due(0, longest));
+                    if airport.is_due() {
+                        airport.fly().await;
+                    }
+                }
+            });
+        }
+    }
+}
