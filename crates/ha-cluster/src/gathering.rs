@@ -11,18 +11,21 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// For how many times as long as their flight took those who were answered are expected back, within these bounds: the
+/// For how many times as long as the last flight took those who were answered are expected back, within these bounds: the
 /// timers of tokio know no less than a millisecond, and a flight far away takes long.
 const FLIGHTS_OF_PATIENCE: u32 = 4;
 const PATIENCE_MIN: Duration = Duration::from_millis(1);
 const PATIENCE_MAX: Duration = Duration::from_millis(10);
+/// Those who fly together leave less than one of so many behind, or on the way back. When all others are back, these are
+/// given as much time again: they are not to wait for a few who are slow.
+const APART_SHARE: usize = 4;
 /// One of so many may be late.
 const LATE_SHARE: usize = 64;
-/// Those who fly together leave less than one of so many behind, or on the way back.
-const APART_SHARE: usize = 4;
 /// Flights that wait for nobody after callers did not fly together: more than doubled each time, up to this many, and
 /// one fewer for each time they did.
 const HURRIED_MAX: u32 = 256;
+/// A flight that has not landed for so long holds up nobody else.
+const OVERDUE: Duration = Duration::from_secs(1);
 
 /// What waits to take off. The callers' side.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub struct Waiting {
     load: AtomicUsize,
     /// All who ever came.
     arrivals: AtomicUsize,
-    /// So many arrivals are waited for.
+    /// So many arrivals are waited for. Whoever writes one of the two reads the other after it.
     awaited: AtomicUsize,
     told: Notify,
 }
@@ -40,12 +43,16 @@ pub struct Waiting {
 impl Waiting {
     /// One more waits, with so much load.
     pub fn add(&self, load: usize) {
-        let arrivals = self.arrivals.fetch_add(1, Ordering::Relaxed) + 1;
+        let arrivals = self.arrivals.fetch_add(1, Ordering::SeqCst) + 1;
         let before = self.load.fetch_add(load, Ordering::Relaxed);
         let is_full = before < self.full && before + load >= self.full;
-        if is_full || arrivals == self.awaited.load(Ordering::Relaxed) {
+        if is_full || arrivals == self.awaited.load(Ordering::SeqCst) {
             self.told.notify_one();
         }
+    }
+
+    fn arrivals(&self) -> usize {
+        self.arrivals.load(Ordering::SeqCst)
     }
 }
 
@@ -59,7 +66,7 @@ pub struct Gathering {
     took_off: Instant,
     /// Those who were answered, while they are waited for.
     expected: Option<Expected>,
-    /// Those who were waited for came back in time.
+    /// Those who were waited for last came back in time.
     together: bool,
     /// Flights that still wait for nobody, and how many they were last time.
     hurried: u32,
@@ -72,7 +79,10 @@ struct Expected {
     count: usize,
     /// Before they come.
     arrivals: usize,
+    since: Instant,
     until: Instant,
+    /// Most of them are back.
+    most: bool,
 }
 
 impl Gathering {
@@ -90,9 +100,13 @@ impl Gathering {
         self.waiting.clone()
     }
 
-    /// So many were answered just now.
-    pub fn answered(&mut self, count: usize, now: Instant) {
-        let arrivals = self.waiting.arrivals.load(Ordering::Relaxed);
+    /// How many ever came; to be read before anybody is answered.
+    pub fn arrivals(&self) -> usize {
+        self.waiting.arrivals()
+    }
+
+    /// So many were answered; `arrivals` is how many had ever come before.
+    pub fn answered(&mut self, count: usize, arrivals: usize, now: Instant) {
         let waiting = arrivals - self.departures;
         let missing = self.expected.map_or(0, |expected| expected.missing(arrivals));
         let is_alone = count + missing + waiting < 2;
@@ -101,39 +115,56 @@ impl Gathering {
         }
         if self.together {
             if waiting * APART_SHARE > count {
-                // So many come while others fly: they would make one another wait, and not longer entries.
+                // So many came while others flew: they would make one another wait, and no longer entries.
                 return self.hurry();
             }
             self.hurried_last = self.hurried_last.saturating_sub(1);
         }
         let patience = (FLIGHTS_OF_PATIENCE * (now - self.took_off)).clamp(PATIENCE_MIN, PATIENCE_MAX);
         let until = self.expected.map_or(now + patience, |expected| expected.until);
-        let expected = Expected { count: count + missing, arrivals, until };
-        self.waiting.awaited.store(expected.enough_at(), Ordering::Relaxed);
-        self.expected = Some(expected);
+        self.expect(Some(Expected { count: count + missing, arrivals, since: now, until, most: false }));
     }
 
     /// Whether a flight takes off beside so many that are under way, if anything waits.
-    pub fn is_due(&self, under_way: usize, now: Instant) -> bool {
+    pub fn is_due(&mut self, under_way: usize, now: Instant) -> bool {
         if under_way >= self.flights_max {
             return false;
         }
         let is_full = self.waiting.load.load(Ordering::Relaxed) >= self.waiting.full;
-        let is_back = |expected: Expected| {
-            now >= expected.until || self.waiting.arrivals.load(Ordering::Relaxed) >= expected.enough_at()
-        };
-        is_full || (under_way == 0 && self.expected.is_none_or(is_back))
+        let is_overdue = now >= self.took_off + OVERDUE;
+        is_full || is_overdue || (under_way == 0 && self.are_back(now))
+    }
+
+    /// Whether nobody else is waited for.
+    fn are_back(&mut self, now: Instant) -> bool {
+        let Some(mut expected) = self.expected else { return true };
+        let arrivals = self.waiting.arrivals();
+        if now >= expected.until {
+            if arrivals == self.departures {
+                // Nobody waited in vain.
+                self.expect(None);
+            }
+            return true;
+        }
+        if !expected.most && arrivals >= expected.most_at() {
+            expected.most = true;
+            expected.until = expected.until.min(now + (now - expected.since).max(PATIENCE_MIN));
+            self.expect(Some(expected));
+        }
+        self.waiting.arrivals() >= expected.enough_at()
     }
 
     /// Waits until [`Self::is_due`] may have another answer for other reasons than a landing. Cancel-safe.
     pub async fn changes(&self) {
         let told = self.waiting.told.notified();
-        match self.expected.map(|expected| expected.until).filter(|until| *until > Instant::now()) {
-            None => told.await,
-            Some(until) => tokio::select! {
-                () = told => {}
-                () = sleep_until(until) => {}
-            },
+        let overdue = self.took_off + OVERDUE;
+        let until = self.expected.map_or(overdue, |expected| expected.until.min(overdue));
+        if until <= Instant::now() {
+            return told.await;
+        }
+        tokio::select! {
+            () = told => {}
+            () = sleep_until(until) => {}
         }
     }
 
@@ -143,17 +174,26 @@ impl Gathering {
         self.departures += count;
         self.took_off = now;
         self.hurried = self.hurried.saturating_sub(1);
-        let Some(expected) = self.expected.take() else { return };
-        self.waiting.awaited.store(0, Ordering::Relaxed);
-        let missing = expected.missing(self.waiting.arrivals.load(Ordering::Relaxed));
-        if now < expected.until || missing * APART_SHARE <= expected.count {
+        let Some(expected) = self.expected else { return };
+        self.expect(None);
+        if self.waiting.arrivals() >= expected.enough_at() {
             self.together = true;
-        } else {
+        } else if now >= expected.until {
             self.hurry();
         }
     }
 
+    fn expect(&mut self, expected: Option<Expected>) {
+        let awaited = expected.map_or(0, |expected| match expected.most {
+            true => expected.enough_at(),
+            false => expected.most_at(),
+        });
+        self.waiting.awaited.store(awaited, Ordering::SeqCst);
+        self.expected = expected;
+    }
+
     fn hurry(&mut self) {
+        self.expect(None);
         self.together = false;
         self.hurried_last = (2 * self.hurried_last + 2).min(HURRIED_MAX);
         self.hurried = self.hurried_last;
@@ -161,6 +201,10 @@ impl Gathering {
 }
 
 impl Expected {
+    fn most_at(&self) -> usize {
+        self.arrivals + self.count - self.count / APART_SHARE
+    }
+
     fn enough_at(&self) -> usize {
         self.arrivals + self.count - self.count / LATE_SHARE
     }
@@ -199,8 +243,20 @@ mod tests {
             self.count += count;
         }
 
-        fn is_due(&self) -> bool {
+        fn is_due(&mut self) -> bool {
             self.gathering.is_due(0, Instant::now())
+        }
+
+        async fn until_due(&mut self) -> Duration {
+            let began = Instant::now();
+            while !self.is_due() {
+                self.gathering.changes().await;
+            }
+            began.elapsed()
+        }
+
+        fn answered(&mut self, count: usize) {
+            self.gathering.answered(count, self.gathering.arrivals(), Instant::now());
         }
 
         /// All who wait take off, and are answered after a flight.
@@ -214,7 +270,7 @@ mod tests {
             self.gathering.takes_off(count, count * LOAD, Instant::now());
             tokio::time::sleep(FLIGHT).await;
             self.come(come);
-            self.gathering.answered(count, Instant::now());
+            self.answered(count);
         }
     }
 
@@ -238,13 +294,10 @@ mod tests {
         airport.come(128);
         airport.fly().await;
         for _ in 0..200 {
-            let began = Instant::now();
             airport.come(125);
             assert!(!airport.is_due());
             airport.come(1);
-            airport.gathering.changes().await;
-            assert!(airport.is_due());
-            assert_eq!(began.elapsed(), Duration::ZERO);
+            assert_eq!(airport.until_due().await, Duration::ZERO);
             airport.come(2);
             airport.fly().await;
         }
@@ -284,17 +337,52 @@ mod tests {
         for flight in 0..1000 {
             // Most of twenty do not come back.
             airport.come(if flight % 2 == 0 { 20 } else { 2 });
-            if !airport.is_due() {
+            let wait = airport.until_due().await;
+            if !wait.is_zero() {
                 waited.push(flight);
-                let began = Instant::now();
-                while !airport.is_due() {
-                    airport.gathering.changes().await;
-                }
-                assert_eq!(began.elapsed(), FLIGHTS_OF_PATIENCE * FLIGHT);
+                assert_eq!(wait, FLIGHTS_OF_PATIENCE * FLIGHT);
             }
             airport.fly().await;
         }
         assert_eq!(waited, [1, 5, 11, 21, 39, 73, 139, 269, 527, 785]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_do_not_wait_for_one_who_is_slow() {
+        const FLIGHTS: u32 = 1000;
+        for (fast, away) in [(7, 6), (32, 2), (4, 3)] {
+            let mut airport = Airport::new();
+            let mut waited = Duration::ZERO;
+            for flight in 0..FLIGHTS {
+                airport.come(fast);
+                waited += airport.until_due().await;
+                airport.fly_while(usize::from(flight % away == 0)).await;
+            }
+            assert!(waited < FLIGHT * FLIGHTS / 10, "{fast} waited for {waited:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_all_is_no_failure() {
+        let mut airport = Airport::new();
+        for _ in 0..10 {
+            airport.come(20);
+            assert_eq!(airport.until_due().await, Duration::ZERO);
+            airport.fly().await;
+            assert_eq!(airport.until_due().await, PATIENCE_MAX.min(FLIGHTS_OF_PATIENCE * FLIGHT));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flight_that_does_not_land_holds_up_nobody_for_long() {
+        let mut airport = Airport::new();
+        airport.gathering.takes_off(0, 0, Instant::now());
+        airport.come(1);
+        let began = Instant::now();
+        while !airport.gathering.is_due(1, Instant::now()) {
+            airport.gathering.changes().await;
+        }
+        assert_eq!(began.elapsed(), OVERDUE);
     }
 
     #[tokio::test(start_paused = true)]
@@ -318,7 +406,7 @@ mod tests {
                 let mut airport = Airport::new();
                 for (come, answered, millis) in steps {
                     airport.come(come);
-                    airport.gathering.answered(answered, Instant::now());
+                    airport.answered(answered);
                     tokio::time::sleep(Duration::from_millis(millis)).await;
                     let longest = Instant::now() + PATIENCE_MAX;
                     assert!(airport.gathering.is_due(0, longest));

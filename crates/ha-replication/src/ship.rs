@@ -23,6 +23,8 @@ use crate::{Change, Consistency, Key, Records, ReplicateError, Version};
 const QUEUE_MAX: usize = 4096;
 /// Bytes after which a command takes no further change.
 const BATCH_BYTES: usize = 256 * 1024;
+/// What must wait for a further command to take off beside others: as much as an entry of the log carries.
+const FULL_BYTES: usize = 64 * 1024;
 /// Commands on their way to the log at once.
 const UNDER_WAY_MAX: usize = 16;
 
@@ -54,7 +56,7 @@ impl Shipper {
     /// Starts the task that gathers; it ends when the last handle is dropped.
     pub(crate) fn start(log: Replicated<Records>, gate: Gate, items_max: usize) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let gathering = Gathering::new(BATCH_BYTES, UNDER_WAY_MAX);
+        let gathering = Gathering::new(FULL_BYTES, UNDER_WAY_MAX);
         let waiting = gathering.waiting();
         tokio::spawn(gather(log, gate, items_max, queue, gathering));
         Self { jobs, waiting, items_max }
@@ -108,12 +110,15 @@ async fn gather(
             under_way.push(Box::pin(ship(log.clone(), batch)));
             continue;
         }
+        // Where several threads run tasks, whoever is answered may be back before that is noted.
+        let arrivals = gathering.arrivals();
         tokio::select! {
             Some(logged) = under_way.next(), if !under_way.is_empty() => {
+                let arrivals = gathering.arrivals();
                 let answered: usize = logged.into_iter().map(|logged| waits.add(logged)).sum();
-                gathering.answered(answered, Instant::now());
+                gathering.answered(answered, arrivals, Instant::now());
             }
-            answered = waits.next(), if !waits.is_empty() => gathering.answered(answered, Instant::now()),
+            answered = waits.next(), if !waits.is_empty() => gathering.answered(answered, arrivals, Instant::now()),
             () = gathering.changes(), if has_room && !is_due => {}
             job = queue.recv(), if is_due => match job {
                 Some(job) => left.push_back(job),
@@ -154,9 +159,9 @@ fn take(first: Job, left: &mut VecDeque<Job>, queue: &mut mpsc::Receiver<Job>, i
     batch
 }
 
-/// What a write counts for: a full command has [`BATCH_BYTES`] of that, or as many changes as it may have.
+/// What a write counts for: [`FULL_BYTES`] are worth a command beside others, and so are as many changes as it may have.
 fn load(job: &Job, items_max: usize) -> usize {
-    size(job).max(BATCH_BYTES.div_ceil(items_max.max(1)))
+    size(job).max(FULL_BYTES.div_ceil(items_max.max(1)))
 }
 
 fn size(job: &Job) -> usize {

@@ -124,7 +124,7 @@ impl<P: Propose> Gatherer<P> {
             let is_due = gathering.is_due(flights.len(), Instant::now());
             tokio::select! {
                 Some(landed) = flights.next(), if !flights.is_empty() => {
-                    gathering.answered(landed.answers.len(), Instant::now());
+                    gathering.answered(landed.answers.len(), gathering.arrivals(), Instant::now());
                     self.land(landed);
                 }
                 () = gathering.changes(), if !is_due => {}
@@ -314,7 +314,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_commands_or_large_ones_take_off_beside_an_entry_in_flight_and_few_small_ones_wait() {
-        const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
+        const MOMENT: std::time::Duration = std::time::Duration::from_millis(100);
         let slow = Slow { leader: Leader::default(), both: Arc::new(tokio::sync::Barrier::new(2)) };
         let leader = slow.leader.clone();
         let submitter = Submitter::start(slow, OpenSession { node: "a".parse().unwrap(), incarnation: 1 });
