@@ -24,7 +24,7 @@ const LATE_SHARE: usize = 64;
 /// Flights that wait for nobody after callers did not fly together: more than doubled each time, up to this many, and
 /// one fewer for each time they did.
 const HURRIED_MAX: u32 = 256;
-/// A flight that has not landed for so long holds up nobody else.
+/// Whatever waits takes off so long after the last flight, though that one has not landed.
 const OVERDUE: Duration = Duration::from_secs(1);
 
 /// What waits to take off. The callers' side.
@@ -108,7 +108,8 @@ impl Gathering {
     /// So many were answered; `arrivals` is how many had ever come before.
     pub fn answered(&mut self, count: usize, arrivals: usize, now: Instant) {
         let waiting = arrivals - self.departures;
-        let missing = self.expected.map_or(0, |expected| expected.missing(arrivals));
+        let still = self.expected.filter(|expected| expected.until > now);
+        let missing = still.map_or(0, |expected| expected.missing(arrivals));
         let is_alone = count + missing + waiting < 2;
         if count == 0 || self.hurried > 0 || is_alone {
             return;
@@ -121,7 +122,7 @@ impl Gathering {
             self.hurried_last = self.hurried_last.saturating_sub(1);
         }
         let patience = (FLIGHTS_OF_PATIENCE * (now - self.took_off)).clamp(PATIENCE_MIN, PATIENCE_MAX);
-        let until = self.expected.map_or(now + patience, |expected| expected.until);
+        let until = still.map_or(now + patience, |expected| expected.until);
         self.expect(Some(Expected { count: count + missing, arrivals, since: now, until, most: false }));
     }
 
@@ -155,13 +156,15 @@ impl Gathering {
     }
 
     /// Waits until [`Self::is_due`] may have another answer for other reasons than a landing. Cancel-safe.
-    pub async fn changes(&self) {
+    pub async fn changes(&self, under_way: usize) {
         let told = self.waiting.told.notified();
         let overdue = self.took_off + OVERDUE;
-        let until = self.expected.map_or(overdue, |expected| expected.until.min(overdue));
-        if until <= Instant::now() {
-            return told.await;
-        }
+        // One that has passed by now ends the wait at once, and then the answer is another.
+        let until = match under_way {
+            0 => self.expected.map_or(overdue, |expected| expected.until.min(overdue)),
+            few if few < self.flights_max => overdue,
+            _ => return told.await,
+        };
         tokio::select! {
             () = told => {}
             () = sleep_until(until) => {}
@@ -250,7 +253,7 @@ mod tests {
         async fn until_due(&mut self) -> Duration {
             let began = Instant::now();
             while !self.is_due() {
-                self.gathering.changes().await;
+                self.gathering.changes(0).await;
             }
             began.elapsed()
         }
@@ -376,13 +379,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flight_that_does_not_land_holds_up_nobody_for_long() {
         let mut airport = Airport::new();
+        // One of the others lands, and those who flew with it are expected.
         airport.gathering.takes_off(0, 0, Instant::now());
+        airport.answered(2);
         airport.come(1);
         let began = Instant::now();
         while !airport.gathering.is_due(1, Instant::now()) {
-            airport.gathering.changes().await;
+            airport.gathering.changes(1).await;
         }
         assert_eq!(began.elapsed(), OVERDUE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_that_ends_between_two_looks_is_not_missed() {
+        let mut airport = Airport::new();
+        airport.answered(2);
+        airport.come(1);
+        assert!(!airport.is_due());
+        tokio::time::sleep(PATIENCE_MAX).await;
+        airport.gathering.changes(0).await;
+        assert!(airport.is_due());
     }
 
     #[tokio::test(start_paused = true)]
@@ -391,7 +407,7 @@ mod tests {
         airport.come(FULL - 1);
         assert!(!airport.gathering.is_due(1, Instant::now()));
         airport.come(1);
-        airport.gathering.changes().await;
+        airport.gathering.changes(1).await;
         assert!(airport.gathering.is_due(FLIGHTS_MAX - 1, Instant::now()));
         assert!(!airport.gathering.is_due(FLIGHTS_MAX, Instant::now()));
     }

@@ -95,9 +95,10 @@ async fn gather(
     let mut left: VecDeque<Job> = VecDeque::new();
     let mut crowded = false;
     loop {
-        let has_room = under_way.len() < UNDER_WAY_MAX && waits.has_room();
+        let count = under_way.len();
+        let has_room = count < UNDER_WAY_MAX && waits.has_room();
         // What was left over waits for nobody: it only could not be in the same command.
-        let is_due = has_room && (!left.is_empty() || gathering.is_due(under_way.len(), Instant::now()));
+        let is_due = has_room && (!left.is_empty() || gathering.is_due(count, Instant::now()));
         if is_due && let Some(first) = left.pop_front().or_else(|| queue.try_recv().ok()) {
             if crowded {
                 // Whoever can write at once does so first.
@@ -119,7 +120,7 @@ async fn gather(
                 gathering.answered(answered, arrivals, Instant::now());
             }
             answered = waits.next(), if !waits.is_empty() => gathering.answered(answered, arrivals, Instant::now()),
-            () = gathering.changes(), if has_room && !is_due => {}
+            () = gathering.changes(count), if has_room && !is_due => {}
             job = queue.recv(), if is_due => match job {
                 Some(job) => left.push_back(job),
                 None => break,

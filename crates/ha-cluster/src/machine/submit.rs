@@ -121,13 +121,14 @@ impl<P: Propose> Gatherer<P> {
     async fn run(mut self, mut queue: mpsc::Receiver<Job>, mut gathering: Gathering) {
         let mut flights: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
         loop {
-            let is_due = gathering.is_due(flights.len(), Instant::now());
+            let in_flight = flights.len();
+            let is_due = gathering.is_due(in_flight, Instant::now());
             tokio::select! {
                 Some(landed) = flights.next(), if !flights.is_empty() => {
                     gathering.answered(landed.answers.len(), gathering.arrivals(), Instant::now());
                     self.land(landed);
                 }
-                () = gathering.changes(), if !is_due => {}
+                () = gathering.changes(in_flight), if !is_due => {}
                 job = queue.recv(), if is_due => {
                     let Some(job) = job else { return };
                     if self.crowded {
