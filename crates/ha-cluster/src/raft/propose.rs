@@ -80,10 +80,10 @@ impl Propose for Engine {
                 });
             }
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = changes.next() => {}
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                // A new leader takes proposals once a quorum has answered it, which is soon.
+                () = changes.next() => pause = PAUSE_MIN,
             }
-            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 }
