@@ -149,6 +149,10 @@ impl Keeper<'_> {
     async fn hold(&mut self, connection: &Arc<Connection>) {
         let began = Instant::now();
         self.link.set_up(connection);
+        if self.link.lane == Lane::Control {
+            // The waits of the others were those of a node that was away.
+            self.target.hurry();
+        }
         self.report(PeerEvent::Up(connection.peer.clone()));
         let ended = self.until_ended(connection).await;
         self.link.set_down();

@@ -70,7 +70,7 @@ impl Peers {
     /// A node has just dialled this one.
     pub(crate) fn seen(&self, node_id: &NodeId) {
         if let Some(target) = self.get(node_id) {
-            target.link(Lane::Control).hurry();
+            target.hurry();
         }
     }
 }
@@ -106,6 +106,11 @@ impl Target {
         if self.links[number].want() {
             shared.tasks.spawn(crate::dialling::keep(Arc::clone(self), number, Arc::clone(shared)));
         }
+    }
+
+    /// The node is there: whichever link is down is dialled without a wait when it is wanted.
+    pub(crate) fn hurry(&self) {
+        self.links.iter().for_each(Link::hurry);
     }
 
     pub(crate) fn link_at(&self, number: usize) -> &Link {

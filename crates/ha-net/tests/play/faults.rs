@@ -172,6 +172,27 @@ async fn a_lost_peer_that_does_not_answer_the_dial_is_soon_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_is_back_is_dialled_on_every_lane_without_a_wait() {
+    let network = MemoryNetwork::new();
+    let (mut a, b) = pair(&network).await;
+    let address = b.address.clone();
+    network.crash("b");
+    assert!(matches!(a.event().await, PeerEvent::Crashed(_)));
+    // Until the waits between its dials have grown long.
+    for _ in 0..10 {
+        let asked = a.net.ask(&id("b"), Lane::Bulk(1), MIRROR, Bytes::new(), DEADLINE).await;
+        assert!(matches!(asked, Err(AskError::NotSent { .. })), "{asked:?}");
+    }
+    let mut again = on_memory(&network, "b");
+    again.config.listen.set_port(address.port());
+    let _b = again.start().await;
+    assert!(matches!(a.event().await, PeerEvent::Up(_)));
+    let began = Instant::now();
+    assert_eq!(a.ask("b", Lane::Bulk(1), MIRROR, "ab").await, "ba");
+    assert!(began.elapsed() < Duration::from_millis(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_dials_is_dialled_back_without_a_wait() {
     let network = MemoryNetwork::new();
     let (mut a, b) = pair(&network).await;
