@@ -36,7 +36,8 @@ pub struct Status {
 pub struct NodeStatus {
     /// Which.
     pub node_id: NodeId,
-    /// Changes that it has not applied yet; of a silent copy, as far as it was last heard of; `None` when it never was.
+    /// Changes that it has not applied yet; of a silent copy, as far as it was last heard of; `None` when it never was, and
+    /// while it fetches: how many it lacks of those that it was taken past is not known before it has them.
     pub lag_items: Option<u64>,
     /// Bytes of those changes.
     pub lag_bytes: Option<u64>,
@@ -123,12 +124,13 @@ impl NodeStatus {
         // A silent copy may lack what was written while it has been silent.
         let silent = if *answers { Duration::ZERO } else { now.saturating_duration_since(*at) };
         let lag = if lag_items == 0 { Duration::ZERO } else { history.lag(now, report.position.items).max(silent) };
+        let is_complete = report.is_complete();
         Self {
             node_id,
-            lag_items: Some(lag_items),
-            lag_bytes: Some(newest.1.saturating_sub(report.position.bytes)),
-            lag_seconds: Some(lag.as_secs_f64()),
-            state: match (answers, report.is_complete(), is_in_step) {
+            lag_items: is_complete.then_some(lag_items),
+            lag_bytes: is_complete.then(|| newest.1.saturating_sub(report.position.bytes)),
+            lag_seconds: is_complete.then_some(lag.as_secs_f64()),
+            state: match (answers, is_complete, is_in_step) {
                 (false, ..) => CopyState::Silent,
                 (_, false, _) => CopyState::Fetching,
                 (.., true) => CopyState::InStep,
@@ -166,7 +168,7 @@ impl NodeStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Position;
+    use crate::store::{Hole, Position};
 
     #[tokio::test(start_paused = true)]
     async fn a_copy_that_is_complete_so_far_is_not_taken_for_complete() {
@@ -179,6 +181,21 @@ mod tests {
         assert!(!is_complete(0, Some(5_000)), "a snapshot is about to take it past everything");
         assert!(!is_complete(3_999, Some(5_000)));
         assert!(!is_complete(5_000, None), "how long the log was is not known");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_was_taken_past_changes_does_not_lack_none_of_them() {
+        let lag = |hole| {
+            let position = Position { items: 9, bytes: 90, ..Position::default() };
+            let report = Report { position, hole, ..Report::default() };
+            let heard = Heard { report, at: Instant::now(), answers: true, last: None };
+            let node = "node-1".parse().unwrap();
+            let status = NodeStatus::new(node, Some(&heard), (9, 90), &History::default(), Instant::now(), false);
+            (status.state, status.lag_items, status.lag_bytes, status.lag_seconds)
+        };
+        assert_eq!(lag(None), (CopyState::Complete, Some(0), Some(0), Some(0.0)));
+        let hole = Some(Hole { after: 2, after_tie: 0, upto: 7, anew: false });
+        assert_eq!(lag(hole), (CopyState::Fetching, None, None, None));
     }
 
     #[tokio::test(start_paused = true)]

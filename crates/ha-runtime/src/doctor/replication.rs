@@ -65,7 +65,7 @@ fn copy(copy: &NodeStatus) -> Option<Finding> {
         CopyState::Fetching => Some(Finding::note(
             what,
             "it was away or is new, and fetches what it lacks",
-            "ha replication status shows how far it is: wait until its lag is gone",
+            "wait until ha replication status shows it in step",
         )),
         CopyState::InStep | CopyState::Complete => {
             let lag = copy.lag_items.filter(|lag| *lag > LAG_ITEMS_USUAL)?;
