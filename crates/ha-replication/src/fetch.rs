@@ -21,6 +21,8 @@ const ITEMS_MAX: u32 = 4096;
 const BYTES_MAX: u32 = 512 * 1024;
 /// How long a page may take.
 const PAGE_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest pause between tries that bring nothing, as where this disk is full.
+const FAILED_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a copy may take to say how it is.
 const REPORT_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -37,23 +39,27 @@ pub(crate) async fn report(cluster: &Cluster, node: &NodeId) -> Option<Report> {
 /// Fetches what is missing, whenever something is. Ends when dropped.
 pub(crate) async fn run(cluster: Cluster, copy: Copy, config: Config) {
     let mut failed = BTreeSet::new();
+    let mut pause = config.look_interval;
     loop {
-        match copy.hole() {
-            Some(hole) => {
-                if let Some(source) = source(&cluster, hole.upto, &mut failed).await {
-                    tracing::info!(%source, from = hole.after, upto = hole.upto, "fetching changes that this copy lacks");
-                    if let Err(reason) = from(&cluster, &copy, &source, config.fetch_bytes_per_second).await {
-                        tracing::info!(%source, "fetching goes on elsewhere: {reason}");
-                        failed.insert(source);
-                    } else {
-                        tracing::info!("this copy is complete");
-                        failed.clear();
-                        continue;
-                    }
-                }
-                tokio::time::sleep(config.look_interval).await;
-            }
-            None => tokio::time::sleep(config.look_interval).await,
+        let Some(hole) = copy.hole() else {
+            tokio::time::sleep(config.look_interval).await;
+            continue;
+        };
+        let Some(source) = source(&cluster, hole.upto, &mut failed).await else {
+            tokio::time::sleep(config.look_interval).await;
+            continue;
+        };
+        tracing::info!(%source, from = hole.after, upto = hole.upto, "fetching changes that this copy lacks");
+        if let Err(reason) = from(&cluster, &copy, &source, config.fetch_bytes_per_second).await {
+            tracing::info!(%source, "fetching goes on elsewhere: {reason}");
+            failed.insert(source);
+            let brought = copy.hole() != Some(hole);
+            pause = if brought { config.look_interval } else { (pause * 2).min(FAILED_PAUSE_MAX) };
+            tokio::time::sleep(pause).await;
+        } else {
+            tracing::info!("this copy is complete");
+            failed.clear();
+            pause = config.look_interval;
         }
     }
 }
