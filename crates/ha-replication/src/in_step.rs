@@ -15,7 +15,7 @@ pub(crate) const BEHIND_MAX: u64 = 1_000;
 pub(crate) struct Seen {
     /// How far its disk holds the log.
     pub(crate) index: u64,
-    /// Gossip believes it alive, and it makes progress.
+    /// Gossip does not believe that it has failed, and it makes progress.
     pub(crate) is_alive: bool,
     /// It has said that it holds everything, close to the end of the log.
     pub(crate) is_complete: bool,

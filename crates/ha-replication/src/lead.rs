@@ -150,7 +150,9 @@ impl Leader {
                 let known = self.known.lock();
                 known.copies.get(node).is_some_and(Heard::is_complete_and_close)
             };
-            let is_alive = is_me || (state == Some(MemberState::Alive) && !stuck);
+            // Who is suspected may only have paused: that it makes no progress, or has failed, is told soon enough.
+            let is_there = matches!(state, Some(MemberState::Alive | MemberState::Suspect));
+            let is_alive = is_me || (is_there && !stuck);
             seen.insert(node.clone(), Seen { index: held.index, is_alive, is_complete });
         }
         let agreed = self.copy.memory().agreed().sync.clone();
