@@ -443,17 +443,17 @@ impl World {
         self.set_aside.extend(told.expect("it can be read"));
     }
 
-    /// A record is acknowledged from now on.
+    /// A record is acknowledged from now on; after so long.
     ///
     /// # Panics
     ///
     /// When none is.
-    pub fn expect_records_within(&mut self, limit: Duration) {
+    pub fn expect_records_within(&mut self, limit: Duration) -> Duration {
         let acknowledged = |world: &Self| world.book.lock().acknowledged + world.joint.lock().acknowledged;
         let before = acknowledged(self);
         // Some that are under way may have been asked before.
         let many = before + 3 * self.names().len();
-        self.expect("records are acknowledged", limit, |world| acknowledged(world) > many);
+        self.expect("records are acknowledged", limit, |world| acknowledged(world) > many)
     }
 
     /// The copy of a node is complete.

@@ -42,6 +42,9 @@ pub struct Keeping {
     pub mutant: Option<Mutant>,
 }
 
+/// How long a copy in step may be silent.
+pub const SYNC_TIMEOUT: Duration = Duration::from_secs(1);
+
 impl Keeping {
     /// The usual way.
     pub fn new(consistency: Consistency, mode: Mode) -> Self {
@@ -72,7 +75,7 @@ impl Keeping {
         }
         config.store_interval = Duration::from_millis(100);
         config.look_interval = Duration::from_millis(100);
-        config.sync_timeout = Duration::from_millis(1000);
+        config.sync_timeout = SYNC_TIMEOUT;
         // So few that several commands share an entry of the log where many write.
         config.batch_items_max = 2;
         config.cache_bytes = 1024 * 1024;

@@ -2,11 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::mem::{Discriminant, discriminant};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Fuse, FusedFuture, join_all};
 use ha_cluster::{Cluster, HeldBy, Member, MemberState, NodeId, Replicated, TransferError, View};
 use tokio::time::Instant;
 
@@ -39,10 +42,10 @@ impl Known {
     }
 
     /// Asks all copies but this one how they are.
-    pub(crate) async fn ask(&self, cluster: &Cluster, view: &View, copies: impl Iterator<Item = NodeId>) {
-        let others: Vec<NodeId> = copies.filter(|node| *node != view.node_id).collect();
+    pub(crate) async fn ask(&self, cluster: &Cluster, me: &NodeId, copies: BTreeSet<NodeId>) {
+        let others: Vec<NodeId> = copies.into_iter().filter(|node| node != me).collect();
         let held = cluster.copies().now();
-        let last = held.and_then(|held| held.members.get(&view.node_id).map(|held| held.index));
+        let last = held.and_then(|held| held.members.get(me).map(|held| held.index));
         let reports = join_all(others.iter().map(|node| fetch::report(cluster, node))).await;
         let at = Instant::now();
         let mut known = self.lock();
@@ -70,6 +73,53 @@ pub(crate) struct Leader {
 /// How far each disk was, and since when.
 type Progress = BTreeMap<NodeId, (u64, Instant)>;
 
+/// Notes how far each disk is now.
+fn note(progress: &mut Progress, held: &HeldBy, me: &NodeId) {
+    let now = Instant::now();
+    let last = held.members.get(me).map_or(0, |held| held.index);
+    progress.retain(|node, _| held.members.contains_key(node));
+    for (node, held) in &held.members {
+        let at = progress.entry(node.clone()).or_insert((held.index, now));
+        if held.index != at.0 || held.index >= last {
+            *at = (held.index, now);
+        }
+    }
+}
+
+/// The copies are asked now and then while this node leads. Nobody waits for one that is silent.
+struct Round {
+    under_way: Fuse<BoxFuture<'static, ()>>,
+    began: Option<Instant>,
+    /// All copies have been heard, or given up, at least once.
+    ever_ended: bool,
+}
+
+impl Round {
+    fn none() -> Self {
+        Self { under_way: Fuse::terminated(), began: None, ever_ended: false }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.under_way.is_terminated() && self.began.is_none_or(|began| now - began >= ASK_INTERVAL)
+    }
+
+    fn begin(&mut self, now: Instant, asking: impl Future<Output = ()> + Send + 'static) {
+        (self.began, self.under_way) = (Some(now), asking.boxed().fuse());
+    }
+
+    /// Goes on with what is under way for so long, whether or not it ends before.
+    async fn goes_on_for(&mut self, time: Duration) {
+        let over = tokio::time::sleep(time);
+        let mut over = pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut self.under_way, if !self.under_way.is_terminated() => self.ever_ended = true,
+                () = &mut over => return,
+            }
+        }
+    }
+}
+
 /// Who would not lead, and how it was refused.
 type Refusals = Vec<(NodeId, Discriminant<TransferError>)>;
 
@@ -77,36 +127,38 @@ impl Leader {
     pub(crate) async fn run(self) {
         let copies = self.cluster.copies();
         let mut progress = Progress::new();
-        let mut asked: Option<Instant> = None;
+        let mut round = Round::none();
         let mut led_since = Instant::now();
         let mut told: Option<Refusals> = None;
         loop {
-            tokio::time::sleep(self.config.look_interval).await;
+            round.goes_on_for(self.config.look_interval).await;
             let now = Instant::now();
             self.known.lock().history.remember(now, self.copy.memory().position().items);
             let Some(held) = copies.now() else {
                 progress.clear();
-                (asked, told) = (None, None);
+                (round, told) = (Round::none(), None);
                 self.seat.iter().for_each(Seat::rest);
                 continue;
             };
             let view = self.cluster.watch().borrow().clone();
             let nodes: BTreeSet<NodeId> =
                 held.members.iter().filter(|(_, held)| held.is_copy).map(|(node, _)| node.clone()).collect();
-            if asked.is_none() {
+            if round.began.is_none() {
                 led_since = now;
                 if self.loose.is_some() {
                     // Who leads meanwhile may have heard of a copy what this node has not.
                     self.known.lock().copies.clear();
                 }
             }
-            if asked.is_none_or(|at| now - at >= ASK_INTERVAL) {
-                self.known.ask(&self.cluster, &view, nodes.iter().cloned()).await;
-                self.known.lock().copies.retain(|node, _| nodes.contains(node));
-                asked = Some(now);
+            if round.is_due(now) {
+                let (known, cluster) = (self.known.clone(), self.cluster.clone());
+                let (me, copies) = (view.node_id.clone(), nodes.clone());
+                round.begin(now, async move { known.ask(&cluster, &me, copies).await });
             }
-            if !nodes.contains(&view.node_id) {
-                // A witness that leads hands over by itself.
+            self.known.lock().copies.retain(|node, _| nodes.contains(node));
+            note(&mut progress, &held, &view.node_id);
+            // A witness that leads hands over by itself.
+            if !round.ever_ended || !nodes.contains(&view.node_id) {
                 continue;
             }
             if let Some(loose) = &self.loose {
@@ -126,22 +178,16 @@ impl Leader {
             if self.hand_over(&view, &nodes, &mut told).await {
                 continue;
             }
-            self.agree(&held, &view, &mut progress).await;
+            self.agree(&held, &view, &progress).await;
         }
     }
 
     /// Puts on the log which copies are in step, when that has changed.
-    async fn agree(&self, held: &HeldBy, view: &View, progress: &mut Progress) {
-        let now = Instant::now();
+    async fn agree(&self, held: &HeldBy, view: &View, progress: &Progress) {
         let last = held.members.get(&view.node_id).map_or(0, |held| held.index);
-        progress.retain(|node, _| held.members.contains_key(node));
         let mut seen = BTreeMap::new();
         for (node, held) in held.members.iter().filter(|(_, held)| held.is_copy) {
-            let at = progress.entry(node.clone()).or_insert((held.index, now));
-            if held.index != at.0 || held.index >= last {
-                *at = (held.index, now);
-            }
-            let stuck = now - at.1 >= self.config.sync_timeout;
+            let stuck = progress.get(node).is_some_and(|(_, since)| since.elapsed() >= self.config.sync_timeout);
             let is_me = *node == view.node_id;
             let state = view.members.iter().find(|member| member.node_id == *node).map(|member| member.state);
             let is_complete = if is_me {

@@ -119,8 +119,8 @@ impl Remote {
         let is_copy =
             |node: &NodeId| held.as_ref().and_then(|held| held.members.get(node)).is_none_or(|held| held.is_copy);
         let members = view.members.iter().filter(|member| member.role != MemberRole::Witness);
-        let nodes: Vec<NodeId> = members.map(|member| member.node_id.clone()).filter(is_copy).collect();
-        inner.known.ask(&inner.cluster, &view, nodes.iter().cloned()).await;
+        let nodes: BTreeSet<NodeId> = members.map(|member| member.node_id.clone()).filter(is_copy).collect();
+        inner.known.ask(&inner.cluster, &view.node_id, nodes.clone()).await;
         let (mut mine, now) = (inner.copy.report(), Instant::now());
         if let Some(loose) = &inner.loose {
             loose.tell_report(&mut mine, nodes.iter().filter(|node| **node != view.node_id).cloned().collect());

@@ -80,6 +80,7 @@ pub const ALL: &[Scene] = &[
     scene("records-w", "records on two nodes and a witness, every kind of fault", records::witnessed),
     scene("records-power", "power is lost under records", records::power_lost),
     scene("records-shared", "power is lost under many that write records", records::power_lost_amid_an_entry),
+    scene("records-silent", "a copy in step falls silent, for a moment or for good", records::silent),
     scene("records-full", "disks fill up under records", records::full),
     scene("records-lost", "a copy loses its records, or finds them damaged", records::lost),
     scene("loose-5", "records without a leader, every kind of fault, five nodes", records::loose),

@@ -1,10 +1,11 @@
 //! Records: acknowledged ones survive, copies are equal in the end.
 
 use ha_cluster::disk::faulty::Survival;
-use ha_replication::Consistency;
+use ha_replication::{Consistency, CopyState};
 
 use crate::sim::nemesis::Chaos;
-use crate::sim::{AFollower, Cast, Everyone, Leader, World, everyone_but, ms, nodes, secs};
+use crate::sim::records::SYNC_TIMEOUT;
+use crate::sim::{AFollower, Cast, Everyone, Leader, Name, World, everyone_but, ms, nodes, secs};
 
 /// Without the list that other scenes write to: these are about records.
 fn keep(world: &mut World, cast: Cast, consistency: Consistency) {
@@ -60,6 +61,39 @@ fn lose_power(world: &mut World) {
         world.restart(Everyone);
         world.expect_records_within(secs(20));
     }
+}
+
+/// Who falls silent leaves the copies in step when its time is over, and is not waited for any longer; who is back
+/// before that never left them.
+pub(super) fn silent(world: &mut World) {
+    keep(world, nodes(3), Consistency::Strong);
+    for _ in 0..4 {
+        world.run(secs(3));
+        let (leader, follower) = world.expect_leader_and_follower();
+        assert_eq!(state_of(world, leader, follower), CopyState::InStep);
+        world.freeze(follower, everyone_but(follower));
+        world.run(SYNC_TIMEOUT * 3 / 10);
+        world.mend(follower, Everyone);
+        assert_eq!(state_of(world, leader, follower), CopyState::InStep, "it was away for a moment only");
+        world.expect_records_within(secs(10));
+        world.run_up_to(secs(3));
+
+        let (_, follower) = world.expect_leader_and_follower();
+        world.freeze(follower, everyone_but(follower));
+        let took = world.expect_records_within(ms(900));
+        assert!(took > ms(300), "nobody waited for the one that is silent");
+        world.heal();
+        world.expect_complete(follower, secs(20));
+    }
+}
+
+/// What one node tells of the copy of another.
+fn state_of(world: &mut World, asked: Name, copy: Name) -> CopyState {
+    let told = world.order_with(asked, "tell how the copies are", move |handles| async move {
+        let status = handles.replication?.status().await;
+        status.nodes.into_iter().find(|node| node.node_id == copy.node_id()).map(|node| node.state)
+    });
+    world.expect_result(&told, secs(5)).expect("it keeps records, and knows all copies")
 }
 
 /// T27.
