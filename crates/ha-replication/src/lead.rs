@@ -2,62 +2,22 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::mem::{Discriminant, discriminant};
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, Fuse, FusedFuture, join_all};
 use ha_cluster::{Cluster, HeldBy, Member, MemberState, NodeId, Replicated, TransferError, View};
 use tokio::time::Instant;
 
 use crate::copy::Copy;
 use crate::in_step::{self, Seen};
+use crate::known::{Known, Round};
 use crate::loose::{LooseCopy, Seat};
 use crate::message::{Command, Report};
-use crate::status::{Heard, History};
-use crate::{Config, Records, fetch};
-
-/// How often copies are asked how they are.
-const ASK_INTERVAL: Duration = Duration::from_secs(1);
+use crate::status::Heard;
+use crate::{Config, Records};
 
 /// How far the horizon moves at least, in milliseconds of stamps.
 const HORIZON_STEP_MS: u64 = 10_000;
-
-/// What is known of the copies. Cheap to clone.
-#[derive(Clone, Default)]
-pub(crate) struct Known(Arc<Mutex<Inner>>);
-
-#[derive(Default)]
-pub(crate) struct Inner {
-    pub(crate) copies: BTreeMap<NodeId, Heard>,
-    pub(crate) history: History,
-}
-
-impl Known {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks all copies but this one how they are.
-    pub(crate) async fn ask(&self, cluster: &Cluster, me: &NodeId, copies: BTreeSet<NodeId>) {
-        let others: Vec<NodeId> = copies.into_iter().filter(|node| node != me).collect();
-        let held = cluster.copies().now();
-        let last = held.and_then(|held| held.members.get(me).map(|held| held.index));
-        let reports = join_all(others.iter().map(|node| fetch::report(cluster, node))).await;
-        let at = Instant::now();
-        let mut known = self.lock();
-        for (node, report) in others.into_iter().zip(reports) {
-            match (report, known.copies.get_mut(&node)) {
-                (Some(report), _) => drop(known.copies.insert(node, Heard { report, at, answers: true, last })),
-                (None, Some(heard)) => heard.answers = false,
-                (None, None) => {}
-            }
-        }
-    }
-}
 
 /// Looks at the copies while this node leads. Ends when dropped.
 pub(crate) struct Leader {
@@ -82,40 +42,6 @@ fn note(progress: &mut Progress, held: &HeldBy, me: &NodeId) {
         let at = progress.entry(node.clone()).or_insert((held.index, now));
         if held.index != at.0 || held.index >= last {
             *at = (held.index, now);
-        }
-    }
-}
-
-/// The copies are asked now and then while this node leads. Nobody waits for one that is silent.
-struct Round {
-    under_way: Fuse<BoxFuture<'static, ()>>,
-    began: Option<Instant>,
-    /// All copies have been heard, or given up, at least once.
-    ever_ended: bool,
-}
-
-impl Round {
-    fn none() -> Self {
-        Self { under_way: Fuse::terminated(), began: None, ever_ended: false }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.under_way.is_terminated() && self.began.is_none_or(|began| now - began >= ASK_INTERVAL)
-    }
-
-    fn begin(&mut self, now: Instant, asking: impl Future<Output = ()> + Send + 'static) {
-        (self.began, self.under_way) = (Some(now), asking.boxed().fuse());
-    }
-
-    /// Goes on with what is under way for so long, whether or not it ends before.
-    async fn goes_on_for(&mut self, time: Duration) {
-        let over = tokio::time::sleep(time);
-        let mut over = pin!(over);
-        loop {
-            tokio::select! {
-                () = &mut self.under_way, if !self.under_way.is_terminated() => self.ever_ended = true,
-                () = &mut over => return,
-            }
         }
     }
 }

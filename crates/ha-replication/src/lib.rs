@@ -51,6 +51,7 @@ mod held;
 mod in_step;
 mod keeper;
 mod key;
+mod known;
 mod lead;
 mod loose;
 mod machine;

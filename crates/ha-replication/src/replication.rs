@@ -16,7 +16,7 @@ use crate::error::{ONE_LEVEL, ONLY_EVENTUAL, crowded, refused};
 use crate::follow::Subscription;
 use crate::gate::Gate;
 use crate::held::Rules;
-use crate::lead::Known;
+use crate::known::Known;
 use crate::loose::{LooseCopy, Named, PASSED_ON_PATIENCE, Seat};
 use crate::quorum::Quorum;
 use crate::record::Kept;
