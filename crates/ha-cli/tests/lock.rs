@@ -6,7 +6,6 @@ mod support;
 
 use std::time::Duration;
 
-use rustix::process::Signal;
 use support::Running;
 use support::fake::{Answer, Fake};
 use tokio::time::Instant;
@@ -89,15 +88,17 @@ fn what_a_frozen_node_is_not_given_back_is_said() {
 
 #[test]
 fn a_signal_ends_a_command_also_when_the_node_is_frozen() {
-    let fake = Fake::new(vec![granted()]);
-    let folder = tempfile::tempdir().unwrap();
-    let marker = folder.path().join("started");
-    let script = format!("trap 'exit 9' TERM; touch {}; while :; do sleep 0.05; done", marker.display());
-    let running = Running::start(fake.command(&["lock", "l", "--ttl", "60.5", "--", "sh", "-c", &script]));
-    fake.wait_until(|| marker.exists());
-    let began = Instant::now();
-    running.signal(Signal::TERM);
-    let ended = running.end();
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
-    assert_eq!((ended.code, ended.err), (Some(9), not_given_back(&fake, "60.5")));
+    for signal in support::ending_signals() {
+        let fake = Fake::new(vec![granted()]);
+        let folder = tempfile::tempdir().unwrap();
+        let marker = folder.path().join("started");
+        let script = format!("trap 'exit 9' TERM; touch {}; while :; do sleep 0.05; done", marker.display());
+        let running = Running::start(fake.command(&["lock", "l", "--ttl", "60.5", "--", "sh", "-c", &script]));
+        fake.wait_until(|| marker.exists());
+        let began = Instant::now();
+        running.signal(signal);
+        let ended = running.end();
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        assert_eq!((ended.code, ended.err), (Some(9), not_given_back(&fake, "60.5")));
+    }
 }

@@ -16,7 +16,7 @@ fn alone(data: &tempfile::TempDir) -> std::process::Command {
 
 #[test]
 fn it_says_who_it_is_answers_and_ends_in_order() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in support::ending_signals() {
         let data = tempfile::tempdir().unwrap();
         let mut node = Running::start(alone(&data));
         let url = node.url();

@@ -192,9 +192,11 @@ impl Cluster {
         self.started.engine.confirm().await
     }
 
-    /// Saves the state of all machines as it is at some moment after this call began. Writes go on meanwhile.
+    /// Saves the state of all machines as it is at some moment after this call began. Writes go on meanwhile. Waits for
+    /// a quorum to confirm that moment for [`ASK_TIMEOUT`].
     pub async fn save(&self) -> Result<Archive, SaveError> {
-        self.confirm().await?;
+        let confirmed = tokio::time::timeout(ASK_TIMEOUT, self.confirm()).await;
+        confirmed.map_err(|_| ReadError::NoQuorum { reason: format!("no answer within {ASK_TIMEOUT:?}") })??;
         let cluster_id = self.started.view.borrow().cluster_id;
         let unformed = || SaveError::Failed { reason: "this node belongs to no cluster yet".to_owned() };
         let cluster_id = cluster_id.ok_or_else(unformed)?;

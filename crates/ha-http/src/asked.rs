@@ -2,7 +2,7 @@
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 
 use crate::error::ApiError;
 
@@ -26,6 +26,28 @@ pub(crate) fn no_request_key(headers: &HeaderMap) -> Result<(), ApiError> {
     let message = "this call does not know a repetition by its Idempotency-Key: leave the header out, and look \
                    whether the first call took effect before you ask again";
     Err(ApiError::new(StatusCode::BAD_REQUEST, "no_request_key", message))
+}
+
+/// Refuses a query where none is read: a caller who sends one relies on what it says.
+pub(crate) fn no_query(uri: &Uri) -> Result<(), ApiError> {
+    match uri.query() {
+        None | Some("") => Ok(()),
+        Some(_) => {
+            let message = "this call reads no query: what it takes goes into the body";
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_query", message))
+        }
+    }
+}
+
+/// Conditions of HTTP on a change.
+const CONDITIONS: [HeaderName; 3] = [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE];
+
+/// Refuses conditions that no call reads: a caller who sends one relies on it.
+pub(crate) fn no_condition(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(name) = CONDITIONS.iter().find(|name| headers.contains_key(*name)) else { return Ok(()) };
+    let message =
+        format!("no call reads the header {name}: the condition of a key is `if_revision`; records have none");
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "no_condition", message))
 }
 
 /// Refuses a path or a query that is not text.
@@ -59,7 +81,9 @@ fn is_text(escaped: &str) -> bool {
 
 /// The query of a call.
 pub(crate) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
-    query
-        .map(|Query(query)| query)
-        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "bad_query", error.body_text()))
+    query.map(|Query(query)| query).map_err(|error| {
+        let text = error.body_text();
+        let what = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        ApiError::new(StatusCode::BAD_REQUEST, "bad_query", format!("the query does not fit: {what}"))
+    })
 }

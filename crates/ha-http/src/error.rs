@@ -46,11 +46,14 @@ impl ApiError {
 }
 
 impl ApiError {
-    /// Names the leader where asking it could help: when this node could not reach it.
+    /// Names the leader where asking it could help: when it leads for all that is known, and this node could not reach it.
     pub(crate) fn at(self, ha: &Ha) -> Self {
-        let away = matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
-        let leader = if away { ha.cluster().leader().map(|leader| leader.node_id) } else { None };
-        self.with_leader(leader)
+        if !matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
+            return self;
+        }
+        let view = ha.cluster().view();
+        let other = view.leader.as_ref().filter(|leader| view.leader_is_live && leader.node_id != view.node_id);
+        self.with_leader(other.map(|leader| leader.node_id.clone()))
     }
 }
 

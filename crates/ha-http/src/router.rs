@@ -14,7 +14,7 @@ use ha_runtime::{ARCHIVE_BYTES_MAX, Ha};
 use tokio::sync::{Semaphore, watch};
 
 use crate::access::Access;
-use crate::asked::{check_text, no_request_key};
+use crate::asked::{check_text, no_condition, no_query, no_request_key};
 use crate::error::ApiError;
 use crate::limits::{
     BODY_BYTES_MAX, EVENT_STREAMS_MAX, LARGE_BODIES_MAX, LONG_REQUEST_TIME_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX,
@@ -81,11 +81,13 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster/transfer", post(cluster::transfer))
         .route("/v1/cluster/members/{node_id}", delete(cluster::remove))
         .route("/v1/failover/promote", post(failover::promote))
-        .route("/v1/replication/{data_type}/{data_id}", put(replication::put).delete(replication::delete))
         .route("/v1/replication-tails/{name}", delete(tails::remove))
         .route("/v1/replication-promote", post(tails::promote))
+        .route_layer(middleware::from_fn(refuse_query))
+        .route("/v1/replication/{data_type}/{data_id}", put(replication::put).delete(replication::delete))
         .route_layer(middleware::from_fn(refuse_request_key));
-    let changes = unnamed
+    let set_key = put(state::put).layer(middleware::from_fn(refuse_query));
+    let named = Router::new()
         .route("/v1/failover/switchover", post(failover::switchover))
         .route("/v1/failover/failback", post(failover::failback))
         .route("/v1/failover/groups", post(failover::add_group))
@@ -94,7 +96,6 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/cluster/priority", post(running::priority))
         .route("/v1/config/log-level", post(running::log_level))
         .route("/v1/health/{component}/heartbeat", post(components::heartbeat))
-        .route("/v1/state/{*key}", put(state::put).delete(state::delete))
         .route("/v1/state-txn", post(transactions::transact).layer(DefaultBodyLimit::max(TRANSACTION_BODY_BYTES_MAX)))
         .route("/v1/leases", post(leases::grant))
         .route("/v1/leases/{lease}", delete(leases::revoke))
@@ -102,6 +103,11 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/locks/{resource}", post(locks::acquire))
         .route("/v1/locks/{resource}/{lock_id}", delete(locks::release))
         .route("/v1/locks/{resource}/{lock_id}/renew", post(locks::renew))
+        .route_layer(middleware::from_fn(refuse_query))
+        .route("/v1/state/{*key}", set_key.delete(state::delete));
+    let changes = unnamed
+        .merge(named)
+        .route_layer(middleware::from_fn(refuse_conditions))
         .route_layer(middleware::from_fn_with_state(shared.clone(), allow_change));
     let data = Router::new()
         .route("/v1/state", get(state::list))
@@ -174,6 +180,18 @@ async fn refuse_what_is_no_text(request: Request, next: Next) -> Result<Response
 /// Stands before calls that do not remember who asked for them.
 async fn refuse_request_key(headers: HeaderMap, request: Request, next: Next) -> Result<Response, ApiError> {
     no_request_key(&headers)?;
+    Ok(next.run(request).await)
+}
+
+/// Stands before changes that say everything in their body.
+async fn refuse_query(request: Request, next: Next) -> Result<Response, ApiError> {
+    no_query(request.uri())?;
+    Ok(next.run(request).await)
+}
+
+/// Stands before changes.
+async fn refuse_conditions(headers: HeaderMap, request: Request, next: Next) -> Result<Response, ApiError> {
+    no_condition(&headers)?;
     Ok(next.run(request).await)
 }
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
-use crate::asked::no_request_key;
+use crate::asked::{no_condition, no_request_key};
 use crate::body::json;
 use crate::error::ApiError;
 use crate::limits::{BODY_BYTES_MAX, REQUEST_TIME_MAX, SMALL_BODY_BYTES_MAX};
@@ -97,6 +97,7 @@ async fn answer(shared: &Shared, what: What<'_>, request: Request<Body>) -> Resu
         };
     }
     shared.access.allow_change(headers)?;
+    no_condition(headers)?;
     if matches!(what, What::Record { .. }) {
         no_request_key(headers)?;
     }

@@ -231,6 +231,41 @@ async fn a_key_or_a_prefix_that_is_too_long_is_refused_wherever_it_stands() {
 }
 
 #[tokio::test]
+async fn what_a_caller_relies_on_and_no_call_reads_is_refused() {
+    let node = node().await;
+    node.put("k", r#"{"value": 1}"#).await;
+    for (method, path) in [
+        ("PUT", "/v1/state/k?if_revision=0"),
+        ("PUT", "/v1/state/%6b?ttl_seconds=5"),
+        ("POST", "/v1/state-txn?x=1"),
+        ("POST", "/v1/leases?ttl_seconds=1"),
+        ("POST", "/v1/locks/l?timeout_seconds=1"),
+        ("GET", "/v1/state?limit=0"),
+        ("GET", "/v1/locks?limit=0"),
+    ] {
+        let answer = node.caller.call(method, path, &["Content-Type: application/json"], r#"{"value": 2}"#).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad_query"), "{method} {path}");
+    }
+    assert_eq!(node.caller.call("DELETE", "/v1/state/k?if_rev=1", &[], "").await.code(), "bad_query");
+    for condition in ["If-Match: \"1\"", "If-None-Match: *", "If-Unmodified-Since: Tue, 01 Dec 2026 00:00:00 GMT"] {
+        for (method, path) in [("PUT", "/v1/state/k"), ("PUT", "/v1/state/%6b"), ("DELETE", "/v1/state/k")] {
+            let headers = ["Content-Type: application/json", condition];
+            let body = if method == "PUT" { r#"{"value": 2}"# } else { "" };
+            let answer = node.caller.call(method, path, &headers, body).await;
+            assert_eq!((answer.status, answer.code().as_str()), (400, "no_condition"), "{method} {path} {condition}");
+        }
+    }
+    let refused = node.caller.post_json("/v1/state-txn", r#"{"then": [{"list": {"prefix": "", "limit": 0}}]}"#).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "bad_json"));
+    let lease = node.caller.post_json("/v1/leases", r#"{"ttl_seconds": 9}"#).await.json()["lease"].clone();
+    let renew = format!("/v1/leases/{}/renew", lease.as_str().unwrap());
+    assert_eq!(node.caller.post_json(&renew, r#"{"ttl_seconds": 30}"#).await.code(), "bad_json");
+    assert_eq!(node.caller.post_json(&renew, "{}").await.status, 200);
+    assert_eq!(node.caller.post_json("/v1/locks/l", r#"{"holder": ""}"#).await.code(), "bad_holder");
+    assert_eq!(node.caller.get("/v1/state/k").await.json()["value"], json!(1));
+}
+
+#[tokio::test]
 async fn what_is_no_text_is_refused_as_any_mistake() {
     let node = node().await;
     for path in ["/v1/state/%ff", "/v1/state/a/%C3%28", "/v1/replication/t/%ff", "/v1/locks/%ff", "/v1/leases/%80"] {

@@ -154,8 +154,8 @@ pub enum AcquireError {
     /// The length of the lease or the delay is out of bounds.
     #[error("a lock lasts from {TTL_MIN:?} to {TTL_MAX:?} without renewal, and its delay is no longer")]
     Ttl,
-    /// What the holder calls itself is too long.
-    #[error("a holder calls itself by at most {OWNER_BYTES_MAX} bytes")]
+    /// What the holder calls itself is empty, or too long.
+    #[error("a holder calls itself by 1 to {OWNER_BYTES_MAX} bytes")]
     Owner,
     /// The request key is too long, or was used for something else.
     #[error(transparent)]

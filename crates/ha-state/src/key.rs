@@ -35,10 +35,10 @@ impl Key {
 #[non_exhaustive]
 pub enum KeyError {
     /// It has no name.
-    #[error("a key must not be empty")]
+    #[error("a key or a name must not be empty")]
     Empty,
     /// It is too long.
-    #[error("a key has at most {KEY_BYTES_MAX} bytes, not {bytes}")]
+    #[error("a key or a name has at most {KEY_BYTES_MAX} bytes, not {bytes}")]
     TooLong {
         /// How long it was.
         bytes: usize,

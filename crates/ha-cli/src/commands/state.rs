@@ -41,11 +41,11 @@ pub(crate) struct Put {
     value: String,
 
     /// Only if the key was last changed at this revision; 0 for a key that must not exist.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     if_revision: Option<u64>,
 
     /// Remove the key again after so many seconds.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     ttl: Option<f64>,
 
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub(crate) struct Delete {
     key: String,
 
     /// Only if the key was last changed at this revision.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     if_revision: Option<u64>,
 
     #[command(flatten)]

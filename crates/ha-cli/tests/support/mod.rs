@@ -24,6 +24,19 @@ pub fn ha(arguments: &[&str]) -> Command {
     command
 }
 
+/// The signals by which a person or a service manager ends the program. Without SIGHUP where these tests were started so
+/// that it is ignored, as by `nohup`: then the program ignores it, too.
+pub fn ending_signals() -> Vec<Signal> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    let mut signals = vec![Signal::TERM, Signal::INT];
+    if ignored & 1 == 0 {
+        signals.push(Signal::HUP);
+    }
+    signals
+}
+
 /// How a run of the program ended.
 #[derive(Debug)]
 pub struct Ended {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::state::{fresh, lease_id, room, seconds, unread};
 use crate::asked::request_key;
-use crate::body::JsonBody;
+use crate::body::{JsonBody, Nothing};
 use crate::error::ApiError;
 
 /// The body of `POST /v1/leases`.
@@ -34,7 +34,11 @@ pub(crate) async fn grant(
 }
 
 /// `POST /v1/leases/{lease}/renew`: it lasts for its whole length again.
-pub(crate) async fn renew(State(ha): State<Ha>, Path(lease): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn renew(
+    State(ha): State<Ha>,
+    Path(lease): Path<String>,
+    JsonBody(Nothing {}): JsonBody<Nothing>,
+) -> Result<Json<Value>, ApiError> {
     let id = lease_id(&lease)?;
     room(&ha)?.renew_lease(id).await.map_err(|error| ApiError::from(error).at(&ha))?;
     Ok(Json(json!({"lease": lease})))

@@ -1,5 +1,6 @@
 //! Locks.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use axum::Json;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::state::{fresh, room, seconds, unread};
 use crate::asked::{query, request_key};
-use crate::body::JsonBody;
+use crate::body::{JsonBody, Nothing};
 use crate::error::ApiError;
 use crate::limits::LOCK_WAIT_MAX;
 
@@ -83,6 +84,7 @@ fn lock_id(text: &str) -> Result<LockId, ApiError> {
 pub(crate) async fn renew(
     State(ha): State<Ha>,
     Path((resource, id)): Path<(String, String)>,
+    JsonBody(Nothing {}): JsonBody<Nothing>,
 ) -> Result<Json<Value>, ApiError> {
     let id = lock_id(&id)?;
     room(&ha)?.renew_lock(&resource, id).await.map_err(|error| ApiError::from(error).at(&ha))?;
@@ -105,7 +107,7 @@ pub(crate) async fn release(
 #[serde(deny_unknown_fields)]
 pub(crate) struct List {
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 /// `GET /v1/locks`.
@@ -114,7 +116,7 @@ pub(crate) async fn list(
     asked: Result<Query<List>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let List { after, limit } = query(asked)?;
-    let listed = room(&ha)?.locks(after.as_deref(), limit.unwrap_or(PAGE_ITEMS).max(1)).await;
+    let listed = room(&ha)?.locks(after.as_deref(), limit.map_or(PAGE_ITEMS, NonZeroUsize::get)).await;
     let (locks, more) = listed.map_err(|error| unread(&ha, &error))?;
     let locks: Vec<Value> = locks.iter().map(|lock| shown(lock, json!(lock.waiters_count))).collect();
     Ok(fresh(Json(json!({"locks": locks, "more": more}))))

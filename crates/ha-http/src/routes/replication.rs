@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use std::num::NonZeroUsize;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
@@ -235,7 +237,7 @@ impl Value {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PageAsked {
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     #[serde(default)]
     consistency: Level,
 }
@@ -271,7 +273,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page>, ApiError> {
     let asked = query(asked)?;
     let replication = asked.consistency.of(running(&ha)?);
-    let (after, limit) = (asked.after.as_deref(), asked.limit.unwrap_or(PAGE_ITEMS));
+    let (after, limit) = (asked.after.as_deref(), asked.limit.map_or(PAGE_ITEMS, NonZeroUsize::get));
     let records = match asked.consistency {
         Level::Stale => replication.list_local(&data_type, after, limit).await?,
         _ => replication.list(&data_type, after, limit).await?,

@@ -1,5 +1,6 @@
 //! Shared keys.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use axum::Json;
@@ -177,7 +178,7 @@ pub(crate) struct List {
     #[serde(default)]
     prefix: String,
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     #[serde(default)]
     consistency: Consistency,
 }
@@ -190,7 +191,7 @@ pub(crate) async fn list(
     let state = room(&ha)?;
     let List { prefix, after, limit, consistency } = query(asked)?;
     check_length(&prefix)?;
-    let (after, limit) = (after.as_deref(), limit.unwrap_or(PAGE_ITEMS).max(1));
+    let (after, limit) = (after.as_deref(), limit.map_or(PAGE_ITEMS, NonZeroUsize::get));
     let page = match consistency {
         Consistency::Linearizable => state.list(&prefix, after, limit).await.map_err(|error| unread(&ha, &error))?,
         Consistency::Stale => state.list_local(&prefix, after, limit),

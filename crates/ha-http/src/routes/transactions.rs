@@ -1,5 +1,7 @@
 //! Transactions: compare, then do the one or the other, all at one revision.
 
+use std::num::NonZeroU32;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -87,13 +89,13 @@ enum Step {
     List {
         prefix: String,
         #[serde(default = "list_limit")]
-        limit: u32,
+        limit: NonZeroU32,
     },
 }
 
 /// Keys that a list brings when the caller does not say how many.
-fn list_limit() -> u32 {
-    100
+fn list_limit() -> NonZeroU32 {
+    const { NonZeroU32::new(100).unwrap() }
 }
 
 impl Comparison {
@@ -139,7 +141,7 @@ impl Step {
             Self::Delete { key: name } => Operation::Delete { key: key(name)? },
             Self::DeletePrefix { prefix } => Operation::DeletePrefix { prefix: prefix.into() },
             Self::Get { key: name } => Operation::Get { key: key(name)? },
-            Self::List { prefix, limit } => Operation::List { prefix: prefix.into(), limit },
+            Self::List { prefix, limit } => Operation::List { prefix: prefix.into(), limit: limit.get() },
         })
     }
 }

@@ -88,7 +88,7 @@ impl LockRequest {
         let lock = Key::new(&self.name)?;
         let ttl_ms = check_ttl(self.ttl).filter(|_| self.delay <= TTL_MAX).ok_or(AcquireError::Ttl)?;
         let owner = self.owner.as_deref().unwrap_or(&self.state.inner.node);
-        if owner.len() > OWNER_BYTES_MAX {
+        if owner.is_empty() || owner.len() > OWNER_BYTES_MAX {
             return Err(AcquireError::Owner);
         }
         let request = self.request.as_deref().map(request_key).transpose()?;

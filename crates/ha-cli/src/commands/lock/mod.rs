@@ -23,11 +23,11 @@ pub(crate) struct Args {
     name: String,
 
     /// Seconds without renewal after which the lock is somebody else's.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, allow_negative_numbers = true)]
     ttl: f64,
 
     /// Seconds to wait for the lock; 0 tries once.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, allow_negative_numbers = true)]
     timeout: f64,
 
     /// What the holder calls itself.
