@@ -47,7 +47,8 @@ pub(super) enum Kind {
     /// Drops the entries up to `index`.
     Purge,
     /// Nothing follows, and all before it is durable. Written without a sync when there is nothing else to do, and
-    /// overwritten by the next batch.
+    /// overwritten by the next batch. At the end of a segment that is full, the *seal*: `index` tells how many bytes the
+    /// file of the next segment has at least, which is in use; else it is 0.
     Mark,
 }
 

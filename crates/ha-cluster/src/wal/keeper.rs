@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::files;
 use super::reader::Reader;
 use super::recover::Recovery;
+use super::segment::Segment;
 use super::shared::{Shared, lock};
 use super::{Config, Record};
 use crate::disk::{Disk, File};
@@ -64,8 +65,8 @@ struct Papers {
     reads: VecDeque<Read>,
     /// Segments before this one can go.
     release: u64,
-    /// A segment that is written to no more, and will not be read soon.
-    finished: Option<Arc<dyn File>>,
+    /// A segment that is written to no more, and will not be read soon; and how many bytes the file of the next one has.
+    finished: Option<(Segment, u64)>,
     /// The segment to prepare.
     wanted: Option<u64>,
     /// How much is written of the segment before that.
@@ -77,7 +78,8 @@ struct Papers {
 
 enum Work {
     Read(Read),
-    Forget(Arc<dyn File>),
+    /// This segment is finished, and the file of the next one has so many bytes.
+    Finish(Segment, u64),
     Release(u64),
     /// This segment, which is to be ready up to there.
     Prepare {
@@ -142,9 +144,9 @@ impl Desk {
         self.leave(|papers| papers.written = papers.written.max(bytes));
     }
 
-    /// Hands over a segment that is written to no more.
-    pub(super) fn finished(&self, file: Arc<dyn File>) {
-        self.leave(|papers| papers.finished = Some(file));
+    /// Hands over a segment that is written to no more, since the next one, whose file has so many bytes, is in use.
+    pub(super) fn finished(&self, segment: Segment, next_bytes: u64) {
+        self.leave(|papers| papers.finished = Some((segment, next_bytes)));
     }
 
     /// Lets the segments before this one go.
@@ -191,8 +193,8 @@ impl Desk {
             Poll::Ready(Work::Read(read))
         } else if papers.closing {
             Poll::Ready(Work::Stop)
-        } else if let Some(file) = papers.finished.take() {
-            Poll::Ready(Work::Forget(file))
+        } else if let Some((segment, next_bytes)) = papers.finished.take() {
+            Poll::Ready(Work::Finish(segment, next_bytes))
         } else if papers.release > released {
             Poll::Ready(Work::Release(papers.release))
         } else if let Some(sequence) = papers.wanted
@@ -278,7 +280,12 @@ impl Keeper {
             let ready = self.draft.as_ref().map_or(0, |draft| draft.ready);
             match self.desk.work(self.release_tried, ready).await {
                 Work::Stop => return,
-                Work::Forget(file) => file.forget_cached(),
+                Work::Finish(segment, next_bytes) => {
+                    if let Err(error) = segment.seal(next_bytes).await {
+                        tracing::warn!(%error, segment = segment.sequence, "could not seal a log segment");
+                    }
+                    segment.file.forget_cached();
+                }
                 Work::Read(read) => {
                     let outcome = self.reader.read(read.range, read.bytes_max).await;
                     // Nobody waits for the answer of a read that was cancelled.

@@ -21,6 +21,8 @@ pub(super) struct Recovery {
     pub(super) salt: u64,
     /// The last segment, ready for more.
     pub(super) tail: Segment,
+    /// The segment before it, if nothing says there yet that this one is in use.
+    unsealed: Option<Segment>,
     /// The oldest segment there is.
     pub(super) oldest: u64,
     /// The oldest segment that is needed.
@@ -52,6 +54,9 @@ pub(super) async fn recover(disk: &dyn Disk, directory: &Path, salt: u64) -> Res
     // What the last life did to the names may not be durable either.
     disk.sync_dir(directory).await.map_err(|error| after_scan(directory, error))?;
     recovery.tail.settle().await.map_err(|error| after_scan(directory, error))?;
+    if let Some(before) = recovery.unsealed.take() {
+        before.seal(recovery.tail.allocated).await.map_err(|error| after_scan(directory, error))?;
+    }
     Ok(recovery)
 }
 
@@ -179,14 +184,26 @@ impl<'a> Replay<'a> {
 
     async fn run(mut self) -> Result<Recovery, OpenError> {
         let live: Vec<_> = self.segments.iter().map_while(|segment| Some((segment, segment.live?))).collect();
-        let mut tail = None;
+        let (mut before, mut tail): (Option<Scanned>, Option<Scanned>) = (None, None);
         for (position, (segment, header)) in live.iter().enumerate() {
             let next = live.get(position + 1).map(|(_, next)| next);
-            tail = Some(self.segment(segment, header, next).await?);
+            before = tail.replace(self.segment(segment, header, next).await?);
+            if let (Some(Scanned { sealed: Some(least), .. }), Some(now)) = (&before, &tail)
+                && now.segment.allocated < *least
+            {
+                let reason = format!("it was cut short: it had {least} bytes when the segment before it was sealed");
+                return Err(segment.corrupt(now.segment.allocated, reason));
+            }
         }
-        let Some(Scanned { segment: tail, marked }) = tail else {
+        let Some(Scanned { segment: tail, marked, sealed }) = tail else {
             return Err(self.segments[0].corrupt(0, "no segment is in use"));
         };
+        if sealed.is_some() {
+            let file = self.directory.join(files::name_of(tail.sequence + 1));
+            let reason = "the log went on in this segment, which is gone, or has lost its beginning".to_owned();
+            return Err(OpenError::Corrupt { file, offset: 0, reason });
+        }
+        let unsealed = before.filter(|before| before.sealed.is_none()).map(|before| before.segment);
         match &self.segments[live.len()..] {
             [] => {}
             [next] => self.check_unused(next).await?,
@@ -198,7 +215,7 @@ impl<'a> Replay<'a> {
         let needed = self.segments[0].sequence;
         let Self { view, index, salt, .. } = self;
         let (oldest, prepared, created) = (needed, false, false);
-        Ok(Recovery { view, index, salt, tail, oldest, needed, prepared, created, torn: !marked })
+        Ok(Recovery { view, index, salt, tail, unsealed, oldest, needed, prepared, created, torn: !marked })
     }
 
     fn io(&self, source: io::Error) -> OpenError {
@@ -225,12 +242,22 @@ impl<'a> Replay<'a> {
             }
         }
         self.generation = chain.generation;
-        let (end, durable, marked) = (chain.end, chain.durable, chain.marked);
-        if next.is_some() {
-            if end != limit {
-                return Err(segment.corrupt(end, "a record that the next segment proves to have been here is damaged"));
+        match next {
+            Some(_) if chain.end != limit => {
+                let reason = "a record that the next segment proves to have been here is damaged";
+                return Err(segment.corrupt(chain.end, reason));
             }
-        } else if let Some(proof) = chain.proof_of_damage().await.map_err(|error| self.io(error))? {
+            Some(_) => {
+                chain.durable = chain.end;
+                // What is behind its end may be the seal, or nothing that counts.
+                let _ = chain.next(u64::MAX).await;
+            }
+            None => {}
+        }
+        let (end, durable, marked, sealed) = (chain.end, chain.durable, chain.marked, chain.sealed);
+        if next.is_none()
+            && let Some(proof) = chain.proof_of_damage().await.map_err(|error| self.io(error))?
+        {
             let reason = format!("a record is damaged that was durable before the one at byte {proof} was written");
             return Err(segment.corrupt(end, reason));
         }
@@ -243,7 +270,7 @@ impl<'a> Replay<'a> {
             end,
             durable,
         };
-        Ok(Scanned { segment, marked })
+        Ok(Scanned { segment, marked, sealed })
     }
 
     fn record(&mut self, segment: &Opened, found: &Found<'_>) -> Result<(), OpenError> {
@@ -319,4 +346,6 @@ impl<'a> Replay<'a> {
 struct Scanned {
     segment: Segment,
     marked: bool,
+    /// The least length of the next segment's file, if it is sealed.
+    sealed: Option<u64>,
 }

@@ -20,6 +20,9 @@
 //! batch, without a sync: proof for all but a loss of power in the seconds before the system writes the mark out by
 //! itself. In that window, and only there, a damaged last batch is taken for a torn one. A clean stop syncs its mark.
 //!
+//! A segment that is gone, or cut short, could not tell either. So the one before it is *sealed* once a batch of its
+//! successor is durable: it says that there is one, and how long its file is.
+//!
 //! Records that were cut off, and those of a recycled file's former life, cannot come back: each start and each new
 //! segment raises the generation, durably, before anything else is written, and a chain never goes back to an older one.
 
@@ -91,6 +94,8 @@ pub(super) struct Chain<'a> {
     pub(super) durable: u64,
     /// The chain ended with a mark.
     pub(super) marked: bool,
+    /// The mark is a seal: the least length of the next segment's file.
+    pub(super) sealed: Option<u64>,
 }
 
 /// Why a chain could not be followed.
@@ -110,7 +115,7 @@ impl From<io::Error> for ScanError {
 impl<'a> Chain<'a> {
     pub(super) fn new(file: &'a dyn File, seed: u32, generation: u64) -> io::Result<Self> {
         let end = SEGMENT_HEADER_BYTES as u64;
-        Ok(Self { window: Window::new(file)?, seed, generation, end, durable: 0, marked: false })
+        Ok(Self { window: Window::new(file)?, seed, generation, end, durable: 0, marked: false, sealed: None })
     }
 
     /// The next record before `limit`, or `None` at the end of the chain.
@@ -142,6 +147,7 @@ impl<'a> Chain<'a> {
         self.durable = header.durable.into();
         if header.kind == Kind::Mark {
             self.marked = true;
+            self.sealed = (header.index > 0).then_some(header.index);
             return Ok(None);
         }
         self.end = offset + padded as u64;

@@ -49,10 +49,21 @@ impl Segment {
         Ok(())
     }
 
+    /// Writes down, durably, that the log goes on in the next segment, whose file has so many bytes: were that file gone
+    /// or cut short, nothing in it could tell.
+    pub(super) async fn seal(&self, next_bytes: u64) -> io::Result<()> {
+        self.write(Kind::Mark, next_bytes).await?;
+        self.file.sync_data().await
+    }
+
     /// Writes a record without a payload at the end, and returns its length.
     pub(super) async fn write_bare(&self, kind: Kind) -> io::Result<u64> {
+        self.write(kind, 0).await
+    }
+
+    async fn write(&self, kind: Kind, index: u64) -> io::Result<u64> {
         let mut buffer = Vec::new();
-        self.record(kind, 0, 0)?.encode(&[], self.seed, self.end, &mut buffer)?;
+        self.record(kind, index, 0)?.encode(&[], self.seed, self.end, &mut buffer)?;
         self.file.write_at(&buffer, self.end).await?;
         Ok(record_bytes(0))
     }

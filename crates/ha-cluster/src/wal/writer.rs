@@ -26,6 +26,8 @@ pub(super) struct Writer {
     desk: Arc<Desk>,
     salt: u64,
     segment: Segment,
+    /// The segment before it, until a batch of this one is durable.
+    before: Option<Segment>,
     /// What comes at the end of the segment.
     buffer: Vec<u8>,
     /// As after everything in the buffer.
@@ -37,7 +39,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, desk: Arc<Desk>, recovery: Recovery) -> Self {
         let Recovery { salt, tail: segment, view, .. } = recovery;
-        Self { shared, desk, salt, segment, buffer: Vec::new(), view, ask_again_at: 0 }
+        Self { shared, desk, salt, segment, before: None, buffer: Vec::new(), view, ask_again_at: 0 }
     }
 
     /// Writes until the handles are gone, or the disk fails.
@@ -158,7 +160,7 @@ impl Writer {
         self.buffer = checkpoint::segment_start(&header, &self.view)?;
         let seed = SegmentHeader::seed(self.salt, sequence);
         let next = Segment { sequence, generation, seed, file, allocated, end: 0, durable: 0 };
-        self.desk.finished(std::mem::replace(&mut self.segment, next).file);
+        self.before = Some(std::mem::replace(&mut self.segment, next));
         self.ask_again_at = 0;
         Ok(())
     }
@@ -187,6 +189,7 @@ impl Writer {
             let began = self.segment.durable == 0;
             self.segment.durable = self.segment.end;
             if began {
+                self.before.take().into_iter().for_each(|before| self.desk.finished(before, self.segment.allocated));
                 // Not before: recovery expects at most one segment that was never begun.
                 self.desk.prepare(self.segment.sequence + 1, self.segment.end);
             }

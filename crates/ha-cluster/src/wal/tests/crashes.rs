@@ -171,9 +171,13 @@ async fn a_segment_begun_in_vain_never_comes_back() {
     let disk = FaultyDisk::default();
     let wal = open(&disk).await;
     quiet(&wal).await;
+    let first = segments(&disk).into_iter().next().unwrap();
+    let unsealed = disk.content(&first).unwrap();
     disk.fail(On::Write, 2, io::ErrorKind::Other);
     append(&wal, vec![record(1, 1, 70), record(2, 1, 70)]).await.unwrap();
     quiet(&wal).await;
+    // It was sealed only because, in truth, the next one had begun.
+    disk.set_content(&first, unsealed);
     let path = segments(&disk).into_iter().nth(1).unwrap();
     let mut content = disk.content(&path).unwrap();
     let left = record(2, 1, 70).payload;

@@ -113,6 +113,56 @@ async fn a_lost_segment_is_refused_whichever_it_is() {
     assert!(matches!(try_open(&disk).await, Err(OpenError::Corrupt { .. })), "all lost but the spare");
 }
 
+/// Whatever the file itself could tell is gone: the segment before it tells.
+#[tokio::test]
+async fn a_segment_in_use_that_is_gone_or_cut_short_is_refused() {
+    for restarts in [false, true] {
+        let disk = FaultyDisk::default();
+        let wal = open(&disk).await;
+        quiet(&wal).await;
+        append(&wal, vec![record(1, 1, 70)]).await.unwrap();
+        quiet(&wal).await;
+        append(&wal, vec![record(2, 1, 70)]).await.unwrap();
+        let mut disk = disk.crash(Survival::Nothing);
+        if restarts {
+            disk = stop(&disk, open(&disk).await).await;
+        }
+        let path = Path::new(DIRECTORY).join(files::name_of(2));
+        let whole = disk.content(&path).unwrap();
+        assert_eq!(open_flipped(&disk, &path, whole.clone()).await.unwrap().records.len(), 2);
+        for length in 0..whole.len() {
+            assert!(open_flipped(&disk, &path, whole[..length].to_vec()).await.is_none(), "{length} bytes are left");
+        }
+        assert!(open_flipped(&disk, &path, vec![0; whole.len()]).await.is_none(), "nothing but zeros");
+        // With and without one that was prepared behind it.
+        for path in segments(&disk).into_iter().skip(1).rev() {
+            disk.erase(&path);
+            let refused = try_open(&disk).await.err();
+            assert!(
+                matches!(refused, Some(OpenError::Corrupt { .. })) || path.ends_with(files::name_of(3)),
+                "{path:?}"
+            );
+        }
+    }
+}
+
+/// A seal that a crash prevented is made up for by the next life.
+#[tokio::test]
+async fn a_segment_is_sealed_later_if_not_at_once() {
+    let disk = FaultyDisk::default();
+    let wal = open(&disk).await;
+    quiet(&wal).await;
+    let first = segments(&disk).into_iter().next().unwrap();
+    let unsealed = disk.content(&first).unwrap();
+    append(&wal, vec![record(1, 1, 70)]).await.unwrap();
+    let disk = stop(&disk, wal).await;
+    disk.set_content(&first, unsealed);
+    let disk = stop(&disk, open(&disk).await).await;
+    disk.erase(&Path::new(DIRECTORY).join(files::name_of(2)));
+    segments(&disk).iter().skip(1).for_each(|path| disk.erase(path));
+    assert!(matches!(try_open(&disk).await, Err(OpenError::Corrupt { .. })));
+}
+
 #[tokio::test]
 async fn a_newer_format_is_not_called_damaged() {
     let (disk, wal) = prepare().await;

@@ -126,11 +126,29 @@ async fn torn_at_every_byte() {
 }
 
 #[tokio::test]
-async fn cut_at_every_byte() {
-    let torn = Torn::new(false).await;
-    for end in torn.changed() {
-        torn.recover(torn.new[..end].to_vec()).await;
+async fn a_segment_that_grows_cut_at_every_byte() {
+    let disk = FaultyDisk::default();
+    let wal = open(&disk).await;
+    quiet(&wal).await;
+    (1..50).for_each(|nth| disk.fail(On::Rename, nth, io::ErrorKind::PermissionDenied));
+    let longest = || disk.paths().into_iter().max_by_key(|path| disk.content(path).unwrap().len()).unwrap();
+    let mut last = 0;
+    while disk.content(&longest()).unwrap().len() <= 4096 {
+        last += 1;
+        append(&wal, vec![record(last, 1, 70)]).await.unwrap();
     }
+    quiet(&wal).await;
+    let (before, path, steps) = (disk.fork(), longest(), steps(&contents(&wal).await, last));
+    write_batch(&wal, last).await;
+    let [old, new] = [&before, &disk].map(|disk| disk.content(&path).unwrap());
+    let torn = Torn { before, path, old, new, steps };
+    let mut reached = 0;
+    for end in torn.old.len()..=torn.new.len() {
+        let step = torn.recover(torn.new[..end].to_vec()).await;
+        assert!(step >= reached, "more of the batch was written, and less was found");
+        reached = step;
+    }
+    assert_eq!(reached, 6);
 }
 
 #[tokio::test]
