@@ -66,6 +66,7 @@ enum Wake {
     Peer(PeerEvent),
     Raft,
     LogFailed,
+    Contradicted,
     ConsensusEnded,
     Done(Done),
     Ask(Ask),
@@ -131,6 +132,7 @@ pub(super) struct Driver {
     /// Closed last, so that nothing is promised after the end.
     pub(super) wal: Wal,
     pub(super) wal_failure: watch::Receiver<Option<Arc<str>>>,
+    pub(super) contradiction: watch::Receiver<Option<Arc<str>>>,
     pub(super) stopping: Option<Stopping>,
     /// How well this node is, in percent, as it tells the others.
     pub(super) health: u8,
@@ -184,6 +186,7 @@ impl Driver {
             ask = queues.asks.recv(), if self.stopping.is_none() => ask.map_or(Wake::Ended, Wake::Ask),
             () = changes.next() => Wake::Raft,
             Ok(()) = self.wal_failure.changed() => Wake::LogFailed,
+            Ok(()) = self.contradiction.changed() => Wake::Contradicted,
             () = self.cx.engine.stopped(), if self.failed.is_none() => Wake::ConsensusEnded,
             Some(event) = queues.peers.recv() => Wake::Peer(event),
             Some(mail) = queues.mail.recv() => Wake::Mail(mail),
@@ -202,6 +205,7 @@ impl Driver {
             Wake::Peer(event) => self.peer_event(event).await,
             Wake::Raft => self.look_soon(),
             Wake::LogFailed => self.log_failed(),
+            Wake::Contradicted => self.contradicted(),
             Wake::ConsensusEnded => self.consensus_ended(),
             Wake::Done(done) => self.done(done).await,
             Wake::Ask(Ask::Transfer { to, answer }) => self.transfer(to, answer),
@@ -257,6 +261,18 @@ impl Driver {
         let failure = self.wal_failure.borrow_and_update().clone();
         if let Some(reason) = failure {
             self.fail(format!("the log has stopped: {reason}. Mend the disk, then start this node again"));
+        }
+    }
+
+    /// Others lead without what is committed here: enough of them have lost what they acknowledged.
+    fn contradicted(&mut self) {
+        let contradiction = self.contradiction.borrow_and_update().clone();
+        if let Some(reason) = contradiction {
+            self.fail(format!(
+                "{reason}: a majority has lost what it acknowledged. Keep the data directory of this node, it may be the \
+                 only one that has everything. To go on from it, stop the others, start this one, and promote it with \
+                 `ha failover promote --force`"
+            ));
         }
     }
 

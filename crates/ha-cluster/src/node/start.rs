@@ -223,6 +223,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         view,
         look_at: std::time::Duration::ZERO,
         wal_failure: log.failure(),
+        contradiction: engine.contradiction(),
         wal: log,
         stopping: None,
         health: WELL,

@@ -6,6 +6,7 @@
 use ha_net::{Fault, NodeId};
 use openraft::async_runtime::WatchReceiver as _;
 
+use super::codec::AppendRequest;
 use super::engine::Engine;
 use super::types::{LogId, Vote};
 
@@ -71,6 +72,25 @@ pub(super) fn believe_last(from: &NodeId, last: Option<&LogId>, committed: Optio
 }
 
 impl Engine {
+    /// Refuses an append message of a vote that is not believed, or that contradicts what is committed here: openraft
+    /// would take its entries for those that are. No leader sends that unless a majority has lost what it acknowledged.
+    pub(super) fn believe_append(&self, from: &NodeId, request: &AppendRequest) -> Result<(), Fault> {
+        self.believe(from, &request.vote)?;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let Some(committed) = &metrics.local_committed else { return Ok(()) };
+        let known = request.entries.iter().take_while(|entry| entry.log_id.index <= committed.index).last();
+        let last = known.map(|entry| &entry.log_id).or(request.prev_log_id.as_ref());
+        believe_last(from, last, Some(committed)).map_err(|error| {
+            self.contradiction.send_if_modified(|told| {
+                let is_new = told.is_none();
+                *told = Some(error.to_string().into());
+                is_new
+            });
+            Fault { message: error.to_string() }
+        })
+    }
+
     /// Refuses what is asked with a vote that is not believed.
     pub(super) fn believe(&self, from: &NodeId, vote: &Vote) -> Result<(), Fault> {
         let own = || self.raft.metrics().borrow_watched().vote.leader_id.term;

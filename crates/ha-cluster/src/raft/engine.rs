@@ -72,6 +72,8 @@ pub(crate) struct Engine {
     followers: Arc<Memory>,
     applied_index: watch::Receiver<u64>,
     ended: watch::Receiver<bool>,
+    /// How a leader contradicted what is committed here, once one did.
+    pub(super) contradiction: Arc<watch::Sender<Option<Arc<str>>>>,
     last_snapshot_bytes: Arc<AtomicU64>,
     snapshots: SnapshotStore,
     live_voters: Arc<AtomicUsize>,
@@ -125,6 +127,7 @@ impl Engine {
             followers,
             applied_index,
             ended,
+            contradiction: Arc::default(),
             last_snapshot_bytes,
             snapshots: parts.snapshots,
             live_voters: Arc::default(),
@@ -175,6 +178,11 @@ impl Engine {
         while self.leader().0.as_ref() == Some(leader) {
             changes.next().await;
         }
+    }
+
+    /// How a leader contradicted what is committed here, once one did; to follow.
+    pub(crate) fn contradiction(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.contradiction.subscribe()
     }
 
     /// The state of all machines at this moment.

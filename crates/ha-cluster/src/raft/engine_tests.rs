@@ -9,10 +9,10 @@ use ha_net::NodeId;
 use ha_net::wire::memory::MemoryNetwork;
 use tokio::sync::watch;
 
+use super::codec::{AppendRequest, put_append};
 use super::engine::{Engine, EngineParts};
 use super::network_tests::net;
-use super::types::PeerRecord;
-use crate::Config;
+use super::types::{LogId, PeerRecord, Vote};
 use crate::disk::faulty::FaultyDisk;
 use crate::machine::{
     Applied, Batch, Capture, Command, Host, Machine, MachineId, Machines, OpenSession, Propose as _, SessionId,
@@ -20,6 +20,7 @@ use crate::machine::{
 };
 use crate::snapshot::SnapshotStore;
 use crate::wal::{self, Wal};
+use crate::{Config, service};
 
 /// A node that leads itself.
 pub(super) struct Alone {
@@ -138,4 +139,26 @@ async fn a_node_whose_store_takes_nothing_more_can_be_stopped() {
     }
     assert!(node.engine.status().committed_index > 1000, "it waits with many, not with the first");
     tokio::time::timeout(Duration::from_secs(60), node.engine.stop()).await.expect("it stops");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_has_lost_what_is_committed_is_not_followed() {
+    let node = Alone::start(Machines::new()).await;
+    for _ in 0..3 {
+        node.engine.propose(batch()).await.unwrap();
+    }
+    let (term, committed) = (node.engine.status().term.0, node.engine.status().committed_index);
+    let (two, contradiction) = (NodeId::from(2), node.engine.contradiction());
+    let ask = |prev: LogId| {
+        let vote = Vote::new_committed(term + 5, two.clone());
+        let request = AppendRequest { vote, prev_log_id: Some(prev), entries: Vec::new(), leader_commit: None };
+        node.engine.asked(&two, service::RAFT_HEARTBEAT, put_append(&request))
+    };
+    let refused = ask(LogId::new_term_index(term + 5, committed - 1)).await.unwrap_err();
+    assert!(refused.message.contains(&format!("contradicts the entry {committed}")), "{refused}");
+    assert!(contradiction.borrow().is_some());
+    assert_eq!(node.engine.status().stopped, None, "openraft did not hear of it");
+    assert_eq!(node.engine.status().term.0, term);
+    let taken = ask(LogId::new_term_index(term, committed)).await;
+    assert!(taken.is_ok(), "one that has everything is followed: {taken:?}");
 }

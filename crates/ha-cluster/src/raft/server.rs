@@ -89,7 +89,7 @@ impl Engine {
     async fn heartbeat(&self, from: &NodeId, body: Bytes) -> Result<Bytes, Fault> {
         let began = Instant::now();
         let request = get_append(body).map_err(fault)?;
-        self.believe(from, &request.vote)?;
+        self.believe_append(from, &request)?;
         let mut answers = pin!(self.raft.stream_append(futures::stream::iter([request])));
         match answers.next().await {
             Some(Ok(result)) => Ok(put(&self.answer(began, result))),
@@ -104,7 +104,7 @@ impl Engine {
         let asker = (self.clone(), from.clone());
         let requests = futures::stream::unfold((receiver, asker), |(mut receiver, asker)| async {
             let request = get_append(receiver.recv().await?).map_err(fault);
-            match request.and_then(|request| asker.0.believe(&asker.1, &request.vote).map(|()| request)) {
+            match request.and_then(|request| asker.0.believe_append(&asker.1, &request).map(|()| request)) {
                 Ok(request) => Some((request, (receiver, asker))),
                 Err(error) => {
                     asker.0.lines.warn(&format_args!("an append stream of {} ends: {error}", asker.1));
