@@ -100,6 +100,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
     let identity = Identity::open(seams.disk.clone(), config.data_dir.clone(), expected).await?;
     let seed = seed ^ identity.incarnation().0.rotate_left(32);
     require_log(&identity, &*seams.disk).await?;
+    let disk = disk_id(&identity, seed).await?;
     let mut random = StdRng::seed_from_u64(seed);
     let (salt, start_number) = (random.random(), random.random());
     let (segment_bytes, freed_bytes) = (config.segment_bytes, config.freed_bytes);
@@ -112,7 +113,6 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
     let snapshots = snapshots.map_err(|e| StartError::State { reason: e.to_string() })?;
 
     let advertised = config.advertise.clone().unwrap_or_else(|| advertised(&config));
-    let disk = disk_id(&identity, seed).await?;
     let mut me = Me { node_id: identity.node_id(), incarnation: identity.incarnation(), address: advertised, disk };
     let doorman = Doorman::new(&config, me.node_id.clone(), me.incarnation, me.address.clone(), me.disk);
     recover(&config, &identity, &me, &wal).await?;
@@ -298,8 +298,15 @@ async fn disk_id(identity: &Identity, seed: u64) -> Result<u64, StartError> {
     if let Some(kept) = identity.read_slot(DISK_ID).await? {
         let kept = <[u8; 8]>::try_from(&kept[..]);
         return kept.map(u64::from_le_bytes).map_err(|_| StartError::State {
-            reason: format!("the file {DISK_ID} in the data directory has the wrong length: restore it from a backup"),
+            reason: "the file slot-disk in the data directory has the wrong length: put it back from a backup"
+                .to_owned(),
         });
+    }
+    // It was drawn before this node joined its cluster. Under another one it would pass for another disk.
+    if identity.cluster_id().is_some() && !identity.begins_anew().await? {
+        let reason = "the file slot-disk is gone from the data directory: put it back from a backup, or let the node join \
+                      anew under a new id, with an empty directory";
+        return Err(StartError::State { reason: reason.to_owned() });
     }
     let id: u64 = StdRng::seed_from_u64(seed).random();
     identity.write_slot(DISK_ID, id.to_le_bytes().to_vec().into()).await?;
