@@ -46,7 +46,7 @@ pub struct ClusterInfo {
     pub total_nodes: usize,
     /// Members that gossip believes alive.
     pub active_nodes: usize,
-    /// The leader, if there is one.
+    /// Who leads, for all that this node knows at this moment; nobody while there is no quorum.
     pub leader_node: Option<NodeId>,
     /// How the cluster is.
     pub state: ClusterState,
@@ -171,7 +171,7 @@ impl View {
         ClusterInfo {
             total_nodes: self.members.len(),
             active_nodes,
-            leader_node: self.leader.as_ref().map(|l| l.node_id.clone()),
+            leader_node: self.leader.as_ref().filter(|_| self.leader_is_live).map(|leader| leader.node_id.clone()),
             state,
             is_healthy: state == ClusterState::Healthy,
         }

@@ -58,7 +58,7 @@ impl Driver {
         let now = self.cx.now();
         let member = self.cx.status.voters.contains(&self.cx.me.node_id);
         if let Some(reluctant) = &mut self.reluctant
-            && reluctant.step(now, leader_heard || !member)
+            && reluctant.step(now, leader_heard || !member || self.failed.is_some())
         {
             let witness = self.cx.config.role == Role::Witness;
             let who = if witness { "a witness" } else { "a node of priority 0" };
