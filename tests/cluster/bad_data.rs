@@ -96,7 +96,7 @@ async fn a_log_that_has_lost_its_end_is_refused() -> Outcome {
     cluster.wait_node(1, "it has started", FORM_TIMEOUT, |status| status.cluster_id.is_some()).await?;
     cluster.kill9(1).await?;
     let whole = fs::read(&newest)?;
-    for left in [Some(1000), Some(0), None] {
+    for left in [Some(200), Some(0), None] {
         match left {
             Some(bytes) => fs::write(&newest, &whole[..bytes])?,
             None => fs::remove_file(&newest)?,

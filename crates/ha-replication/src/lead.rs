@@ -34,8 +34,7 @@ pub(crate) struct Leader {
 type Progress = BTreeMap<NodeId, (u64, Instant)>;
 
 /// Notes how far each disk is now.
-fn note(progress: &mut Progress, held: &HeldBy, me: &NodeId) {
-    let now = Instant::now();
+fn note(progress: &mut Progress, now: Instant, held: &HeldBy, me: &NodeId) {
     let last = held.members.get(me).map_or(0, |held| held.index);
     progress.retain(|node, _| held.members.contains_key(node));
     for (node, held) in &held.members {
@@ -82,7 +81,7 @@ impl Leader {
                 round.begin(now, async move { known.ask(&cluster, &me, copies).await });
             }
             self.known.lock().copies.retain(|node, _| nodes.contains(node));
-            note(&mut progress, &held, &view.node_id);
+            note(&mut progress, now, &held, &view.node_id);
             // A witness that leads hands over by itself.
             if !round.ever_ended || !nodes.contains(&view.node_id) {
                 continue;
@@ -104,16 +103,17 @@ impl Leader {
             if self.hand_over(&view, &nodes, &mut told).await {
                 continue;
             }
-            self.agree(&held, &view, &progress).await;
+            self.agree(now, &held, &view, &progress).await;
         }
     }
 
-    /// Puts on the log which copies are in step, when that has changed.
-    async fn agree(&self, held: &HeldBy, view: &View, progress: &Progress) {
+    /// Puts on the log which copies are in step, when that has changed. Of what was seen `now`: whatever took long since
+    /// is not to be laid at a copy's door.
+    async fn agree(&self, now: Instant, held: &HeldBy, view: &View, progress: &Progress) {
         let last = held.members.get(&view.node_id).map_or(0, |held| held.index);
         let mut seen = BTreeMap::new();
         for (node, held) in held.members.iter().filter(|(_, held)| held.is_copy) {
-            let stuck = progress.get(node).is_some_and(|(_, since)| since.elapsed() >= self.config.sync_timeout);
+            let stuck = progress.get(node).is_some_and(|(_, since)| now - *since >= self.config.sync_timeout);
             let is_me = *node == view.node_id;
             let state = view.members.iter().find(|member| member.node_id == *node).map(|member| member.state);
             let is_complete = if is_me {

@@ -72,13 +72,17 @@ pub(super) fn believe_last(from: &NodeId, last: Option<&LogId>, committed: Optio
 }
 
 impl Engine {
-    /// Refuses an append message of a vote that is not believed, or that contradicts what is committed here: openraft
-    /// would take its entries for those that are. No leader sends that unless a majority has lost what it acknowledged.
+    /// Refuses an append message of a vote that is not believed, or of a present leader that contradicts what is
+    /// committed here: openraft would take its entries for those that are. No leader of this term or a later one sends that
+    /// unless a majority has lost what it acknowledged. One that was deposed may, and openraft refuses it.
     pub(super) fn believe_append(&self, from: &NodeId, request: &AppendRequest) -> Result<(), Fault> {
         self.believe(from, &request.vote)?;
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let Some(committed) = &metrics.local_committed else { return Ok(()) };
+        if request.vote.leader_id.term < metrics.current_term {
+            return Ok(());
+        }
         let known = request.entries.iter().take_while(|entry| entry.log_id.index <= committed.index).last();
         let last = known.map(|entry| &entry.log_id).or(request.prev_log_id.as_ref());
         believe_last(from, last, Some(committed)).map_err(|error| {

@@ -149,16 +149,18 @@ async fn a_leader_that_has_lost_what_is_committed_is_not_followed() {
     }
     let (term, committed) = (node.engine.status().term.0, node.engine.status().committed_index);
     let (two, contradiction) = (NodeId::from(2), node.engine.contradiction());
-    let ask = |prev: LogId| {
-        let vote = Vote::new_committed(term + 5, two.clone());
+    let ask = |vote: u64, prev: LogId| {
+        let vote = Vote::new_committed(vote, two.clone());
         let request = AppendRequest { vote, prev_log_id: Some(prev), entries: Vec::new(), leader_commit: None };
         node.engine.asked(&two, service::RAFT_HEARTBEAT, put_append(&request))
     };
-    let refused = ask(LogId::new_term_index(term + 5, committed - 1)).await.unwrap_err();
+    let deposed = ask(term - 1, LogId::new_term_index(term + 5, committed - 1)).await;
+    assert!(deposed.is_ok() && contradiction.borrow().is_none(), "one that leads no longer may: {deposed:?}");
+    let refused = ask(term + 5, LogId::new_term_index(term + 5, committed - 1)).await.unwrap_err();
     assert!(refused.message.contains(&format!("contradicts the entry {committed}")), "{refused}");
     assert!(contradiction.borrow().is_some());
     assert_eq!(node.engine.status().stopped, None, "openraft did not hear of it");
     assert_eq!(node.engine.status().term.0, term);
-    let taken = ask(LogId::new_term_index(term, committed)).await;
+    let taken = ask(term + 5, LogId::new_term_index(term, committed)).await;
     assert!(taken.is_ok(), "one that has everything is followed: {taken:?}");
 }

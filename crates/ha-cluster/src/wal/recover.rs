@@ -54,8 +54,10 @@ pub(super) async fn recover(disk: &dyn Disk, directory: &Path, salt: u64) -> Res
     // What the last life did to the names may not be durable either.
     disk.sync_dir(directory).await.map_err(|error| after_scan(directory, error))?;
     recovery.tail.settle().await.map_err(|error| after_scan(directory, error))?;
-    if let Some(before) = recovery.unsealed.take() {
-        before.seal(recovery.tail.allocated).await.map_err(|error| after_scan(directory, error))?;
+    if let Some(before) = recovery.unsealed.take()
+        && let Err(error) = before.seal(recovery.tail.end).await
+    {
+        tracing::warn!(%error, segment = before.sequence, "could not seal a log segment, trying again with the next start");
     }
     Ok(recovery)
 }
