@@ -272,6 +272,11 @@ impl Net {
         connection.open(service).await
     }
 
+    /// Whether this node has been told to stop: nothing is sent or answered any more.
+    pub fn is_stopped(&self) -> bool {
+        self.shared().stopped.is_cancelled()
+    }
+
     /// Stops listening, sends what is queued within a short bound, and ends all connections.
     pub async fn stop(&self) {
         let shared = self.shared();

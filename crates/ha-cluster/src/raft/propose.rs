@@ -71,7 +71,7 @@ impl Propose for Engine {
                 Err(miss) => miss,
             };
             maybe |= miss.maybe;
-            if !miss.again || Instant::now() + pause >= deadline {
+            if !miss.again || self.net.is_stopped() || Instant::now() + pause >= deadline {
                 let reason = miss.reason;
                 return Err(if maybe {
                     ProposeError::Unknown { reason }
