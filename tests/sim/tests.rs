@@ -136,6 +136,7 @@ scenes! {
     records_with_a_witness: "records-w", 1..=3;
     records_power_lost: "records-power", 1..=4;
     records_power_lost_amid_an_entry: "records-shared", 1..=3;
+    records_silent: "records-silent", 1..=2;
     records_full: "records-full", 1..=2;
     records_lost: "records-lost", 1..=2;
     records_without_a_leader: "loose-5", 1..=4;

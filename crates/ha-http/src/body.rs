@@ -28,7 +28,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonBody<
     }
 }
 
-/// The body of a call that takes none: absent, or an empty object.
+/// The body of a call that takes none: absent, `null`, or an empty object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}

@@ -37,7 +37,7 @@ pub(crate) async fn grant(
 pub(crate) async fn renew(
     State(ha): State<Ha>,
     Path(lease): Path<String>,
-    JsonBody(Nothing {}): JsonBody<Nothing>,
+    _: JsonBody<Option<Nothing>>,
 ) -> Result<Json<Value>, ApiError> {
     let id = lease_id(&lease)?;
     room(&ha)?.renew_lease(id).await.map_err(|error| ApiError::from(error).at(&ha))?;

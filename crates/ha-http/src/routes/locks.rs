@@ -84,7 +84,7 @@ fn lock_id(text: &str) -> Result<LockId, ApiError> {
 pub(crate) async fn renew(
     State(ha): State<Ha>,
     Path((resource, id)): Path<(String, String)>,
-    JsonBody(Nothing {}): JsonBody<Nothing>,
+    _: JsonBody<Option<Nothing>>,
 ) -> Result<Json<Value>, ApiError> {
     let id = lock_id(&id)?;
     room(&ha)?.renew_lock(&resource, id).await.map_err(|error| ApiError::from(error).at(&ha))?;
