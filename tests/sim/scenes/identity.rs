@@ -17,12 +17,16 @@ pub(super) fn empty_disk(world: &mut World) {
     let seen = world.seen(lost);
     assert!(!seen.leads && seen.entries.is_empty(), "{lost} takes part with another disk than it joined with");
 
-    // Its owner removes it and lets it join under another id.
-    world.dismiss(lost);
+    // Its owner removes it, which lets it in no more than before, and has it join under another id.
     let leader = world.expect_leader();
     let removed = world.remove(leader, lost);
     let removed = world.expect_result(&removed, secs(20));
     assert!(removed.is_ok(), "{lost} could not be removed: {removed:?}");
+    world.kill(lost);
+    world.replace_disk(lost, None);
+    world.restart(lost);
+    world.expect("its id is not used again", secs(5), |world| !world.runs(lost) || world.seen(lost).stopped);
+    world.dismiss(lost);
     world.add(Name(9));
     let voters = world.names();
     world.expect_voters(voters);

@@ -191,6 +191,8 @@ pub(super) struct Core {
     pub(super) restoring: Restoring,
     /// Members that were removed for good.
     pub(super) removed: RemovedMembers,
+    /// Those whom the membership left out that was applied last.
+    pub(super) left_out: Disks,
 }
 
 /// The cluster's own commands.
@@ -326,6 +328,10 @@ impl Host {
                     codec::record(&index)
                 }
                 SystemCommand::Recovered { generation } => {
+                    // It comes right behind the membership of one alone.
+                    let lost = std::mem::take(&mut core.left_out);
+                    core.removed.readmit(&lost);
+                    self.tell_removed(core);
                     // One that was cut short is done again: it is the first that left others behind.
                     self.told.recovered.send_if_modified(|told| {
                         let is_new = told.is_none_or(|(known, _)| known != generation);
@@ -401,7 +407,7 @@ impl Host {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         core.sessions.retain_nodes(|node| now.contains_key(node));
         core.lapsed.retain(|node, _| now.contains_key(node));
-        core.removed.follow(before, now);
+        core.left_out = core.removed.follow(before, now);
         self.tell_removed(&core);
     }
 

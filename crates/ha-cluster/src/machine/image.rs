@@ -112,7 +112,7 @@ pub(super) fn parts(image: &[u8]) -> Result<(Core, Encoded<'_>), TryGetError> {
         LENGTHS_FIRST => lengths_first(rest)?,
         _ => return Err(short(1)),
     };
-    Ok((Core { epoch, sessions, lapsed, restoring, removed }, machines))
+    Ok((Core { epoch, sessions, lapsed, restoring, removed, ..Core::default() }, machines))
 }
 
 fn record<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, TryGetError> {
@@ -214,7 +214,7 @@ mod tests {
             let all = RestoreAll { attempt: 3, length: 2, crc: crc32c::crc32c(b"rs"), epoch: 0 };
             let (mut core, found) = parts(image).unwrap();
             assert_eq!((core.epoch, core.lapsed.len(), &found[..]), (9, 1, &states[..]));
-            assert_eq!(core.removed.contains(&"c".parse().unwrap(), 5), image[0] == SCHEMA);
+            assert_eq!(core.removed.disks_of(&"c".parse().unwrap()).eq([5]), image[0] == SCHEMA);
             assert_eq!(core.restoring.take(&all).is_ok(), on_its_way);
         }
         let mut core = Core { epoch: 9, lapsed: [("b".parse().unwrap(), 3)].into(), ..Core::default() };

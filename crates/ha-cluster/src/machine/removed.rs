@@ -1,4 +1,5 @@
-//! Members that were removed for good, and the disks that they had: what those hold must not come back.
+//! Members that were removed for good, and the disks that they had. Neither comes back: what the disk holds is past, and
+//! an id that begins again on an empty disk would give out a second time what it has given out before.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,13 +17,21 @@ pub(crate) type Disks = BTreeMap<NodeId, u64>;
 pub(crate) struct RemovedMembers(VecDeque<(NodeId, u64)>);
 
 impl RemovedMembers {
-    /// One membership follows another.
-    pub(crate) fn follow(&mut self, before: &Disks, now: &Disks) {
+    /// One membership follows another. Returns who is left out by it.
+    pub(crate) fn follow(&mut self, before: &Disks, now: &Disks) -> Disks {
         let is_member = |node: &NodeId, disk: u64| now.get(node) == Some(&disk);
         self.0.retain(|(node, disk)| !is_member(node, *disk));
-        let gone = before.iter().filter(|(node, disk)| !is_member(node, **disk));
-        self.0.extend(gone.map(|(node, disk)| (node.clone(), *disk)));
+        let mut gone = before.clone();
+        gone.retain(|node, disk| !is_member(node, *disk));
+        self.0.extend(gone.clone());
         self.0.drain(..self.0.len().saturating_sub(REMOVED_MAX));
+        gone
+    }
+
+    /// These were lost, not removed: they may join anew. What their disks hold is refused for being of a cluster that is
+    /// past.
+    pub(super) fn readmit(&mut self, lost: &Disks) {
+        self.0.retain(|(node, disk)| lost.get(node) != Some(disk));
     }
 
     /// Whether there are none.
@@ -30,9 +39,9 @@ impl RemovedMembers {
         self.0.is_empty()
     }
 
-    /// Whether a node was removed while it had this disk.
-    pub(crate) fn contains(&self, node: &NodeId, disk: u64) -> bool {
-        self.0.iter().any(|(removed, had)| removed == node && *had == disk)
+    /// The disks that a node had when it was removed.
+    pub(crate) fn disks_of(&self, node: &NodeId) -> impl Iterator<Item = u64> {
+        self.0.iter().filter(move |(removed, _)| removed == node).map(|(_, disk)| *disk)
     }
 }
 
@@ -53,12 +62,22 @@ mod tests {
         let mut removed = RemovedMembers::default();
         removed.follow(&disks([]), &disks([("a", 1), ("b", 2), ("c", 3)]));
         assert!(removed.is_empty());
-        removed.follow(&disks([("a", 1), ("b", 2), ("c", 3)]), &disks([("a", 1), ("c", 3)]));
+        let gone = removed.follow(&disks([("a", 1), ("b", 2), ("c", 3)]), &disks([("a", 1), ("c", 3)]));
+        assert_eq!(gone, disks([("b", 2)]));
         removed.follow(&disks([("a", 1), ("c", 3)]), &disks([("a", 1), ("b", 9)]));
         assert_eq!(removed, these(&[("b", 2), ("c", 3)]), "the new disk of b is not meant");
-        assert!(removed.contains(&"b".parse().unwrap(), 2) && !removed.contains(&"b".parse().unwrap(), 9));
+        assert!(removed.disks_of(&"b".parse().unwrap()).eq([2]));
         removed.follow(&disks([("a", 1), ("b", 9)]), &disks([("a", 1), ("c", 3)]));
         assert_eq!(removed, these(&[("b", 2), ("b", 9)]), "a member is not removed");
+    }
+
+    #[test]
+    fn who_was_lost_may_join_anew() {
+        let mut removed = RemovedMembers::default();
+        removed.follow(&disks([("a", 1), ("b", 2)]), &disks([("a", 1)]));
+        removed.follow(&disks([("a", 1), ("b", 9)]), &disks([("a", 1)]));
+        removed.readmit(&disks([("b", 9), ("c", 3)]));
+        assert_eq!(removed, these(&[("b", 2)]), "only those");
     }
 
     #[test]

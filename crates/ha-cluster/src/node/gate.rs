@@ -468,7 +468,7 @@ mod tests {
         assert_eq!(code(&a, &doorman("b", 9).introduce()), Some(RefusalCode::NodeId));
         a.members(BTreeMap::from([("b".parse().unwrap(), 2)]), &["c".parse().unwrap()]);
         assert_eq!(code(&a, &doorman("c", 3).introduce()), Some(RefusalCode::Removed));
-        assert_eq!(code(&a, &doorman("c", 4).introduce()), None, "a new disk is a new node");
+        assert_eq!(code(&a, &doorman("c", 4).introduce()), Some(RefusalCode::Removed), "its id is not used again");
     }
 
     #[test]
@@ -479,8 +479,12 @@ mod tests {
         recorded.follow(&BTreeMap::from([(c.clone(), 3)]), &BTreeMap::new());
         assert_eq!((a.removed(recorded), a.may_join(&c)), (vec![c.clone()], false));
         assert_eq!(code(&a, &doorman("c", 3).introduce()), Some(RefusalCode::Removed));
-        assert_eq!((code(&a, &doorman("c", 4).introduce()), a.may_join(&c)), (None, true));
-        a.members(BTreeMap::from([(c, 3)]), &[]);
+        assert_eq!(code(&a, &doorman("c", 4).introduce()), Some(RefusalCode::Removed), "with an empty disk, too");
+        a.members(BTreeMap::from([(c.clone(), 3)]), &[]);
         assert_eq!(code(&a, &doorman("c", 3).introduce()), None, "a member is none of them");
+        a.members(BTreeMap::from([(c, 4)]), &[]);
+        assert_eq!(code(&a, &doorman("c", 3).introduce()), Some(RefusalCode::Removed), "it is one with another disk");
+        assert_eq!(code(&a, &doorman("c", 5).introduce()), Some(RefusalCode::NodeId));
+        assert_eq!(code(&a, &doorman("c", 4).introduce()), None);
     }
 }

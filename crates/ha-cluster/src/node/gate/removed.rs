@@ -1,4 +1,4 @@
-//! Members that were removed for good: they may not come back with what they have.
+//! Members that were removed for good: they may not come back, with what they have or with nothing.
 
 use std::sync::PoisonError;
 
@@ -8,10 +8,12 @@ use super::{Doorman, Known};
 use crate::machine::RemovedMembers;
 
 impl Known {
-    /// Whether a node was removed while it had this disk. Whoever is a member with it is not.
+    /// Whether a node was removed. Of one that is a member by now, with another disk, only what it had is refused.
     pub(super) fn is_removed(&self, peer: &NodeId, disk: Option<u64>) -> bool {
-        let Some(disk) = disk.filter(|disk| self.disks.get(peer) != Some(disk)) else { return false };
-        self.removed.get(peer) == Some(&disk) || self.recorded.contains(peer, disk)
+        let member = self.disks.get(peer).copied();
+        let Some(disk) = disk.filter(|disk| member != Some(*disk)) else { return false };
+        let mut had = self.removed.get(peer).copied().into_iter().chain(self.recorded.disks_of(peer));
+        had.any(|had| member.is_none() || had == disk)
     }
 }
 
