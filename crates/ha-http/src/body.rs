@@ -1,5 +1,7 @@
 //! Reads the JSON body of a request.
 
+use std::fmt::Display;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -45,8 +47,14 @@ pub(crate) fn json<T: DeserializeOwned + Default>(headers: &HeaderMap, body: &[u
             "the body must be JSON, sent with the header `Content-Type: application/json`",
         ));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "bad_json", format!("the body does not fit: {error}")))
+    let unfit = |error: &dyn Display| {
+        ApiError::new(StatusCode::BAD_REQUEST, "bad_json", format!("the body does not fit: {error}"))
+    };
+    // As an array, the values of an object without their names would do.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(unfit(&"it is an array, and must be an object"));
+    }
+    serde_json::from_slice(body).map_err(|error| unfit(&error))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -45,7 +45,7 @@ async fn the_members() {
     let stage = stage(degraded()).await;
     let member = |node, port, state, role| {
         json!({"node_id": node, "address": "10.0.0.1", "port": port, "state": state, "role": role, "priority": 100,
-            "voter": true})
+            "voter": true, "fit": true})
     };
     assert_eq!(
         stage.caller.get("/v1/cluster/members").await.json(),
@@ -69,6 +69,8 @@ async fn leadership_is_handed_to_the_node_named_or_to_the_best() {
         assert_eq!((answer.status, answer.json()), (200, expected.clone()), "{body}");
     }
     assert_eq!(stage.caller.call("POST", path, &[], "").await.json(), expected);
+    let array = stage.caller.post_json(path, " []").await;
+    assert_eq!((array.status, array.code()), (400, "bad_json".to_owned()));
     assert_eq!(*stage.puppet.transfers.lock().unwrap(), [Some(id("node-2")), None, None, None]);
 }
 

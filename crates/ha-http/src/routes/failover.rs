@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::asked::request_key;
-use crate::body::JsonBody;
+use crate::body::{JsonBody, Nothing};
 use crate::error::ApiError;
 
 /// `GET /v1/failover`.
@@ -68,11 +68,6 @@ pub(crate) struct Promote {
     force: bool,
 }
 
-/// The body of a call that takes nothing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
-
 /// `GET /v1/failover`: everything that this node knows about roles.
 pub(crate) async fn status(State(ha): State<Ha>) -> Json<Answer> {
     Json(Answer { status: ha.failover().status(), history: ha.failover().history() })
@@ -124,13 +119,13 @@ pub(crate) async fn promote(
 }
 
 /// `POST /v1/failover/pause`.
-pub(crate) async fn pause(State(ha): State<Ha>, _: JsonBody<Nothing>) -> Result<Json<Done>, ApiError> {
+pub(crate) async fn pause(State(ha): State<Ha>, _: JsonBody<Option<Nothing>>) -> Result<Json<Done>, ApiError> {
     let paused = ha.failover().pause().await;
     now(&ha, paused)
 }
 
 /// `POST /v1/failover/resume`.
-pub(crate) async fn resume(State(ha): State<Ha>, _: JsonBody<Nothing>) -> Result<Json<Done>, ApiError> {
+pub(crate) async fn resume(State(ha): State<Ha>, _: JsonBody<Option<Nothing>>) -> Result<Json<Done>, ApiError> {
     let resumed = ha.failover().resume().await;
     now(&ha, resumed)
 }
