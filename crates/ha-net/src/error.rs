@@ -48,6 +48,14 @@ pub enum GreetError {
         /// Why.
         refusal: Refusal,
     },
+    /// Something answered that does not speak this protocol.
+    #[error("what answers at {address} is no node: {reason}")]
+    NotANode {
+        /// Where.
+        address: Address,
+        /// What is wrong with its answer.
+        reason: String,
+    },
     /// This very process answered: the address is one of its own. Another process with this node's id is `Refused`.
     #[error("{address} is this node itself")]
     Myself {

@@ -179,6 +179,9 @@ impl Net {
             Err(DialError::Greeting(_, GreetingError::Refused { refusal, .. })) => {
                 return Err(GreetError::Refused { address: address.clone(), refusal });
             }
+            Err(DialError::Greeting(_, GreetingError::Malformed { reason })) => {
+                return Err(GreetError::NotANode { address: address.clone(), reason });
+            }
             Err(DialError::Greeting(_, error)) => return Err(unreachable(error.to_string())),
             Err(error) => return Err(unreachable(error.to_string())),
         };

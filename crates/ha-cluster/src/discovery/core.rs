@@ -264,6 +264,7 @@ impl Discovery {
             Greeting::Found(other) => Outcome::Twin { node_id: other.node_id, incarnation: other.incarnation },
             Greeting::Myself => Outcome::Myself,
             Greeting::Unreachable(reason) => Outcome::Unreachable { reason },
+            Greeting::NotANode(reason) => Outcome::NotANode { reason },
             Greeting::Refused(refusal) => Outcome::Refused { message: refusal.message },
         };
         place.attempts.end(outcome.is_good());
@@ -271,7 +272,9 @@ impl Discovery {
         match &outcome {
             Outcome::Found { node_id } => place.node_id = Some(node_id.clone()),
             // Whoever was there before is there no more.
-            Outcome::Myself | Outcome::Refused { .. } | Outcome::Twin { .. } => place.node_id = None,
+            Outcome::Myself | Outcome::NotANode { .. } | Outcome::Refused { .. } | Outcome::Twin { .. } => {
+                place.node_id = None;
+            }
             Outcome::Unreachable { .. } | Outcome::Untried => {}
         }
         if place.outcome != outcome {

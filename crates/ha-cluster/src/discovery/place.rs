@@ -14,6 +14,8 @@ pub enum Greeting {
     Myself,
     /// Nobody answered, for this reason.
     Unreachable(String),
+    /// Something answered that is no node, for this reason.
+    NotANode(String),
     /// Someone answered, and the two do not belong together.
     Refused(Refusal),
 }
@@ -23,6 +25,7 @@ impl From<Result<Introduction, GreetError>> for Greeting {
         match result {
             Ok(introduction) => Self::Found(introduction),
             Err(GreetError::Unreachable { reason, .. }) => Self::Unreachable(reason),
+            Err(GreetError::NotANode { reason, .. }) => Self::NotANode(reason),
             Err(GreetError::Refused { refusal, .. }) => Self::Refused(refusal),
             Err(other) => Self::Unreachable(other.to_string()),
         }
@@ -79,6 +82,9 @@ pub(super) enum Outcome {
     Unreachable {
         reason: String,
     },
+    NotANode {
+        reason: String,
+    },
     Refused {
         message: String,
     },
@@ -100,6 +106,9 @@ impl Outcome {
             Self::Found { node_id } => format!("{address} is {node_id}"),
             Self::Myself => format!("{address} is this node itself"),
             Self::Unreachable { reason } => format!("nobody answers at {address}: {reason}"),
+            Self::NotANode { reason } => format!(
+                "what answers at {address} is no node ({reason}): a seed is the CLUSTER_PORT of a node, not its HTTP port"
+            ),
             Self::Refused { message } => format!("{address} and this node do not belong together: {message}"),
             Self::Twin { node_id, incarnation } => format!(
                 "another process, at {address}, uses this node's own id {node_id}, in its life {}: give each node an \

@@ -141,6 +141,18 @@ fn seeds_are_greeted_at_once_and_found() {
     assert_eq!((listed.places(), listed.unresolved, listed.has_myself()), (2, 0, false));
 }
 
+#[test]
+fn a_seed_that_is_another_service_is_told_from_one_that_is_silent() {
+    let mut world = World::new(&["a:1"]).place("a:1", Greeting::NotANode("frame size too big".to_owned()));
+    world.run(Duration::from_secs(60));
+    let sentence =
+        "what answers at a:1 is no node (frame size too big): a seed is the CLUSTER_PORT of a node, not its HTTP port";
+    assert_eq!(
+        (world.said.as_slice(), world.discovery.waiting_for()),
+        ([sentence.to_owned()].as_slice(), Some(sentence.to_owned()))
+    );
+}
+
 /// T49: all seeds are down at first, then one returns.
 #[test]
 fn attempts_become_rarer_and_never_end() {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ha_net::wire::Wire;
 use ha_net::wire::memory::MemoryNetwork;
 use ha_net::{AskError, GreetError, Lane, PeerEvent, RefusalCode};
+use tokio::io::AsyncWriteExt;
 
 use crate::cast::{DEADLINE, MIRROR, Node, Script, id, soon};
 
@@ -167,6 +169,21 @@ async fn a_greeting_of_a_new_life_replaces_the_old_connection() {
     assert!(matches!(a.event().await, PeerEvent::Down(peer) if peer.incarnation.0 == 1));
     assert!(matches!(a.event().await, PeerEvent::Up(peer) if peer.incarnation.0 == 2));
     assert_eq!(a.ask("b", Lane::Control, MIRROR, "ab").await, "ba");
+}
+
+#[tokio::test]
+async fn another_service_at_a_seed_is_no_node() {
+    let network = MemoryNetwork::new();
+    let a = node(&network, "a", "a").await;
+    let web = network.host("web");
+    let mut listener = web.listen("0.0.0.0:80".parse().unwrap()).await.unwrap();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let answer = a.net.greet(&"web:80".parse().unwrap()).await;
+    assert!(matches!(answer, Err(GreetError::NotANode { .. })), "{answer:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,6 +57,12 @@ fn forming_remedy(symptoms: &Symptoms, waits: &str) -> String {
     if waits.contains("does not resolve") {
         return "mend the name: getent hosts NAME must print the addresses of the nodes".to_owned();
     }
+    if waits.contains("is no node") {
+        let own = cluster.port;
+        return format!(
+            "ha run --set CLUSTER_SEED_NODES=HOST:PORT with the CLUSTER_PORT of the other nodes ({own} on this one)"
+        );
+    }
     if waits.contains("refused") || waits.contains("nobody answers") || waits.contains("no answer") {
         return format!(
             "start the nodes that do not answer, and let TCP port {} through to them: nc -vz HOST PORT tries it",
@@ -74,7 +80,12 @@ fn absences(view: &View) -> impl Iterator<Item = Finding> {
     view.members.iter().filter_map(|member| {
         let (node, place) = (&member.node_id, format!("{}:{}", member.address, member.port));
         match member.state {
-            MemberState::Alive => None,
+            MemberState::Alive if member.fit => None,
+            MemberState::Alive => Some(Finding::trouble(
+                format!("{node} is unfit"),
+                "it says that its disk does not answer, or that it takes part no more".to_owned(),
+                format!("ha status --url http://{}:8080 says which", member.address),
+            )),
             MemberState::Suspect => Some(Finding::warning(
                 format!("{node} is suspect"),
                 format!("it missed probes at {place}: it is slow, frozen, or cut off"),

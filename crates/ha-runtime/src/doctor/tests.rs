@@ -118,6 +118,7 @@ fn nodes_that_do_not_join_are_named_with_what_helps() {
     let waiting = |sentence: &str| Case::new(View { waiting_for: Some(sentence.to_owned()), ..forming() });
     for (sentence, remedy) in [
         ("nobody answers at a:1: connection refused", "nc -vz"),
+        ("what answers at a:1 is no node (frame size too big)", "CLUSTER_PORT of the other nodes"),
         ("dns:n:1 does not resolve: no such name", "getent hosts"),
         ("the only seed is this node itself: list the other nodes too", "CLUSTER_SEED_NODES=HOST:PORT"),
         ("waits for 2 more nodes", "CLUSTER_SEED_NODES=HOST:PORT"),
