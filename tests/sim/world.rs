@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ha_cluster::{Config, MemberRole, Role, Seams, View};
+use ha_cluster::{Config, Member, MemberRole, Role, Seams, View};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -411,7 +411,9 @@ fn take_in(seen: &mut Seen, view: &View) {
     seen.leads = view.role == Some(MemberRole::Leader);
     seen.live = view.leader_is_live;
     seen.stopped = view.stopped.is_some();
-    seen.voters = view.members.iter().filter(|m| m.voter).filter_map(|m| name(&m.node_id)).collect();
+    let members = |is: fn(&Member) -> bool| view.members.iter().filter(move |m| is(m)).filter_map(|m| name(&m.node_id));
+    seen.voters = members(|m| m.voter).collect();
+    seen.unfit = members(|m| !m.fit).collect();
 }
 
 /// A view as one line, without what changes all the time.
@@ -426,7 +428,7 @@ fn line(view: &View) -> String {
     format!("{role} in term {term}, led by {leader} ({live}), with {}; waits for {waits}{stopped}", members.join(" "))
 }
 
-fn member(member: &ha_cluster::Member) -> String {
+fn member(member: &Member) -> String {
     let voter = if member.voter { "" } else { "?" };
     format!("{}{voter}:{}", member.node_id, format!("{:?}", member.state).to_lowercase())
 }

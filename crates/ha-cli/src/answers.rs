@@ -94,6 +94,7 @@ pub(crate) struct Member {
     pub(crate) role: String,
     pub(crate) priority: u16,
     pub(crate) voter: bool,
+    pub(crate) fit: bool,
 }
 
 /// `GET /v1/cluster/leader`, and the answer to a transfer.

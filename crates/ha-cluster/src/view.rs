@@ -44,13 +44,13 @@ impl Node {
 pub struct ClusterInfo {
     /// Members, alive or not.
     pub total_nodes: usize,
-    /// Members that gossip believes alive.
+    /// Members that gossip believes alive, and that are fit.
     pub active_nodes: usize,
     /// Who leads, for all that this node knows at this moment; nobody while there is no quorum.
     pub leader_node: Option<NodeId>,
     /// How the cluster is.
     pub state: ClusterState,
-    /// True when a leader that can commit is known and no member is missing or suspect.
+    /// True when a leader that can commit is known and no member is missing, suspect or unfit.
     pub is_healthy: bool,
 }
 
@@ -60,9 +60,9 @@ pub struct ClusterInfo {
 pub enum ClusterState {
     /// Not formed yet.
     Forming,
-    /// A leader, and every member alive.
+    /// A leader, and every member alive and fit.
     Healthy,
-    /// A leader, and some member missing.
+    /// A leader, and some member missing or unfit.
     Degraded,
     /// No leader, or none that can commit.
     NoQuorum,
@@ -113,12 +113,14 @@ pub struct Member {
     pub priority: u16,
     /// Whether it votes.
     pub voter: bool,
+    /// False once it has said of itself that its disk does not answer, or that it takes part no more.
+    pub fit: bool,
 }
 
 /// Votes that are there, and that are needed to commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Votes {
-    /// Voters believed alive, this node included.
+    /// Voters believed alive and fit, this node included.
     pub have: usize,
     /// Fewest that may commit.
     pub need: usize,
@@ -161,7 +163,7 @@ pub struct View {
 impl View {
     /// The cluster at a glance.
     pub fn info(&self) -> ClusterInfo {
-        let active_nodes = self.members.iter().filter(|m| m.state == MemberState::Alive).count();
+        let active_nodes = self.members.iter().filter(|m| m.state == MemberState::Alive && m.fit).count();
         let state = match (&self.cluster_id, &self.leader) {
             (None, _) => ClusterState::Forming,
             (_, Some(_)) if self.leader_is_live && active_nodes == self.members.len() => ClusterState::Healthy,

@@ -80,7 +80,7 @@ pub(crate) mod tests {
 
     fn member(node: &str, state: MemberState, role: MemberRole) -> Member {
         let node_id = node.parse().unwrap();
-        Member { node_id, address: "10.0.0.1".to_owned(), port: 1, state, role, priority: 100, voter: true }
+        Member { node_id, address: "10.0.0.1".to_owned(), port: 1, state, role, priority: 100, voter: true, fit: true }
     }
 
     fn view(me: &str, members: Vec<Member>) -> View {

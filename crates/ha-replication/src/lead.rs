@@ -303,6 +303,7 @@ mod tests {
                 role: MemberRole::Follower,
                 priority: 100,
                 voter: true,
+                fit: true,
             };
             let position = Position { index: 7, ..Position::default() };
             let report = Report { position, ..Report::default() };

@@ -148,6 +148,7 @@ fn member(node: &str, port: u16, role: MemberRole) -> Member {
         role,
         priority: 100,
         voter: true,
+        fit: true,
     }
 }
 

@@ -119,6 +119,8 @@ pub struct Seen {
     pub live: bool,
     /// The voters it knows.
     pub voters: BTreeSet<Name>,
+    /// The members that have said of themselves that they are unfit.
+    pub unfit: BTreeSet<Name>,
     /// It has stopped taking part.
     pub stopped: bool,
     /// The cluster went on by force without it, and it has not joined anew yet.

@@ -47,6 +47,10 @@ pub(super) fn sync_fails(world: &mut World) {
         world.expect("it uses its disk no more", secs(2), |world| world.seen(victim).stopped || !world.runs(victim));
         world.expect_writes_within(secs(5));
         world.run(secs(2));
+        if world.runs(victim) {
+            let others = world.names().into_iter().filter(|name| *name != victim);
+            others.for_each(|name| assert!(world.seen(name).unfit.contains(&victim), "{name} takes {victim} for well"));
+        }
         world.revive(victim);
         world.expect_leader();
     }

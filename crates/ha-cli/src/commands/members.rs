@@ -22,8 +22,10 @@ pub(super) fn show(members: &[Member]) -> String {
 }
 
 fn row(member: &Member) -> [Cell; 6] {
-    let state = match member.state.as_str() {
+    let state = if member.state == "alive" && !member.fit { "unfit" } else { &member.state };
+    let style = match state {
         "alive" => GOOD,
+        "unfit" => BAD,
         "suspect" => DOUBTFUL,
         "failed" => BAD,
         "left" => QUIET,
@@ -32,7 +34,7 @@ fn row(member: &Member) -> [Cell; 6] {
     let role = if member.role == "leader" { STRONG } else { PLAIN };
     [
         Cell::new(&member.node_id, role),
-        Cell::new(&member.state, state),
+        Cell::new(state, style),
         Cell::new(&member.role, role),
         Cell::from(if member.voter { "yes" } else { "no" }),
         Cell::from(member.priority.to_string()),

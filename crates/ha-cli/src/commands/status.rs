@@ -81,7 +81,7 @@ mod tests {
     fn a_degraded_cluster() {
         let member = |node: &str, state: &str, role: &str| {
             json!({"node_id": node, "address": "10.0.0.1", "port": 7946, "state": state, "role": role, "priority": 100,
-                "voter": true})
+                "voter": true, "fit": true})
         };
         let text = shown(json!({
             "status": "degraded", "ha_enabled": true, "reasons": ["node-2 has failed: it is silent"],

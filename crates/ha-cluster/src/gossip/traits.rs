@@ -38,6 +38,16 @@ pub struct Traits {
     pub health: u8,
 }
 
+/// Health in percent from which on a node is fit to lead, and to be counted on.
+const FIT_PERCENT: u8 = 50;
+
+impl Traits {
+    /// Whether it is fit to lead, and to be counted on.
+    pub fn is_fit(&self) -> bool {
+        self.health >= FIT_PERCENT
+    }
+}
+
 /// Whether a node votes. Only a hint: the log decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

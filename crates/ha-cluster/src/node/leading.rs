@@ -14,8 +14,6 @@ use crate::raft::{ChangeError, PeerRecord, RaftStatus};
 use crate::view::Node;
 use crate::{Config, MemberState, Role};
 
-/// Health in percent from which on a node may lead.
-const HEALTHY_PERCENT: u8 = 50;
 /// How long a target may take to catch up before it is asked to lead.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(5);
 /// Removals that wait to be carried out.
@@ -99,7 +97,7 @@ impl Driver {
                 state: opinion.state,
                 incarnation: opinion.incarnation,
                 priority: traits.priority,
-                healthy: traits.health >= HEALTHY_PERCENT,
+                healthy: traits.is_fit(),
             };
             opinions.insert(node.clone(), known);
             // Its disk is known once it has introduced itself here; until then it cannot be told from an impostor.

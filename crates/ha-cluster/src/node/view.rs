@@ -6,7 +6,7 @@ use std::time::Duration;
 use ha_net::{ClusterId, NodeId};
 
 use super::Me;
-use crate::gossip::Opinion;
+use crate::gossip::{Opinion, Traits};
 use crate::raft::{PeerRecord, RaftRole, RaftStatus};
 use crate::view::{Epoch, Member, MemberRole, MemberState, Node, View, Votes};
 use crate::{Config, Role};
@@ -30,7 +30,7 @@ pub(super) struct Facts<'a> {
 pub(super) fn view(facts: &Facts) -> View {
     let status = facts.status;
     let members: Vec<Member> = status.nodes.iter().map(|(node, record)| member(facts, node, record)).collect();
-    let alive = |m: &&Member| m.voter && matches!(m.state, MemberState::Alive | MemberState::Suspect);
+    let alive = |m: &&Member| m.voter && m.fit && matches!(m.state, MemberState::Alive | MemberState::Suspect);
     let leader = status.leader.as_ref().and_then(|id| {
         let record = status.nodes.get(id)?;
         Some(Node::new(id.clone(), &record.address))
@@ -60,6 +60,7 @@ pub(super) fn view(facts: &Facts) -> View {
 
 fn member(facts: &Facts, node: &NodeId, record: &PeerRecord) -> Member {
     let opinion = facts.opinions.get(node);
+    let traits = opinion.and_then(|opinion| opinion.traits.as_ref());
     let status = facts.status;
     let voter = status.voters.contains(node);
     let state = match opinion {
@@ -79,8 +80,9 @@ fn member(facts: &Facts, node: &NodeId, record: &PeerRecord) -> Member {
             Role::Member if voter => MemberRole::Follower,
             Role::Member => MemberRole::Learner,
         },
-        priority: opinion.and_then(|o| o.traits.as_ref()).map_or(record.priority, |t| t.priority),
+        priority: traits.map_or(record.priority, |traits| traits.priority),
         voter,
+        fit: traits.is_none_or(Traits::is_fit),
     }
 }
 

@@ -113,7 +113,10 @@ fn standing(view: &View) -> Option<Finding> {
 fn absence(member: &Member) -> Option<Finding> {
     let node = &member.node_id;
     match member.state {
-        MemberState::Alive => None,
+        MemberState::Alive if member.fit => None,
+        MemberState::Alive => Some(Finding::degraded(format!(
+            "{node} is unfit: its disk does not answer, or it takes part no more; its own /health says which"
+        ))),
         MemberState::Suspect => Some(Finding::degraded(format!("{node} is suspect: it missed probes"))),
         MemberState::Failed => Some(Finding::degraded(format!("{node} has failed: it is silent"))),
         MemberState::Left => Some(Finding::degraded(format!("{node} has left: it said goodbye"))),

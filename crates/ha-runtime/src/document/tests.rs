@@ -25,7 +25,7 @@ fn a_healthy_member_in_full() {
     let document = serde_json::to_value(build(on(), &healthy(), None, false)).unwrap();
     let member = |node: &str, port: u16, role: &str| {
         json!({"node_id": node, "address": "10.0.0.1", "port": port, "state": "alive", "role": role, "priority": 100,
-            "voter": true})
+            "voter": true, "fit": true})
     };
     assert_eq!(
         document,
@@ -66,6 +66,11 @@ fn a_node_that_has_not_joined_is_degraded_although_it_sees_no_leader() {
 fn a_missing_member_is_degraded() {
     let mut view = degraded();
     assert_eq!(verdict(&view), json!(["degraded", ["node-3 has failed: it is silent"]]));
+    view.members[2].state = MemberState::Alive;
+    assert_eq!(verdict(&view), json!(["healthy", null]));
+    view.members[2].fit = false;
+    let unfit = "node-3 is unfit: its disk does not answer, or it takes part no more; its own /health says which";
+    assert_eq!(verdict(&view), json!(["degraded", [unfit]]));
     view.members[2].state = MemberState::Suspect;
     assert_eq!(verdict(&view), json!(["degraded", ["node-3 is suspect: it missed probes"]]));
     view.members[2].state = MemberState::Left;
