@@ -187,6 +187,12 @@ impl Cluster {
         Ok(*self.started.engine.epoch().borrow())
     }
 
+    /// As [`Self::confirm`], and gives up after a limit, with [`ReadError::NoQuorum`].
+    pub async fn confirm_within(&self, limit: Duration) -> Result<Epoch, ReadError> {
+        self.started.engine.confirm_within(limit).await?;
+        Ok(*self.started.engine.epoch().borrow())
+    }
+
     /// Waits until everything that was acknowledged anywhere before this call is applied here. Cancel-safe.
     pub async fn barrier(&self) -> Result<(), ReadError> {
         self.started.engine.confirm().await
@@ -195,8 +201,7 @@ impl Cluster {
     /// Saves the state of all machines as it is at some moment after this call began. Writes go on meanwhile. Waits for
     /// a quorum to confirm that moment for [`ASK_TIMEOUT`].
     pub async fn save(&self) -> Result<Archive, SaveError> {
-        let confirmed = tokio::time::timeout(ASK_TIMEOUT, self.confirm()).await;
-        confirmed.map_err(|_| ReadError::NoQuorum { reason: format!("no answer within {ASK_TIMEOUT:?}") })??;
+        self.confirm_within(ASK_TIMEOUT).await?;
         let cluster_id = self.started.view.borrow().cluster_id;
         let unformed = || SaveError::Failed { reason: "this node belongs to no cluster yet".to_owned() };
         let cluster_id = cluster_id.ok_or_else(unformed)?;
@@ -217,9 +222,7 @@ impl Cluster {
         if !overwrite {
             // Seen here already, nothing is sent; the last command looks again.
             let not_restored = |reason: String| RestoreError::NotRestored { reason };
-            let confirmed = tokio::time::timeout(ASK_TIMEOUT, engine.confirm()).await;
-            let confirmed = confirmed.map_err(|_| not_restored(format!("no answer within {ASK_TIMEOUT:?}")))?;
-            confirmed.map_err(|error| not_restored(error.to_string()))?;
+            engine.confirm_within(ASK_TIMEOUT).await.map_err(|error| not_restored(error.to_string()))?;
             engine.holds().map_or(Ok(()), |what| Err(RestoreError::Holds { what }))?;
         }
         let now = *engine.epoch().borrow();

@@ -395,10 +395,9 @@ impl Replication {
         if self.inner.loose.is_some() {
             return Err(ReadError::NoQuorum { reason: ONLY_EVENTUAL.to_owned() });
         }
-        let confirmed = tokio::time::timeout(ASK_TIMEOUT, self.inner.cluster.confirm()).await;
-        let late =
-            |_| ReadError::NoQuorum { reason: self.explained_reason(format!("no answer within {ASK_TIMEOUT:?}")) };
-        confirmed.map_err(late)?.map(drop).map_err(|error| ReadError::NoQuorum { reason: error.to_string() })
+        let confirmed = self.inner.cluster.confirm_within(ASK_TIMEOUT).await;
+        let unconfirmed = |error: String| ReadError::NoQuorum { reason: self.explained_reason(error) };
+        confirmed.map(drop).map_err(|error| unconfirmed(error.to_string()))
     }
 
     /// Waits until what was read cannot be lost any more, where that is promised.

@@ -185,7 +185,7 @@ fn led_term(view: &View) -> Option<Term> {
 
 /// Confirms that this node still leads, and proposes. A renewal that is in the log already comes first.
 async fn propose(cluster: Cluster, log: Replicated<Store>, term: Term, outputs: Vec<Output>) {
-    if !matches!(tokio::time::timeout(CONFIRM_TIME_MAX, cluster.confirm()).await, Ok(Ok(_))) {
+    if cluster.confirm_within(CONFIRM_TIME_MAX).await.is_err() {
         return tokio::time::sleep(PAUSE).await;
     }
     let commands = outputs.into_iter().flat_map(|output| match output {

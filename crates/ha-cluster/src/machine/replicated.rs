@@ -60,9 +60,7 @@ impl<M: Machine> Replicated<M> {
     /// Reads the state as of some moment after this call began: it holds every write that was acknowledged before.
     /// Confirmed with a quorum; many waiting readers share one confirmation. Cancel-safe.
     pub async fn read<R>(&self, read: impl FnOnce(&M) -> R) -> Result<R, ReadError> {
-        tokio::time::timeout(ASK_TIMEOUT, self.engine.confirm())
-            .await
-            .map_err(|_| ReadError::NoQuorum { reason: format!("no answer within {ASK_TIMEOUT:?}") })??;
+        self.engine.confirm_within(ASK_TIMEOUT).await?;
         Ok(self.read_local(read))
     }
 

@@ -84,6 +84,12 @@ impl Engine {
         receiver.await.unwrap_or_else(|_| Err(stopped()))
     }
 
+    /// As [`Self::confirm`], and gives up after a limit.
+    pub(crate) async fn confirm_within(&self, limit: Duration) -> Result<(), ReadError> {
+        let late = |_| Err(ReadError::NoQuorum { reason: format!("no answer within {limit:?}") });
+        tokio::time::timeout(limit, self.confirm()).await.unwrap_or_else(late)
+    }
+
     async fn confirm_round(&self) -> Result<(), ReadError> {
         let mut changes = self.changes();
         loop {

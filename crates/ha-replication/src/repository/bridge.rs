@@ -194,11 +194,8 @@ impl Replication {
     }
 
     pub(crate) async fn imported_here(&self, source: &str) -> Result<u64, ReadError> {
-        let confirmed = tokio::time::timeout(ASK_TIMEOUT, self.inner.cluster.confirm()).await;
-        let no_quorum = |reason: String| ReadError::NoQuorum { reason };
-        confirmed
-            .map_err(|_| no_quorum(format!("no answer within {ASK_TIMEOUT:?}")))?
-            .map_err(|error| no_quorum(error.to_string()))?;
+        let confirmed = self.inner.cluster.confirm_within(ASK_TIMEOUT).await;
+        confirmed.map_err(|error| ReadError::NoQuorum { reason: error.to_string() })?;
         Ok(self.inner.copy.memory().agreed().sources.get(source).copied().unwrap_or(0))
     }
 
