@@ -274,15 +274,16 @@ impl Driver {
         let engine = self.cx.engine.clone();
         let (status, config) = (&self.cx.status, &self.cx.config);
         let is_due = engine.is_snapshot_due(status, config, &self.wal);
-        let upto = engine.purgeable(status, config, &self.wal, floor);
-        if is_due || upto.is_some() {
+        let purge = engine.purgeable(status, config, &self.wal, floor);
+        let purge = purge.map(|upto| (upto, engine.laggards(status, config, &self.wal, upto)));
+        if is_due || purge.is_some() {
             self.leading.shortens_log = true;
             self.cx.begin(async move {
                 if is_due {
                     engine.take_snapshot().await;
                 }
-                if let Some(upto) = upto {
-                    engine.purge(upto).await;
+                if let Some((upto, laggards)) = purge {
+                    engine.purge(upto, laggards).await;
                 }
                 Done::LogShortened
             });

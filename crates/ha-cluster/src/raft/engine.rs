@@ -20,7 +20,7 @@ use super::copies::Copies;
 use super::guard::VoteGuard;
 use super::log_store::LogStore;
 use super::memory::{Memory, Sent};
-use super::network::Network;
+use super::network::{Network, Streams};
 use super::state_machine::StateMachine;
 use super::status::RaftStatus;
 use super::types::{PeerRecord, Raft};
@@ -30,17 +30,6 @@ use crate::machine::{Host, Image};
 use crate::snapshot::SnapshotStore;
 use crate::view::Epoch;
 use crate::wal::{Backlog, Wal};
-
-/// Applied entries that stay in the log behind the newest snapshot, so that a node away for a moment needs no snapshot.
-const KEEP_ENTRIES: u64 = 10_000;
-/// Fewer entries than this are not worth a purge, unless they have many bytes.
-const PURGE_ENTRIES_MIN: u64 = 1_000;
-const PURGE_BYTES_MIN: u64 = 32 * 1024 * 1024;
-/// So many times the bytes of the last snapshot, or of the next if it were taken now, are written to the log before that
-/// is due by its bytes.
-const LOG_TO_SNAPSHOT: u64 = 4;
-/// But not more than this, or the bytes of one snapshot, unless more is configured: a start applies it all again.
-const REPLAYED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// How long followers may take to answer what a leader has asked, of whom openraft says that they have.
 const HEARD_WITHIN: Duration = Duration::from_millis(500);
@@ -70,22 +59,18 @@ pub(crate) struct Engine {
     /// Of the log.
     pub(super) backlog: Backlog,
     followers: Arc<Memory>,
-    applied_index: watch::Receiver<u64>,
+    pub(super) applied_index: watch::Receiver<u64>,
     ended: watch::Receiver<bool>,
     /// How a leader contradicted what is committed here, once one did.
     pub(super) contradiction: Arc<watch::Sender<Option<Arc<str>>>>,
-    last_snapshot_bytes: Arc<AtomicU64>,
+    pub(super) last_snapshot_bytes: Arc<AtomicU64>,
+    pub(super) streams: Streams,
     snapshots: SnapshotStore,
     live_voters: Arc<AtomicUsize>,
     quorum_size: usize,
     /// A snapshot at a time is received.
     pub(super) receiving: Arc<Semaphore>,
     pub(super) lines: Lines,
-}
-
-/// How much of the log a snapshot of so many bytes is worth.
-fn log_for(snapshot_bytes: u64) -> u64 {
-    snapshot_bytes.saturating_mul(LOG_TO_SNAPSHOT).min(REPLAYED_BYTES_MAX.max(snapshot_bytes))
 }
 
 impl Engine {
@@ -97,7 +82,7 @@ impl Engine {
         let machine = StateMachine::open(parts.host.clone(), parts.snapshots.clone()).await?;
         let applied_index = machine.applied_index();
         let network = Network::new(parts.net.clone(), parts.forgetful, parts.witness);
-        let followers = network.memory();
+        let (followers, streams) = (network.memory(), network.streams());
         let last_snapshot_bytes = machine.snapshot_bytes();
         let backlog = parts.wal.backlog();
         let log = LogStore::new(parts.wal);
@@ -129,6 +114,7 @@ impl Engine {
             ended,
             contradiction: Arc::default(),
             last_snapshot_bytes,
+            streams,
             snapshots: parts.snapshots,
             live_voters: Arc::default(),
             quorum_size: config.quorum_size,
@@ -267,45 +253,6 @@ impl Engine {
         }
     }
 
-    /// Whether so much of the log follows the last snapshot that a new one is due.
-    pub(crate) fn is_snapshot_due(&self, status: &RaftStatus, config: &Config, log: &Wal) -> bool {
-        let last = self.last_snapshot_bytes.load(Ordering::Relaxed);
-        // Not known while a command is applied: the next look asks again.
-        let Some(image) = self.host.image_bytes() else { return false };
-        let enough = config.snapshot_bytes.max(log_for(image.max(last)));
-        let applied = *self.applied_index.borrow();
-        // What is not applied yet would not be in it.
-        log.bytes_behind(status.snapshot_index).saturating_sub(log.bytes_behind(applied)) >= enough
-    }
-
-    /// Has a snapshot taken, unless one is under way.
-    pub(crate) async fn take_snapshot(&self) {
-        if let Err(error) = self.raft.trigger().snapshot().await {
-            tracing::warn!("no snapshot is taken: {error}");
-        }
-    }
-
-    /// The log index up to which nothing is needed any more, when it is worth a purge: a snapshot has long had it, or has
-    /// it and there is much behind it; every machine with a store of its own holds it, and so does every copy below the
-    /// floor.
-    pub(crate) fn purgeable(&self, status: &RaftStatus, config: &Config, log: &Wal, floor: Option<u64>) -> Option<u64> {
-        let long_ago = status.snapshot_index.saturating_sub(KEEP_ENTRIES);
-        let far_back = log.first_of_last(config.kept_bytes).saturating_sub(1).min(status.snapshot_index);
-        let durable = self.host.durable_index().unwrap_or(u64::MAX);
-        let upto = long_ago.max(far_back).min(durable).min(floor.unwrap_or(u64::MAX));
-        let freed_bytes = || log.bytes_behind(status.purged_index).saturating_sub(log.bytes_behind(upto));
-        let is_worth_it = upto >= status.purged_index + PURGE_ENTRIES_MIN
-            || (upto > status.purged_index && freed_bytes() >= PURGE_BYTES_MIN);
-        is_worth_it.then_some(upto)
-    }
-
-    /// Purges the log.
-    pub(crate) async fn purge(&self, upto: u64) {
-        if let Err(error) = self.raft.trigger().purge_log(upto).await {
-            tracing::warn!("the log is not purged: {error}");
-        }
-    }
-
     /// Adds a node that receives the log and does not vote.
     pub(crate) async fn add_learner(&self, node: NodeId, record: PeerRecord) -> Result<(), ChangeError> {
         changed(self.raft.add_learner(node, record, false).await)
@@ -439,17 +386,4 @@ fn changed<T>(
         };
         ChangeError { reason }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_snapshot_is_worth_several_times_its_bytes_of_log_unless_a_start_would_take_too_long() {
-        const MIB: u64 = 1024 * 1024;
-        for (snapshot, log) in [(0, 0), (10, 40), (128, 512), (300, 512), (512, 512), (1024, 1024)] {
-            assert_eq!(log_for(snapshot * MIB), log * MIB);
-        }
-    }
 }

@@ -10,6 +10,9 @@ mod engine;
 #[cfg(test)]
 mod engine_tests;
 mod guard;
+mod length;
+#[cfg(test)]
+mod length_tests;
 mod log_store;
 mod memory;
 mod network;

@@ -1,7 +1,8 @@
 //! What openraft asks of other nodes.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
@@ -16,7 +17,8 @@ use openraft::raft::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Mutex, Notify};
 
 use super::belief::{Unbelievable, believe_term};
 use super::codec::{
@@ -39,17 +41,40 @@ const ROUNDS_WITHOUT_ENTRIES: usize = 4;
 
 pub(super) type RpcError = RPCError<Types>;
 
+/// The streams of entries to followers, each of which can be ended. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Streams(Arc<std::sync::Mutex<BTreeMap<NodeId, Arc<Notify>>>>);
+
+impl Streams {
+    fn of(&self, target: &NodeId) -> Arc<Notify> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(target.clone()).or_default().clone()
+    }
+
+    /// Ends the stream to a node, if there is one: openraft sends that node a snapshot then when the log that it lacks is
+    /// to be purged.
+    pub(super) fn end(&self, target: &NodeId) {
+        self.of(target).notify_waiters();
+    }
+}
+
+/// The follower is so far behind that the log is not kept for it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it is too far behind")]
+struct TooFarBehind;
+
 /// Hands out clients.
 pub(crate) struct Network {
     net: Net,
     memory: Arc<Memory>,
+    streams: Streams,
     snapshots: Sender,
 }
 
 impl Network {
     /// Calls `forgetful` with a node that refuses what it has acknowledged. A witness sends no snapshots.
     pub(crate) fn new(net: Net, forgetful: Arc<dyn Fn(&NodeId) + Send + Sync>, witness: bool) -> Self {
-        Self { memory: Arc::new(Memory::new(forgetful)), snapshots: Sender::new(net.clone(), witness), net }
+        let (memory, snapshots) = (Arc::new(Memory::new(forgetful)), Sender::new(net.clone(), witness));
+        Self { memory, streams: Streams::default(), snapshots, net }
     }
 
     /// What followers have answered to this node's messages.
@@ -57,9 +82,15 @@ impl Network {
         self.memory.clone()
     }
 
+    /// The streams of entries from this node.
+    pub(super) fn streams(&self) -> Streams {
+        self.streams.clone()
+    }
+
     fn client(&self, target: NodeId, node: &PeerRecord, appends: Appends) -> Client {
         let (net, memory, snapshots) = (self.net.clone(), self.memory.clone(), self.snapshots.clone());
-        Client { net, memory, snapshots, target, disk: node.disk, appends }
+        let streams = self.streams.clone();
+        Client { net, memory, streams, snapshots, target, disk: node.disk, appends }
     }
 }
 
@@ -88,6 +119,7 @@ enum Appends {
 pub(crate) struct Client {
     net: Net,
     memory: Arc<Memory>,
+    streams: Streams,
     snapshots: Sender,
     target: NodeId,
     /// With which it joined.
@@ -131,6 +163,7 @@ impl Client {
     }
 }
 
+type Answer = Result<StreamAppendResult<Types>, RpcError>;
 type VoteResult = Result<VoteResponse<Types>, RpcError>;
 
 /// Never sent is `Unreachable`, at which openraft backs off; lost on the way is retried sooner.
@@ -217,6 +250,18 @@ async fn worth_sending(input: &mut (impl Stream<Item = AppendRequest> + Unpin)) 
     Some(request)
 }
 
+/// Answers, until the stream is to end.
+fn until<'s>(answers: BoxStream<'s, Answer>, ended: OwnedNotified) -> impl Stream<Item = Answer> + Send + 's {
+    futures::stream::unfold(Some((answers, Box::pin(ended))), |state| async {
+        let (mut answers, mut ended) = state?;
+        tokio::select! {
+            biased;
+            answer = answers.next() => Some((answer?, Some((answers, ended)))),
+            () = &mut ended => Some((Err(RPCError::Unreachable(Unreachable::new(&TooFarBehind))), None)),
+        }
+    })
+}
+
 async fn next_answer(
     receiver: &Mutex<Option<FrameReceiver>>,
     term: u64,
@@ -272,16 +317,18 @@ impl RaftNetworkV2<Types> for Client {
                     let sent = stream.send(request).await.map(|()| sent);
                     Some((sent, (input, stream)))
                 });
+                let ended = self.streams.of(&self.target).notified_owned();
                 let (memory, target, disk) = (self.memory.clone(), self.target.clone(), self.disk);
-                sent.map(move |sent| {
-                    let (receiver, memory, target) = (receiver.clone(), memory.clone(), target.clone());
-                    async move {
-                        let sent = sent?;
-                        memory.check((&target, disk), sent, next_answer(&receiver, sent.term).await?)
-                    }
-                })
-                .buffered(APPENDS_IN_FLIGHT_MAX)
-                .boxed()
+                let answers = sent
+                    .map(move |sent| {
+                        let (receiver, memory, target) = (receiver.clone(), memory.clone(), target.clone());
+                        async move {
+                            let sent = sent?;
+                            memory.check((&target, disk), sent, next_answer(&receiver, sent.term).await?)
+                        }
+                    })
+                    .buffered(APPENDS_IN_FLIGHT_MAX);
+                until(answers.boxed(), ended).boxed()
             }
         };
         futures::future::ready(Ok(answers)).boxed()

@@ -64,6 +64,10 @@ impl Handler for Voter {
 }
 
 pub(super) async fn net(network: &MemoryNetwork, number: u64) -> Net {
+    net_of(network, number, Voter).await
+}
+
+pub(super) async fn net_of(network: &MemoryNetwork, number: u64, handler: impl Handler) -> Net {
     let host = format!("h{number}");
     let introduction = Introduction {
         cluster_name: "c".to_owned(),
@@ -83,7 +87,7 @@ pub(super) async fn net(network: &MemoryNetwork, number: u64) -> Net {
         secret: None,
     };
     let wire = Arc::new(network.host(&host));
-    ha_net::start(config, wire, Arc::new(Open(introduction)), Arc::new(Voter)).await.unwrap().0
+    ha_net::start(config, wire, Arc::new(Open(introduction)), Arc::new(handler)).await.unwrap().0
 }
 
 async fn client_of(witness: bool) -> (super::network::Client, Net, Net) {

@@ -22,6 +22,8 @@ const READ_BYTES: usize = 8 * 1024 * 1024;
 const INSTALL_PATIENCE: Duration = Duration::from_secs(300);
 /// How long nothing is tried after there was nothing that could be sent.
 const UNSENT_PAUSE: Duration = Duration::from_secs(10);
+/// How long nothing is tried after one that did not arrive: openraft tries again at once, and each try reads all of it.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why there is nothing that could be sent.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,19 @@ impl Sender {
 
     /// Sends one, and waits until it is installed; the vote of the node that has it then.
     pub(super) async fn send(
+        &self,
+        target: &NodeId,
+        vote: &Vote,
+        snapshot: &Snapshot,
+    ) -> Result<Vote, StreamingError<Types>> {
+        let sent = self.send_once(target, vote, snapshot).await;
+        if sent.is_err() {
+            tokio::time::sleep(FAILED_PAUSE).await;
+        }
+        sent
+    }
+
+    async fn send_once(
         &self,
         target: &NodeId,
         vote: &Vote,
