@@ -29,6 +29,8 @@ const PART_BYTES: usize = 1024 * 1024;
 /// What a restored cluster adds to the epoch that was saved: more than any node can have seen beyond that, and far less
 /// than a forced recovery passes over.
 pub(crate) const RESTORED_GAP: u64 = 1 << 36;
+/// The same for what another cluster saved, which may have been restored itself since, up to three times.
+pub(crate) const FOREIGN_GAP: u64 = 1 << 38;
 
 /// Most bytes that can be saved and brought back.
 pub const ARCHIVE_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
@@ -140,6 +142,11 @@ impl Archive {
         self.cluster_id
     }
 
+    /// What a cluster that it is brought back into adds to the higher one of both epochs.
+    pub(crate) fn gap_in(&self, cluster_id: Option<ClusterId>) -> u64 {
+        if cluster_id == Some(self.cluster_id) { RESTORED_GAP } else { FOREIGN_GAP }
+    }
+
     /// The epoch at which it was saved.
     pub fn epoch(&self) -> Epoch {
         self.epoch
@@ -185,10 +192,11 @@ pub(crate) async fn restore(
     submitter: &Submitter,
     archive: &Archive,
     now: Epoch,
+    gap: u64,
     overwrite: bool,
 ) -> Result<(), RestoreError> {
     let image = &archive.image;
-    let epoch = archive.epoch.0.max(now.0).saturating_add(RESTORED_GAP);
+    let epoch = archive.epoch.0.max(now.0).saturating_add(gap);
     if epoch > EPOCH_MAX {
         let reason = format!("its epoch {} is beyond what a cluster can count on from", archive.epoch.0);
         return Err(RestoreError::NotRestored { reason });
@@ -329,15 +337,15 @@ mod tests {
     async fn what_was_said_before_the_last_command_is_not_lost_unless_it_may_be() {
         let (word, archive) = saved();
         let (node, submitter) = Node::start(Between::Nothing);
-        assert_eq!(restore(&submitter, &archive, Epoch(1), false).await, Ok(()));
+        assert_eq!(restore(&submitter, &archive, Epoch(1), RESTORED_GAP, false).await, Ok(()));
         assert_eq!(node.word(), word);
         for at in 2..=4 {
             let (node, submitter) = Node::start(Between::Said(at, "new"));
             let held = RestoreError::Holds { what: "a word".to_owned() };
-            assert_eq!(restore(&submitter, &archive, Epoch(1), false).await, Err(held), "said at {at}");
+            assert_eq!(restore(&submitter, &archive, Epoch(1), RESTORED_GAP, false).await, Err(held), "said at {at}");
             assert_eq!(node.word(), "new");
             assert!(node.image().len() < PART_BYTES, "its parts are gone");
-            assert_eq!(restore(&submitter, &archive, Epoch(1), true).await, Ok(()));
+            assert_eq!(restore(&submitter, &archive, Epoch(1), RESTORED_GAP, true).await, Ok(()));
             assert_eq!(node.word(), word);
         }
     }
@@ -346,7 +354,8 @@ mod tests {
     async fn parts_of_a_restore_that_is_cut_off_are_given_up() {
         let (_, archive) = saved();
         let (node, submitter) = Node::start(Between::Silence(3));
-        let cut_off = tokio::time::timeout(Duration::from_secs(1), restore(&submitter, &archive, Epoch(1), true));
+        let cut_off =
+            tokio::time::timeout(Duration::from_secs(1), restore(&submitter, &archive, Epoch(1), RESTORED_GAP, true));
         assert!(cut_off.await.is_err());
         // The silent entry is in flight still: one that is worth an entry of its own takes the other along.
         tokio::task::yield_now().await;

@@ -212,7 +212,7 @@ impl Cluster {
     }
 
     /// Replaces the state of all machines, on all nodes, by a saved one. The epoch rises above all that was ever seen in
-    /// either cluster. Unless told to overwrite, refuses while the cluster holds anything, at the very moment at which it
+    /// either cluster, unless the one that saved it went on by force since, or was itself restored more than three times. Unless told to overwrite, refuses while the cluster holds anything, at the very moment at which it
     /// would be replaced. Dropping the future before the end leaves everything as it was, or restores it.
     pub async fn restore(&self, archive: &Archive, overwrite: bool) -> Result<(), RestoreError> {
         let engine = &self.started.engine;
@@ -226,7 +226,8 @@ impl Cluster {
             engine.holds().map_or(Ok(()), |what| Err(RestoreError::Holds { what }))?;
         }
         let now = *engine.epoch().borrow();
-        archive::restore(&self.started.submitter, archive, now, overwrite).await
+        let gap = archive.gap_in(self.started.view.borrow().cluster_id);
+        archive::restore(&self.started.submitter, archive, now, gap, overwrite).await
     }
 
     /// Removes a member for good; any node may be asked. Its data directory cannot be used in this cluster again.

@@ -264,10 +264,14 @@ mod tests {
 
     #[test]
     fn epochs_go_on_above_all_that_a_lost_node_can_have_seen() {
-        let restored = |epoch: u64| epoch + crate::archive::RESTORED_GAP;
-        for before in [0, 1 << 20, restored(7), restored(restored(9)), restored(1 << 40)] {
-            assert!(first_epoch(1, before) > restored(before + (1 << 35)), "{before}: it had seen a restore");
+        use crate::archive::{FOREIGN_GAP, RESTORED_GAP};
+        let restored = |epoch: u64| epoch + RESTORED_GAP;
+        let foreign = |epoch: u64| epoch + FOREIGN_GAP;
+        for before in [0, 1 << 20, restored(7), restored(restored(9)), restored(1 << 40), foreign(7)] {
+            let seen = [restored, foreign].map(|restore| restore(before + (1 << 35)));
+            assert!(seen.iter().all(|seen| first_epoch(1, before) > *seen), "{before}: it had seen a restore");
         }
+        assert!(foreign(7) > restored(restored(restored(7 + (1 << 35)))), "the other cluster was restored since");
         assert_eq!((first_epoch(1, 5), first_epoch(2, 5)), (1 << 40, 2 << 40), "one that went on itself is passed too");
         assert!(first_epoch(GENERATION_MAX, 0) < crate::machine::EPOCH_MAX);
     }
