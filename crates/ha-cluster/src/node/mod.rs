@@ -3,6 +3,7 @@
 //! The driver waits for one thing at a time ([`driver`]), gives it to the cores, and performs what they put out:
 //! meeting others ([`meeting`]), what a leader owes its cluster ([`leading`]), leases ([`leases`]).
 
+mod advertised;
 mod driver;
 mod electing;
 #[cfg(test)]

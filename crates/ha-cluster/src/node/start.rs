@@ -1,7 +1,6 @@
 //! Opens what an earlier life left behind, and starts everything in order.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use ha_net::{Address, Net};
@@ -10,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::advertised::worked_out;
 use super::driver::{Context, Driver, Queues};
 use super::gate::Doorman;
 use super::inbox::Inbox;
@@ -34,7 +34,7 @@ use crate::rooms::Rooms;
 use crate::snapshot::SnapshotStore;
 use crate::take::Grants;
 use crate::wal::{self, Wal};
-use crate::{Config, ConfigError, NodeLease, Overtaken, Role, Seed, View};
+use crate::{Config, ConfigError, NodeLease, Overtaken, Role, View};
 
 /// A node that has started.
 pub(crate) struct Started {
@@ -112,8 +112,11 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
     let snapshots = SnapshotStore::open(seams.disk.clone(), identity.snapshot_directory()).await;
     let snapshots = snapshots.map_err(|e| StartError::State { reason: e.to_string() })?;
 
-    let advertised = config.advertise.clone().unwrap_or_else(|| advertised(&config));
-    let mut me = Me { node_id: identity.node_id(), incarnation: identity.incarnation(), address: advertised, disk };
+    let address = match &config.advertise {
+        Some(told) => told.clone(),
+        None => worked_out(&config, &*seams.wire).await,
+    };
+    let mut me = Me { node_id: identity.node_id(), incarnation: identity.incarnation(), address, disk };
     let doorman = Doorman::new(&config, me.node_id.clone(), me.incarnation, me.address.clone(), me.disk);
     recover(&config, &identity, &me, &wal).await?;
     if identity.generation() > 0 {
@@ -345,27 +348,4 @@ async fn meeting(config: &Config, me: &Me, identity: &Identity, seed: u64) -> Re
     let now = std::time::Duration::ZERO;
     let discovery = Discovery::new(pace, who, me.address.clone(), &config.seeds, now, seed);
     Ok(Meeting { discovery, formation, gossip, turned_away: Default::default(), lines: Default::default() })
-}
-
-/// What other nodes dial when nobody said: the address that this machine would use to reach them.
-fn advertised(config: &Config) -> Address {
-    let listen = config.listen;
-    if !listen.ip().is_unspecified() {
-        return listen.into();
-    }
-    let seed = config.seeds.iter().find_map(|seed| match seed {
-        Seed::Address(address) => address.host().parse::<IpAddr>().ok(),
-        Seed::Dns { .. } => None,
-    });
-    // Connecting a datagram socket sends nothing; it only chooses a route. The fall-back is an address that is
-    // reserved for documentation, so the default route is chosen.
-    let target = seed.unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-    let route = || -> io::Result<IpAddr> {
-        let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect((target, 9))?;
-        Ok(socket.local_addr()?.ip())
-    };
-    let ip = route().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    SocketAddr::new(ip, listen.port()).into()
 }
