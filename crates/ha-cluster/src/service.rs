@@ -23,6 +23,8 @@ pub(crate) const LEASE: Service = Service(18);
 pub(crate) const TRANSFER: Service = Service(19);
 /// Asks the leader to remove a member.
 pub(crate) const REMOVE: Service = Service(20);
+/// Tells which cluster the sender belongs to, now that it does.
+pub(crate) const BELONGING: Service = Service(21);
 
 /// Entries travel on one connection, so that they stay in order and beside nothing else.
 pub(crate) const APPEND_LANE: Lane = Lane::Bulk(0);

@@ -237,7 +237,10 @@ impl Driver {
 
     async fn peer_event(&mut self, event: PeerEvent) {
         match event {
-            PeerEvent::Up(peer) => self.gossip(gossip::Input::Learn(peer)),
+            PeerEvent::Up(peer) => {
+                self.say_belonging(&peer.node_id);
+                self.gossip(gossip::Input::Learn(peer));
+            }
             PeerEvent::Down(_) => {}
             PeerEvent::Crashed(peer) => {
                 self.gossip(gossip::Input::TransportDown(peer.node_id.clone()));
@@ -316,6 +319,7 @@ impl Driver {
         self.choose_to_elect();
         self.notice(&before);
         self.refuse_the_removed();
+        self.ask_to_join();
         self.give_way();
         self.look_at_the_disk();
         self.lead();

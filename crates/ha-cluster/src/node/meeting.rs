@@ -146,9 +146,34 @@ impl Driver {
         let mut quiet = Vec::new();
         self.meeting.discovery.step(self.cx.now(), discovery::Input::Member(true), &mut quiet);
         self.perform_discovery(quiet);
-        self.cx.doorman.belong(cluster_id, lineage);
+        for foreign in self.cx.doorman.belong(cluster_id, lineage) {
+            self.part_with(foreign);
+        }
+        self.cx.doorman.introduced().iter().for_each(|peer| self.say_belonging(peer));
         self.inbox.open_engine(self.cx.engine.clone());
         self.cx.events.happened("cluster_joined", sentence);
+    }
+
+    /// Tells a peer where this node belongs: it may have been admitted before that was decided.
+    pub(super) fn say_belonging(&self, peer: &NodeId) {
+        if let Some(cluster_id) = self.cx.doorman.cluster_id() {
+            self.cx.tell(peer, service::BELONGING, codec::record(&cluster_id));
+        }
+    }
+
+    /// A leader adds those who say that they belong to its cluster; one of these messages may be lost.
+    pub(super) fn ask_to_join(&self) {
+        if !self.cx.status.nodes.contains_key(&self.cx.me.node_id) {
+            self.cx.doorman.introduced().iter().for_each(|peer| self.say_belonging(peer));
+        }
+    }
+
+    /// A peer belongs to another cluster.
+    fn part_with(&mut self, peer: NodeId) {
+        if !self.cx.status.nodes.contains_key(&peer) {
+            self.cx.net.forget(&peer);
+            self.gossip(gossip::Input::Forget(peer));
+        }
     }
 
     /// Writes the first membership into the log.
@@ -245,6 +270,11 @@ impl Driver {
             service::FORMATION => match codec::decode::<Message>(&body) {
                 Ok(message) => self.form(formation::Input::Received { from, message }).await,
                 Err(error) => tracing::debug!("{from} sent a formation message that cannot be read: {error}"),
+            },
+            service::BELONGING => match codec::decode(&body) {
+                Ok(cluster_id) if self.cx.doorman.belongs(&from, cluster_id) => self.look_soon(),
+                Ok(_) => self.part_with(from),
+                Err(error) => tracing::debug!("{from} sent a cluster id that cannot be read: {error}"),
             },
             other => tracing::debug!("{from} sent a message for service {}, which this version does not have", other.0),
         }

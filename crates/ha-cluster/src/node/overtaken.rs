@@ -24,7 +24,7 @@ impl Driver {
         }
         fork.forked_at = Some(epoch.0);
         match self.identity.save_lineage(&lineage).await {
-            Ok(()) => self.cx.doorman.belong(cluster_id, lineage),
+            Ok(()) => drop(self.cx.doorman.belong(cluster_id, lineage)),
             Err(error) => tracing::warn!("where this cluster left others cannot be kept: {error}"),
         }
     }

@@ -130,7 +130,9 @@ impl Driver {
             RefusalCode::Busy | RefusalCode::Generation => false,
             // Alone it does not count: the one that refuses may be the odd one. Too many, and no majority is left.
             _ => {
-                let known = self.cx.status.nodes.values().map(|record| &record.address).collect();
+                let status = &self.cx.status;
+                let voters = status.nodes.iter().filter(|(node, _)| status.voters.contains(*node));
+                let known = voters.map(|(_, record)| &record.address).collect();
                 let listed = self.meeting.discovery.listed().addresses;
                 lack_a_majority(&known, &listed.keys().collect(), self.meeting.turned_away.keys())
             }
@@ -138,16 +140,16 @@ impl Driver {
     }
 }
 
-/// Whether too few are left to be a majority, of the members where they are known or else of the seeds. Who came from
+/// Whether too few are left to be a majority, of the voters where they are known or else of the seeds. Who came from
 /// anywhere else is none of them, however often it comes.
 fn lack_a_majority<'a>(
     known: &BTreeSet<&Address>,
     listed: &BTreeSet<&Address>,
     refusers: impl Iterator<Item = &'a Address>,
 ) -> bool {
-    let others = if known.is_empty() { listed.len() } else { known.len() };
-    let refusers = refusers.filter(|address| known.contains(address) || listed.contains(address)).count();
-    others.saturating_sub(refusers) < others / 2 + 1
+    let counted = if known.is_empty() { listed } else { known };
+    let refusers = refusers.filter(|address| counted.contains(address)).count();
+    counted.len().saturating_sub(refusers) < counted.len() / 2 + 1
 }
 
 #[cfg(test)]
@@ -164,5 +166,8 @@ mod tests {
         let known: BTreeSet<_> = addresses[..5].iter().collect();
         assert!(!lack_a_majority(&known, &listed, addresses[..2].iter()));
         assert!(lack_a_majority(&known, &BTreeSet::new(), addresses[2..5].iter()));
+        let (listed, known): (BTreeSet<_>, BTreeSet<_>) =
+            (addresses[..].iter().collect(), addresses[..3].iter().collect());
+        assert!(!lack_a_majority(&known, &listed, addresses[2..].iter()), "seeds that are no voters");
     }
 }

@@ -18,12 +18,6 @@ impl Known {
 }
 
 impl Doorman {
-    /// Whether a peer has introduced itself that may become a member.
-    pub(crate) fn may_join(&self, peer: &NodeId) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.introduced.get(peer).is_some_and(|life| !known.is_removed(peer, Some(life.disk)))
-    }
-
     /// These were removed for good, as the log says. Returns those that were admitted before that was known here.
     pub(crate) fn removed(&self, recorded: RemovedMembers) -> Vec<NodeId> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
