@@ -98,6 +98,7 @@ scenes! {
     t10_leader_deaf: "T10", 1..=2;
     t11_leader_mute: "T11", 1..=2;
     t12_bridge: "T12", 1..=2;
+    t12_pair_cut: "T12-pair", 1..=2;
     t13_ring: "T13", 1..=2;
     t14_three_way_split: "T14", 1..=2;
     t20_packets_lost: "T20", 1..=1;

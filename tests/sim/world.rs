@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ha_cluster::{Config, Member, MemberRole, Role, Seams, View};
+use ha_cluster::{Config, Member, MemberRole, MemberState, Role, Seams, View};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -414,6 +414,7 @@ fn take_in(seen: &mut Seen, view: &View) {
     let members = |is: fn(&Member) -> bool| view.members.iter().filter(move |m| is(m)).filter_map(|m| name(&m.node_id));
     seen.voters = members(|m| m.voter).collect();
     seen.unfit = members(|m| !m.fit).collect();
+    seen.suspects = members(|m| m.state == MemberState::Suspect).collect();
 }
 
 /// A view as one line, without what changes all the time.

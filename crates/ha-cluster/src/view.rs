@@ -74,7 +74,7 @@ pub enum ClusterState {
 pub enum MemberState {
     /// It answers.
     Alive,
-    /// It missed probes.
+    /// It missed probes, or does not answer the leader.
     Suspect,
     /// It has been silent for the node timeout.
     Failed,
@@ -120,7 +120,7 @@ pub struct Member {
 /// Votes that are there, and that are needed to commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Votes {
-    /// Voters believed alive and fit, this node included.
+    /// Voters believed alive and fit, this node included; on the leader: that answer it.
     pub have: usize,
     /// Fewest that may commit.
     pub need: usize,

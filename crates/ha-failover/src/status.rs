@@ -223,9 +223,19 @@ fn no_leader(config: &Config, view: &View) -> Option<String> {
     if view.leader_is_live || view.cluster_id.is_none() {
         return None;
     }
+    if view.stopped.is_some() {
+        return Some("this node takes part no more, and does not hear what is decided".to_owned());
+    }
     let (have, need) = (view.votes.have, view.votes.need);
+    if have >= need {
+        // Others may answer gossip, and it be cut off from the one that leads.
+        return Some(
+            "no leader is heard, although enough nodes are alive: one may lead that this node does not reach"
+                .to_owned(),
+        );
+    }
     let mut sentence = format!("no leader can decide: {have} of the {need} votes that are needed are here");
-    if have < need && view.members.iter().filter(|member| member.voter).count() == 2 {
+    if view.members.iter().filter(|member| member.voter).count() == 2 {
         sentence += if config.goes_on_alone && config.mode == Mode::Automatic {
             "; when the other node stays silent, this one goes on alone (SPLIT_BRAIN_PREVENTION=false)"
         } else {

@@ -121,6 +121,8 @@ pub struct Seen {
     pub voters: BTreeSet<Name>,
     /// The members that have said of themselves that they are unfit.
     pub unfit: BTreeSet<Name>,
+    /// The members that it suspects.
+    pub suspects: BTreeSet<Name>,
     /// It has stopped taking part.
     pub stopped: bool,
     /// The cluster went on by force without it, and it has not joined anew yet.

@@ -30,6 +30,7 @@ pub const ALL: &[Scene] = &[
     scene("T10", "the leader can send and not receive", partition::leader_deaf),
     scene("T11", "the leader can receive and not send", partition::leader_mute),
     scene("T12", "one node is the only bridge between the old leader and the others", partition::bridge),
+    scene("T12-pair", "the leader and one follower do not hear each other", partition::pair_cut),
     scene("T13", "five nodes in a ring: each hears another majority", partition::ring),
     scene("T14", "a split in three, healed one link after another", partition::three_way_split),
     scene("T20", "1 %, 10 % and 30 % of packets are lost", weather::packets_lost),

@@ -137,6 +137,25 @@ pub(super) fn bridge(world: &mut World) {
     world.expect_no_move_for(secs(10));
 }
 
+/// T12, of three: the third hears both, so that everybody is alive to everybody; the leader alone can tell.
+pub(super) fn pair_cut(world: &mut World) {
+    world.start(nodes(3));
+    world.load(ms(60));
+    world.run(secs(1));
+    let (leader, follower) = world.expect_leader_and_follower();
+    if world.rng_below(2) == 0 {
+        world.cut(leader, follower);
+    } else {
+        world.cut_one_way(follower, leader);
+    }
+    world.expect("its leader does without it", secs(10), |world| world.seen(leader).suspects.contains(&follower));
+    world.expect_no_move_for(secs(5));
+    world.expect_writes_within(secs(1));
+    assert_eq!(world.seen(leader).suspects.len(), 1, "the third answers");
+    world.heal();
+    world.expect("all is well again", secs(10), |world| world.seen(leader).suspects.is_empty());
+}
+
 /// T13.
 pub(super) fn ring(world: &mut World) {
     world.start(nodes(5));

@@ -1,6 +1,7 @@
 //! Waits, then applies: every trigger of a node stands in [`Driver::wait`], everything it does follows from
 //! [`Driver::apply`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -332,6 +333,7 @@ impl Driver {
             cluster_id: self.cx.doorman.cluster_id(),
             status: &self.cx.status,
             opinions: self.meeting.gossip.members(),
+            silent: self.silent_followers(),
             epoch: *self.epoch.borrow(),
             leader_silence: self.leader_silence(),
             leader_lease: self.cx.engine.election_max(),
@@ -354,6 +356,13 @@ impl Driver {
         }
         let elected = self.cx.now().saturating_sub(self.leading.leader_since());
         Some(self.cx.status.quorum_age.map_or(elected, |age| age.min(elected)))
+    }
+
+    /// Members that should have answered this node, if it has led for long enough.
+    fn silent_followers(&self) -> BTreeSet<NodeId> {
+        let limit = self.cx.engine.election_max() * 2;
+        let leads = self.cx.now().saturating_sub(self.leading.leader_since()) > limit;
+        if leads { self.cx.engine.silent_followers(&self.cx.status, limit) } else { BTreeSet::new() }
     }
 
     fn waiting_for(&self) -> Option<String> {

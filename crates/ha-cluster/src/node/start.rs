@@ -200,6 +200,7 @@ pub(crate) async fn start(mut config: Config, seams: Seams, machines: Machines) 
         cluster_id: identity.cluster_id(),
         status: &context.status,
         opinions: meeting.gossip.members(),
+        silent: Default::default(),
         epoch: *engine.epoch().borrow(),
         leader_silence: None,
         leader_lease: engine.election_max(),

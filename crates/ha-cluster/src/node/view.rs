@@ -1,6 +1,6 @@
 //! The view that others follow, from what the consensus and gossip know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ha_net::{ClusterId, NodeId};
@@ -18,6 +18,8 @@ pub(super) struct Facts<'a> {
     pub(super) cluster_id: Option<ClusterId>,
     pub(super) status: &'a RaftStatus,
     pub(super) opinions: &'a BTreeMap<NodeId, Opinion>,
+    /// Members that do not answer this node, which leads; others may believe them alive.
+    pub(super) silent: BTreeSet<NodeId>,
     pub(super) epoch: Epoch,
     /// How long ago a leader was heard, or on the leader: how long ago a quorum elected or confirmed it.
     pub(super) leader_silence: Option<Duration>,
@@ -30,7 +32,10 @@ pub(super) struct Facts<'a> {
 pub(super) fn view(facts: &Facts) -> View {
     let status = facts.status;
     let members: Vec<Member> = status.nodes.iter().map(|(node, record)| member(facts, node, record)).collect();
-    let alive = |m: &&Member| m.voter && m.fit && matches!(m.state, MemberState::Alive | MemberState::Suspect);
+    let alive = |m: &&Member| {
+        let is_there = matches!(m.state, MemberState::Alive | MemberState::Suspect);
+        m.voter && m.fit && is_there && !facts.silent.contains(&m.node_id)
+    };
     let leader = status.leader.as_ref().and_then(|id| {
         let record = status.nodes.get(id)?;
         Some(Node::new(id.clone(), &record.address))
@@ -65,6 +70,7 @@ fn member(facts: &Facts, node: &NodeId, record: &PeerRecord) -> Member {
     let voter = status.voters.contains(node);
     let state = match opinion {
         _ if *node == facts.me.node_id => MemberState::Alive,
+        Some(opinion) if opinion.state == MemberState::Alive && facts.silent.contains(node) => MemberState::Suspect,
         Some(opinion) => opinion.state,
         // Nothing was heard of it in this life of ours: it is shown as silent, until it speaks.
         None => MemberState::Failed,

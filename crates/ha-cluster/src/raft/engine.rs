@@ -201,6 +201,14 @@ impl Engine {
         self.guard.heard()
     }
 
+    /// Members that have answered this leader nothing for so long, in this term.
+    pub(crate) fn silent_followers(&self, status: &RaftStatus, limit: Duration) -> BTreeSet<NodeId> {
+        let Some(at) = Instant::now().checked_sub(limit).filter(|_| status.is_leader()) else { return BTreeSet::new() };
+        let since = Sent { term: status.term.0, at };
+        let others = status.nodes.keys().filter(|node| *node != self.raft.node_id());
+        others.filter(|node| self.followers.is_silent(node, since)).cloned().collect()
+    }
+
     /// A log index such that a node that has applied it may serve a linearizable read; asked of the leader, which
     /// confirms itself with a quorum: openraft's word for that, and the answers themselves.
     pub(crate) async fn read_index(&self) -> Result<u64, String> {

@@ -93,6 +93,12 @@ impl Memory {
         self.heard_more.notify_waiters();
     }
 
+    /// Whether a follower has answered no message of a leader of this term that left since.
+    pub(super) fn is_silent(&self, node: &NodeId, since: Sent) -> bool {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(node).is_none_or(|last| (last.term, last.at) < (since.term, since.at))
+    }
+
     /// Passes an answer on to a message of a leader of this term, unless it breaks the follower's word. A node that joined
     /// again, on another disk, has given none yet.
     pub(super) fn check(
@@ -146,6 +152,17 @@ mod tests {
 
     fn sent(term: u64) -> Sent {
         Sent { term, at: Instant::now() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_answer_the_present_leader_is_silent() {
+        let memory = Memory::new(Arc::new(|_| ()));
+        let (node, began) = (NodeId::from(2), sent(7));
+        assert!(memory.is_silent(&node, began));
+        assert!(memory.check((&node, 0), began, matched(7, 1)).is_ok());
+        assert!(!memory.is_silent(&node, began) && memory.is_silent(&node, sent(8)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(memory.is_silent(&node, sent(7)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -88,7 +88,7 @@ fn absences(view: &View) -> impl Iterator<Item = Finding> {
             )),
             MemberState::Suspect => Some(Finding::warning(
                 format!("{node} is suspect"),
-                format!("it missed probes at {place}: it is slow, frozen, or cut off"),
+                format!("it missed probes at {place}, or does not answer the leader: it is slow, frozen, or cut off"),
                 format!("ha status --url http://{}:8080, and look at the network between", member.address),
             )),
             MemberState::Failed => Some(Finding::trouble(

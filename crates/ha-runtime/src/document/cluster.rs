@@ -117,7 +117,9 @@ fn absence(member: &Member) -> Option<Finding> {
         MemberState::Alive => Some(Finding::degraded(format!(
             "{node} is unfit: its disk does not answer, or it takes part no more; its own /health says which"
         ))),
-        MemberState::Suspect => Some(Finding::degraded(format!("{node} is suspect: it missed probes"))),
+        MemberState::Suspect => {
+            Some(Finding::degraded(format!("{node} is suspect: it missed probes, or does not answer the leader")))
+        }
         MemberState::Failed => Some(Finding::degraded(format!("{node} has failed: it is silent"))),
         MemberState::Left => Some(Finding::degraded(format!("{node} has left: it said goodbye"))),
     }

@@ -72,7 +72,10 @@ fn a_missing_member_is_degraded() {
     let unfit = "node-3 is unfit: its disk does not answer, or it takes part no more; its own /health says which";
     assert_eq!(verdict(&view), json!(["degraded", [unfit]]));
     view.members[2].state = MemberState::Suspect;
-    assert_eq!(verdict(&view), json!(["degraded", ["node-3 is suspect: it missed probes"]]));
+    assert_eq!(
+        verdict(&view),
+        json!(["degraded", ["node-3 is suspect: it missed probes, or does not answer the leader"]])
+    );
     view.members[2].state = MemberState::Left;
     assert_eq!(verdict(&view), json!(["degraded", ["node-3 has left: it said goodbye"]]));
 }
