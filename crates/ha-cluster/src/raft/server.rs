@@ -46,6 +46,10 @@ impl Engine {
 
     /// Answers a peer's question.
     pub(crate) async fn asked(&self, from: &NodeId, service: Service, body: Bytes) -> Result<Bytes, Fault> {
+        // Openraft would write a line of its own about each.
+        if *self.ended().borrow() {
+            return Err(fault("the consensus has stopped"));
+        }
         match service {
             service::RAFT_HEARTBEAT => self.heartbeat(from, body).await,
             service::RAFT_VOTE | service::RAFT_PRE_VOTE => {
@@ -60,6 +64,9 @@ impl Engine {
 
     /// Serves a stream to its end.
     pub(crate) async fn opened(&self, from: &NodeId, service: Service, frames: FrameStream) {
+        if *self.ended().borrow() {
+            return;
+        }
         match service {
             service::RAFT_APPEND => self.appends(from, frames).await,
             service::RAFT_SNAPSHOT => {

@@ -135,7 +135,7 @@ fn told(exit: Exit, lost: bool, name: &str, command: &[OsString]) -> Result<i32,
         Some(Ended::Signal(signal)) => Ok(128 + signal),
         None => {
             let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
-            Err(Failure::failed(format_args!("cannot run {program}")))
+            Err(Failure::failed(format_args!("the guard of {program} has ended, and {program} with it if it ran")))
         }
     }
 }
