@@ -230,9 +230,9 @@ impl Cluster {
         archive::restore(&self.started.submitter, archive, now, gap, overwrite).await
     }
 
-    /// Removes a member for good; any node may be asked. Its data directory cannot be used in this cluster again.
-    /// Outlives a change of leader, as when the leader itself is removed; asks for up to 15 s. Dropping the future
-    /// gives up waiting; the member may still be removed.
+    /// Removes a member for good; any node may be asked. Neither its id nor its data directory can be used in this
+    /// cluster again. Outlives a change of leader, as when the leader itself is removed; asks for up to 15 s. Dropping
+    /// the future gives up waiting; the member may still be removed.
     pub async fn remove(&self, node: NodeId) -> Result<(), LeaveError> {
         let began = Instant::now();
         let mut asked_before = false;

@@ -219,8 +219,8 @@ impl ClusterHandle {
         self.seat.transfer_leader(to).await
     }
 
-    /// Removes a member for good; any node may be asked. Its data directory cannot be used in this cluster again.
-    /// Cancel-safe in that dropping the future only gives up waiting: the member may still be removed.
+    /// Removes a member for good; any node may be asked. Neither its id nor its data directory can be used in this
+    /// cluster again. Cancel-safe in that dropping the future only gives up waiting: the member may still be removed.
     pub async fn remove(&self, node: NodeId) -> Result<(), LeaveError> {
         self.seat.remove(node).await
     }

@@ -10,7 +10,7 @@ use crate::output::{print, print_json};
 /// What it takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The member. Its data directory cannot be used in this cluster again.
+    /// The member. Neither its id nor its data directory can be used in this cluster again.
     #[arg(value_name = "NODE")]
     node: String,
 

@@ -191,7 +191,7 @@ pub(super) struct Core {
     pub(super) restoring: Restoring,
     /// Members that were removed for good.
     pub(super) removed: RemovedMembers,
-    /// Those whom the membership left out that was applied last.
+    /// Those whom the last membership left out, until a command follows it.
     pub(super) left_out: Disks,
 }
 
@@ -306,6 +306,7 @@ impl Host {
             };
             outcomes.push(outcome);
         }
+        core.left_out.clear();
         Ok(outcomes)
     }
 
@@ -407,7 +408,11 @@ impl Host {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         core.sessions.retain_nodes(|node| now.contains_key(node));
         core.lapsed.retain(|node, _| now.contains_key(node));
-        core.left_out = core.removed.follow(before, now);
+        let left_out = core.removed.follow(before, now);
+        // An order that was cut short is given again, and then leaves out nobody.
+        if !left_out.is_empty() {
+            core.left_out = left_out;
+        }
         self.tell_removed(&core);
     }
 

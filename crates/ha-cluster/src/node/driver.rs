@@ -155,7 +155,7 @@ impl Driver {
     /// Runs until the handle asks it to stop, or is gone.
     pub(super) async fn run(mut self, mut queues: Queues) {
         let mut changes = self.cx.engine.changes();
-        self.admit_members(&self.cx.status.clone(), &[]);
+        self.admit_members(&self.cx.status.clone());
         if let Some(cluster_id) = self.cx.doorman.cluster_id() {
             let node = self.cx.me.node_id.clone();
             self.form(crate::formation::Input::ClusterExists { node, cluster_id }).await;

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use belonging::Belonging;
 use claims::Claim;
 use ha_net::{Address, ClusterId, Gate, Incarnation, Introduction, NodeId, Refusal, RefusalCode};
 
@@ -39,25 +40,23 @@ struct Known {
     introduced: BTreeMap<NodeId, Life>,
     /// Where this node really listens, when the system chose the port.
     address: Option<Address>,
-    /// Members that were removed while this node led: they may not come back with what they have.
-    removed: BTreeMap<NodeId, u64>,
-    /// All that were ever removed, as the log says.
+    /// Members that were removed, as the log says: neither they nor their disks come back.
     recorded: RemovedMembers,
     /// Disks that have forgotten entries which their nodes acknowledged to this one.
     forgetful: BTreeMap<NodeId, u64>,
 }
 
 /// A process, from its start to its end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Life {
     disk: u64,
     incarnation: Incarnation,
-    /// The cluster that it belongs to, as far as it has said.
-    cluster_id: Option<ClusterId>,
+    /// Where it belongs, as far as it has said.
+    belongs_to: Option<Belonging>,
 }
 
-/// Removed and forgetful members that are remembered; the first go first.
-const REMOVED_MAX: usize = 256;
+/// Forgetful members that are remembered; the first go first.
+const FORGETFUL_MAX: usize = 256;
 /// Admitted peers whose disk is remembered; the first go first.
 const INTRODUCED_MAX: usize = 4096;
 
@@ -109,7 +108,7 @@ impl Doorman {
             if let Some(life) = known.introduced.get(peer) {
                 known.forgetful.insert(peer.clone(), life.disk);
             }
-            while known.forgetful.len() > REMOVED_MAX {
+            while known.forgetful.len() > FORGETFUL_MAX {
                 known.forgetful.pop_first();
             }
         });
@@ -120,19 +119,9 @@ impl Doorman {
         self.known.read().unwrap_or_else(PoisonError::into_inner).cluster_id
     }
 
-    /// The members are these now, each with the disk it joined with; these were removed for good.
-    pub(crate) fn members(&self, disks: BTreeMap<NodeId, u64>, removed: &[NodeId]) {
+    /// The members are these now, each with the disk it joined with.
+    pub(crate) fn members(&self, disks: BTreeMap<NodeId, u64>) {
         self.write(|known| {
-            for node in removed {
-                let introduced = known.introduced.get(node).map(|life| life.disk);
-                if let Some(disk) = known.disks.get(node).copied().or(introduced) {
-                    known.removed.insert(node.clone(), disk);
-                }
-            }
-            while known.removed.len() > REMOVED_MAX {
-                known.removed.pop_first();
-            }
-            known.removed.retain(|node, _| !disks.contains_key(node));
             known.disks = disks;
             known.is_read = true;
             // Whoever is not believed now is not believed later either, be it a member by then: it may say so again.
@@ -295,8 +284,11 @@ impl Gate for Doorman {
                 ),
             );
         }
-        let (incarnation, cluster_id) = (peer.incarnation, peer.cluster_id);
-        let life = disk.map(|disk| Life { disk, incarnation, cluster_id });
+        let told = peer.cluster_id.map(|cluster_id| (cluster_id, Lineage::of(peer)));
+        // A hello may come later than what was told after it.
+        let same_life = before.filter(|life| life.incarnation == peer.incarnation);
+        let belongs_to = told.or_else(|| same_life?.belongs_to.clone());
+        let life = disk.map(|disk| Life { disk, incarnation: peer.incarnation, belongs_to });
         known.introduced.extend(life.map(|life| (peer.node_id.clone(), life)));
         while known.introduced.len() > INTRODUCED_MAX {
             known.introduced.pop_first();

@@ -173,8 +173,8 @@ impl Driver {
         self.campaign_notice();
     }
 
-    /// Tells the gate who is a member, as far as the log says, and which members were removed for good.
-    pub(super) fn admit_members(&self, status: &RaftStatus, removed: &[NodeId]) {
+    /// Tells the gate who is a member, as far as the log says.
+    pub(super) fn admit_members(&self, status: &RaftStatus) {
         let log = self.wal.state();
         if status.nodes.is_empty() && log.last.or(log.purged).is_some() {
             // It is not read yet.
@@ -182,7 +182,7 @@ impl Driver {
         }
         // What an old log says of others is past, as when this node joins anew under an id that it had before.
         let members = status.nodes.iter().filter(|_| self.cx.me.is_named_by(status));
-        self.cx.doorman.members(members.map(|(node, record)| (node.clone(), record.disk)).collect(), removed);
+        self.cx.doorman.members(members.map(|(node, record)| (node.clone(), record.disk)).collect());
     }
 
     /// Whether this node has applied what its leader began with, so that nothing that it says of removals is past.
@@ -208,8 +208,7 @@ impl Driver {
         let (was_current, is_current) = (self.cx.me.is_named_by(before), self.cx.me.is_named_by(status));
         let mut gone: Vec<NodeId> = before.settled.difference(&status.settled).cloned().collect();
         gone.retain(|node| was_current && (node == me || is_current));
-        let removed = if status.is_leader() { gone.as_slice() } else { &[] };
-        self.admit_members(status, removed);
+        self.admit_members(status);
         for (node, record) in status.nodes.iter().filter(|(node, _)| *node != me) {
             if before.nodes.get(node) != Some(record) {
                 self.cx.net.learn(node, &record.address);

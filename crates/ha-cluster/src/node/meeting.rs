@@ -147,7 +147,7 @@ impl Driver {
         self.meeting.discovery.step(self.cx.now(), discovery::Input::Member(true), &mut quiet);
         self.perform_discovery(quiet);
         for foreign in self.cx.doorman.belong(cluster_id, lineage) {
-            self.part_with(foreign);
+            self.part_with(&foreign);
         }
         self.cx.doorman.introduced().iter().for_each(|peer| self.say_belonging(peer));
         self.inbox.open_engine(self.cx.engine.clone());
@@ -157,22 +157,22 @@ impl Driver {
     /// Tells a peer where this node belongs: it may have been admitted before that was decided.
     pub(super) fn say_belonging(&self, peer: &NodeId) {
         if let Some(cluster_id) = self.cx.doorman.cluster_id() {
-            self.cx.tell(peer, service::BELONGING, codec::record(&cluster_id));
+            self.cx.tell(peer, service::BELONGING, codec::record(&(cluster_id, self.cx.doorman.lineage())));
         }
     }
 
     /// A leader adds those who say that they belong to its cluster; one of these messages may be lost.
     pub(super) fn ask_to_join(&self) {
-        if !self.cx.status.nodes.contains_key(&self.cx.me.node_id) {
+        if !self.cx.status.settled.contains(&self.cx.me.node_id) {
             self.cx.doorman.introduced().iter().for_each(|peer| self.say_belonging(peer));
         }
     }
 
-    /// A peer belongs to another cluster.
-    fn part_with(&mut self, peer: NodeId) {
-        if !self.cx.status.nodes.contains_key(&peer) {
-            self.cx.net.forget(&peer);
-            self.gossip(gossip::Input::Forget(peer));
+    /// A peer belongs to another cluster. Gossip finds out by itself that nobody reaches it, and hears of it when it
+    /// comes again as a new one.
+    fn part_with(&self, peer: &NodeId) {
+        if !self.cx.status.nodes.contains_key(peer) {
+            self.cx.net.forget(peer);
         }
     }
 
@@ -272,8 +272,8 @@ impl Driver {
                 Err(error) => tracing::debug!("{from} sent a formation message that cannot be read: {error}"),
             },
             service::BELONGING => match codec::decode(&body) {
-                Ok(cluster_id) if self.cx.doorman.belongs(&from, cluster_id) => self.look_soon(),
-                Ok(_) => self.part_with(from),
+                Ok(theirs) if self.cx.doorman.belongs(&from, &theirs) => self.look_soon(),
+                Ok(_) => self.part_with(&from),
                 Err(error) => tracing::debug!("{from} sent a cluster id that cannot be read: {error}"),
             },
             other => tracing::debug!("{from} sent a message for service {}, which this version does not have", other.0),

@@ -22,6 +22,8 @@ const LOG_TO_SNAPSHOT: u64 = 4;
 const REPLAYED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// So many times what is kept behind a snapshot, and a follower is so far behind that it is better off with a snapshot.
 const LAG_TO_KEPT: u64 = 4;
+/// The same of the bytes of that snapshot, which takes its time.
+const LAG_TO_SNAPSHOT: u64 = 2;
 
 /// How much of the log a snapshot of so many bytes is worth.
 fn log_for(snapshot_bytes: u64) -> u64 {
@@ -79,10 +81,11 @@ impl Engine {
     /// Followers for whose sake alone the log is kept up to an index, and who are too far behind for that. Openraft
     /// purges nothing that lies before a follower as long as that one answers, however late.
     pub(crate) fn laggards(&self, status: &RaftStatus, config: &Config, log: &Wal, upto: u64) -> Vec<NodeId> {
-        if self.witness || self.last_snapshot_bytes.load(Ordering::Relaxed) > SNAPSHOT_BYTES_MAX {
+        let snapshot = self.last_snapshot_bytes.load(Ordering::Relaxed);
+        if self.witness || snapshot > SNAPSHOT_BYTES_MAX {
             return Vec::new();
         }
-        let room = config.kept_bytes.saturating_mul(LAG_TO_KEPT);
+        let room = config.kept_bytes.saturating_mul(LAG_TO_KEPT).max(snapshot.saturating_mul(LAG_TO_SNAPSHOT));
         // 0 is not known yet. Before what is purged, the log is of no use to a follower, who waits for a snapshot.
         let lags = |at: u64| at > 0 && at >= status.purged_index && at < upto && log.bytes_behind(at) > room;
         status.matched.iter().filter(|(_, at)| lags(**at)).map(|(node, _)| node.clone()).collect()

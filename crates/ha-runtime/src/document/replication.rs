@@ -52,7 +52,7 @@ impl HealthDocument {
 /// How many copies there are, and on how many of all a write is before it is acknowledged, as far as the members tell.
 fn copies(members: &[Member], needed: impl Fn(usize) -> usize) -> Copies {
     let keep = || members.iter().filter(|member| member.role != MemberRole::Witness);
-    let have = keep().filter(|member| member.state == MemberState::Alive).count();
+    let have = keep().filter(|member| member.state == MemberState::Alive && member.fit).count();
     Copies { have, need: needed(keep().count()) }
 }
 

@@ -207,7 +207,7 @@ impl Gossip {
         self.report(result, out);
         self.outreach.forget(node);
         self.stale = true;
-        out.push(Output::Say(format!("{node} does not belong to this cluster and is forgotten")));
+        out.push(Output::Say(format!("{node} was removed from the cluster and is forgotten")));
     }
 
     fn hint(&mut self, now: Duration, node: &NodeId, effects: &mut Effects, out: &mut Vec<Output>) {

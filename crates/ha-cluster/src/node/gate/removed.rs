@@ -12,8 +12,7 @@ impl Known {
     pub(super) fn is_removed(&self, peer: &NodeId, disk: Option<u64>) -> bool {
         let member = self.disks.get(peer).copied();
         let Some(disk) = disk.filter(|disk| member != Some(*disk)) else { return false };
-        let mut had = self.removed.get(peer).copied().into_iter().chain(self.recorded.disks_of(peer));
-        had.any(|had| member.is_none() || had == disk)
+        self.recorded.disks_of(peer).any(|had| member.is_none() || had == disk)
     }
 }
 

@@ -64,11 +64,15 @@ fn who_belongs_to_another_cluster_is_parted_with() {
     }
     assert_eq!(q.belong(ClusterId(7), Lineage::default()), ["p".parse().unwrap()]);
     assert_eq!(q.introduced(), ["a".parse().unwrap()]);
-    assert_eq!([&a, &p].map(|gate| gate.belongs(&id, ClusterId(7))), [true, false]);
+    assert_eq!([&a, &p].map(|gate| gate.belongs(&id, &(ClusterId(7), Lineage::default()))), [true, false]);
     assert_eq!(
         [&a, &p].map(|gate| (gate.may_join(&id), code(gate, &q.introduce()))),
         [(true, None), (false, Some(RefusalCode::ClusterId))]
     );
+    // So is a node that follows what the cluster became by force, or was before.
+    let forced = (ClusterId(7), recovered(1, 5));
+    assert!(!a.belongs(&id, &forced) && !a.may_join(&id));
+    assert_eq!(code(&a, &q.introduce()), None);
     // Also when the word of it is lost, and it comes again by itself.
     let r = doorman("r", 6);
     assert_eq!(code(&a, &r.introduce()), None);
@@ -91,7 +95,7 @@ fn who_was_left_behind_by_force_is_refused_and_knows_it() {
     assert_eq!(new.superseded(), None);
     assert_eq!(code(&old, &new.introduce()), Some(RefusalCode::Busy));
     assert_eq!(old.superseded(), None, "its log is not read yet");
-    old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("b".parse().unwrap(), 2)]), &[]);
+    old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("b".parse().unwrap(), 2)]));
     assert_eq!(old.superseded(), Some((recovered(1, 5), "b".parse().unwrap())));
     let fresh = doorman("c", 3);
     assert_eq!((code(&fresh, &new.introduce()), code(&new, &fresh.introduce())), (None, None));
@@ -110,7 +114,7 @@ fn that_the_cluster_went_on_by_force_is_not_believed_of_just_anybody() {
     };
     let believed = |peer: &Introduction| (code(&old, peer), old.superseded().is_some());
     assert_eq!(believed(&new("b", 2, recovered(1, 5))), (Some(RefusalCode::Busy), false), "its log is not read yet");
-    old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]), &[]);
+    old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]));
     let by = |by: &str, generation| {
         let fork = Fork { by: by.parse().unwrap(), ..recovered(1, 5).forks.remove(0) };
         (1..=generation).map(|generation| Fork { generation, ..fork.clone() }).fold(Lineage::default(), Lineage::and)
@@ -128,7 +132,7 @@ fn that_the_cluster_went_on_by_force_is_not_believed_of_just_anybody() {
     for peer in [new("d", 4, by("c", 20)), new("c", 3, by("b", 1))] {
         let old = doorman("a", 1);
         old.belong(ClusterId(7), Lineage::default());
-        old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]), &[]);
+        old.members(BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]));
         assert_eq!((code(&old, &peer), old.superseded().is_some()), (Some(RefusalCode::Busy), true), "{peer:?}");
     }
 }
@@ -142,8 +146,8 @@ fn what_is_not_believed_once_the_log_is_read_is_forgotten() {
         Lineage::default().and(Fork { by: "p".parse().unwrap(), ..recovered(1, 5).forks.remove(0) }),
     );
     assert_eq!(code(&a, &p.introduce()), Some(RefusalCode::Busy));
-    a.members(BTreeMap::from([("a".parse().unwrap(), 1)]), &[]);
-    a.members(BTreeMap::from([("a".parse().unwrap(), 1), ("p".parse().unwrap(), 6)]), &[]);
+    a.members(BTreeMap::from([("a".parse().unwrap(), 1)]));
+    a.members(BTreeMap::from([("a".parse().unwrap(), 1), ("p".parse().unwrap(), 6)]));
     assert_eq!(a.superseded(), None, "it is a member now, with another disk");
 }
 
@@ -162,7 +166,7 @@ fn of_two_that_went_on_without_each_other_exactly_one_is_refused() {
     old.belong(ClusterId(7), recovered(1, 5));
     new.belong(ClusterId(7), recovered(1, 6));
     // Whoever went on by force knows only itself.
-    old.members(BTreeMap::from([("a".parse().unwrap(), 1)]), &[]);
+    old.members(BTreeMap::from([("a".parse().unwrap(), 1)]));
     assert_eq!(code(&new, &old.introduce()), Some(RefusalCode::Generation));
     assert_eq!(code(&old, &new.introduce()), Some(RefusalCode::Busy));
     assert!(old.superseded().is_some() && new.superseded().is_none());
@@ -171,10 +175,13 @@ fn of_two_that_went_on_without_each_other_exactly_one_is_refused() {
 #[test]
 fn a_member_that_lost_its_disk_is_refused_and_so_is_one_that_was_removed() {
     let a = doorman("a", 1);
-    a.members(BTreeMap::from([("b".parse().unwrap(), 2), ("c".parse().unwrap(), 3)]), &[]);
+    a.members(BTreeMap::from([("b".parse().unwrap(), 2), ("c".parse().unwrap(), 3)]));
     assert_eq!(code(&a, &doorman("b", 2).introduce()), None);
     assert_eq!(code(&a, &doorman("b", 9).introduce()), Some(RefusalCode::NodeId));
-    a.members(BTreeMap::from([("b".parse().unwrap(), 2)]), &["c".parse().unwrap()]);
+    a.members(BTreeMap::from([("b".parse().unwrap(), 2)]));
+    let mut recorded = RemovedMembers::default();
+    recorded.follow(&BTreeMap::from([("c".parse().unwrap(), 3)]), &BTreeMap::new());
+    a.removed(recorded);
     assert_eq!(code(&a, &doorman("c", 3).introduce()), Some(RefusalCode::Removed));
     assert_eq!(code(&a, &doorman("c", 4).introduce()), Some(RefusalCode::Removed), "its id is not used again");
 }
@@ -184,15 +191,15 @@ fn who_the_log_says_was_removed_is_refused_also_if_it_was_admitted_before() {
     let (a, c) = (doorman("a", 1), "c".parse().unwrap());
     assert_eq!((code(&a, &doorman("c", 3).introduce()), a.may_join(&c)), (None, false), "it has not decided yet");
     a.belong(ClusterId(7), Lineage::default());
-    assert!(a.belongs(&c, ClusterId(7)) && a.may_join(&c));
+    assert!(a.belongs(&c, &(ClusterId(7), Lineage::default())) && a.may_join(&c));
     let mut recorded = RemovedMembers::default();
     recorded.follow(&BTreeMap::from([(c.clone(), 3)]), &BTreeMap::new());
     assert_eq!((a.removed(recorded), a.may_join(&c)), (vec![c.clone()], false));
     assert_eq!(code(&a, &doorman("c", 3).introduce()), Some(RefusalCode::Removed));
     assert_eq!(code(&a, &doorman("c", 4).introduce()), Some(RefusalCode::Removed), "with an empty disk, too");
-    a.members(BTreeMap::from([(c.clone(), 3)]), &[]);
+    a.members(BTreeMap::from([(c.clone(), 3)]));
     assert_eq!(code(&a, &doorman("c", 3).introduce()), None, "a member is none of them");
-    a.members(BTreeMap::from([(c, 4)]), &[]);
+    a.members(BTreeMap::from([(c, 4)]));
     assert_eq!(code(&a, &doorman("c", 3).introduce()), Some(RefusalCode::Removed), "it is one with another disk");
     assert_eq!(code(&a, &doorman("c", 5).introduce()), Some(RefusalCode::NodeId));
     assert_eq!(code(&a, &doorman("c", 4).introduce()), None);
