@@ -60,7 +60,7 @@ pub(crate) struct Engine {
     pub(super) backlog: Backlog,
     followers: Arc<Memory>,
     pub(super) applied_index: watch::Receiver<u64>,
-    ended: watch::Receiver<bool>,
+    pub(super) ended: watch::Receiver<bool>,
     /// How a leader contradicted what is committed here, once one did.
     pub(super) contradiction: Arc<watch::Sender<Option<Arc<str>>>>,
     pub(super) last_snapshot_bytes: Arc<AtomicU64>,

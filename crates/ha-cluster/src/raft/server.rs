@@ -46,10 +46,6 @@ impl Engine {
 
     /// Answers a peer's question.
     pub(crate) async fn asked(&self, from: &NodeId, service: Service, body: Bytes) -> Result<Bytes, Fault> {
-        // Openraft would write a line of its own about each.
-        if *self.ended().borrow() {
-            return Err(fault("the consensus has stopped"));
-        }
         match service {
             service::RAFT_HEARTBEAT => self.heartbeat(from, body).await,
             service::RAFT_VOTE | service::RAFT_PRE_VOTE => {
@@ -64,7 +60,7 @@ impl Engine {
 
     /// Serves a stream to its end.
     pub(crate) async fn opened(&self, from: &NodeId, service: Service, frames: FrameStream) {
-        if *self.ended().borrow() {
+        if *self.ended.borrow() {
             return;
         }
         match service {
@@ -95,6 +91,10 @@ impl Engine {
 
     async fn heartbeat(&self, from: &NodeId, body: Bytes) -> Result<Bytes, Fault> {
         let began = Instant::now();
+        // Openraft would write a line of its own about each.
+        if *self.ended.borrow() {
+            return Err(fault("the consensus has stopped"));
+        }
         let request = get_append(body).map_err(fault)?;
         self.believe_append(from, &request)?;
         let mut answers = pin!(self.raft.stream_append(futures::stream::iter([request])));
