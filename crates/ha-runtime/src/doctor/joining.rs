@@ -84,12 +84,12 @@ fn absences(view: &View) -> impl Iterator<Item = Finding> {
             MemberState::Alive => Some(Finding::trouble(
                 format!("{node} is unfit"),
                 "it says that its disk does not answer, or that it takes part no more".to_owned(),
-                format!("ha status --url http://{}:8080 says which", member.address),
+                format!("ha status on the machine of {node} says which"),
             )),
             MemberState::Suspect => Some(Finding::warning(
                 format!("{node} is suspect"),
                 format!("it missed probes at {place}, or does not answer the leader: it is slow, frozen, or cut off"),
-                format!("ha status --url http://{}:8080, and look at the network between", member.address),
+                format!("ha status on the machine of {node}, and look at the network between"),
             )),
             MemberState::Failed => Some(Finding::trouble(
                 format!("{node} has failed"),
