@@ -212,8 +212,9 @@ impl Cluster {
     }
 
     /// Replaces the state of all machines, on all nodes, by a saved one. The epoch rises above all that was ever seen in
-    /// either cluster, unless the one that saved it went on by force since, or was itself restored more than three times. Unless told to overwrite, refuses while the cluster holds anything, at the very moment at which it
-    /// would be replaced. Dropping the future before the end leaves everything as it was, or restores it.
+    /// either cluster, unless the one that saved it went on by force since, or was itself restored more than three times.
+    /// Unless told to overwrite, refuses while the cluster holds anything, at the very moment at which it would be
+    /// replaced. Dropping the future before the end leaves everything as it was, or restores it.
     pub async fn restore(&self, archive: &Archive, overwrite: bool) -> Result<(), RestoreError> {
         let engine = &self.started.engine;
         if engine.is_witness() {

@@ -49,8 +49,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes down, durably, that the log goes on in the next segment, whose file has so many bytes at least: were that file gone
-    /// or cut short, nothing in it could tell.
+    /// Writes down, durably, that the log goes on in the next segment, whose file has so many bytes at least: were that
+    /// file gone or cut short, nothing in it could tell.
     pub(super) async fn seal(&self, next_bytes: u64) -> io::Result<()> {
         self.write(Kind::Mark, next_bytes).await?;
         self.file.sync_data().await

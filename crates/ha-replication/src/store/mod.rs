@@ -89,7 +89,11 @@ enum Shelf {
 #[non_exhaustive]
 pub enum StoreError {
     /// There is no room on the disk.
-    #[error("the disk of {} is full, or nearly: free some space (64 MiB must be left), and it goes on by itself", directory.display())]
+    #[error(
+        "the disk of {} is full, or has less left than is to stay free (64 MiB, unless set otherwise): free some space, and \
+         it goes on by itself",
+        directory.display()
+    )]
     Full {
         /// Where the records are.
         directory: PathBuf,
