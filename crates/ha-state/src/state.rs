@@ -413,7 +413,7 @@ fn find(content: &Content, key: &str) -> Found {
 
 fn page(content: &Content, prefix: &str, after: Option<&str>, limit: usize) -> Page {
     let (mut items, mut bytes) = (Vec::new(), 0);
-    let mut listed = content.listed(prefix, after).peekable();
+    let mut listed = content.keys.listed(prefix, after).peekable();
     while items.len() < limit.min(PAGE_ITEMS_MAX)
         && bytes < PAGE_BYTES_MAX
         && let Some(item) = listed.next()

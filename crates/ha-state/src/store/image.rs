@@ -81,7 +81,7 @@ impl Part {
                 Some(Self::Keys(None))
             }
             Self::Keys(after) => {
-                for found in content.listed("", after.as_deref()) {
+                for found in content.keys.listed("", after.as_deref()) {
                     put_key_value(out, found);
                     if out.len() >= piece_bytes {
                         return Some(Self::Keys(Some(found.key.clone())));
@@ -171,7 +171,7 @@ pub(super) fn decode(mut from: &[u8]) -> Result<Content, ImageError> {
         {
             keys.insert(found.key.clone());
         }
-        content.keys.insert(found.key.clone(), found);
+        content.keys.insert(found);
     }
     for _ in 0..from.try_get_u32_le()? {
         let (name, lock) = get_lock(from)?;
@@ -256,7 +256,7 @@ fn put_event(out: &mut Vec<u8>, content: &Content, event: &Event) {
             put_text(out, key);
             out.put_u64_le(revision.0);
         }
-        Event::Put(set) if content.keys.get(&*set.key).is_some_and(|now| Arc::ptr_eq(now, set)) => {
+        Event::Put(set) if content.keys.get(&set.key).is_some_and(|now| Arc::ptr_eq(now, set)) => {
             out.put_u8(2);
             put_text(out, &set.key);
         }

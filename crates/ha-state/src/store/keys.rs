@@ -73,7 +73,7 @@ impl Content {
         if_revision: Option<Revision>,
         changes: &mut Changes,
     ) -> Reply {
-        expect_revision(self.keys.get(&**key), if_revision)?;
+        expect_revision(self.keys.get(key), if_revision)?;
         Ok(Done::Deleted { revision: at, existed: self.remove(at, key, changes) })
     }
 
@@ -86,8 +86,8 @@ impl Content {
         let Ok(()) = self.set_if(at, key, value, lease, changes, |_, _| Ok::<_, Infallible>(()));
     }
 
-    /// Sets a key if what it was allows it. One that exists is looked up once, which is the larger part of the work; for
-    /// that, the way to it is no longer shared with a snapshot that is being written, also when it is refused.
+    /// Sets a key if what it was allows it. One that exists is looked up once; for that, the way to it is no longer shared
+    /// with a snapshot that is being written, also when it is refused.
     fn set_if<E>(
         &mut self,
         at: Revision,
@@ -99,7 +99,7 @@ impl Content {
     ) -> Result<(), E> {
         // Not by `bounds`, which would borrow the keys too.
         let bounds = Bounds { used: self.used, quota: self.quota, leases: &self.leases };
-        let found = self.keys.get_mut(&*key);
+        let found = self.keys.get_mut(&key);
         allows(found.as_deref(), &bounds)?;
         self.used += cost(&key, &value);
         let mut set = KeyValue { key: key.clone(), value, created: at, modified: at, version: 1, lease };
@@ -113,11 +113,13 @@ impl Content {
         let set = Arc::new(set);
         changes.key(set.key.clone(), at);
         self.history.push(Event::Put(set.clone()));
-        let before = match found {
-            Some(found) => Some(mem::replace(found, set)),
-            None => self.keys.insert(set.key.clone(), set),
+        let lease_before = match found {
+            Some(found) => mem::replace(found, set).lease,
+            None => {
+                self.keys.insert(set);
+                None
+            }
         };
-        let lease_before = before.and_then(|before| before.lease);
         if lease_before != lease {
             self.detach(lease_before, &key, changes);
             self.attach(lease, &key);
@@ -127,7 +129,7 @@ impl Content {
 
     /// Removes a key; false when it does not exist.
     pub(super) fn remove(&mut self, at: Revision, key: &Key, changes: &mut Changes) -> bool {
-        let Some(before) = self.keys.remove(&**key) else { return false };
+        let Some(before) = self.keys.remove(key) else { return false };
         self.used -= cost(&before.key, &before.value);
         self.detach(before.lease, key, changes);
         self.history.push(Event::Delete { key: key.clone(), revision: at });
@@ -150,21 +152,6 @@ impl Content {
                 changes.emptied(id);
             }
         }
-    }
-
-    /// The keys from one on that begin so, in order.
-    pub(crate) fn listed<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Arc<KeyValue>> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let start = match after {
-            Some(after) if after >= prefix => Excluded(after),
-            _ => Included(prefix),
-        };
-        let range = self.keys.range::<_, str>((start, Unbounded));
-        range.map(|(_, found)| found).take_while(move |found| found.key.starts_with(prefix))
     }
 }
 

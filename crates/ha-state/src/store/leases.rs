@@ -114,7 +114,7 @@ impl Content {
             return Err(Refusal::LeaseTaken);
         }
         // The one that it had may end with it: a key that is set again and again always finds a place.
-        let before = self.keys.get(&*put.key).and_then(|found| self.leases.get(&found.lease?));
+        let before = self.keys.get(&put.key).and_then(|found| self.leases.get(&found.lease?));
         let before = before.map(|before| &before.purpose);
         let ended = matches!(before, Some(Purpose::Keys { keys, ends_with_last: true }) if keys.len() == 1);
         self.admit_new_lease(ttl_ms, usize::from(ended))?;

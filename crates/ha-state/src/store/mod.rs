@@ -8,6 +8,7 @@ mod history;
 mod image;
 mod kept;
 mod keys;
+mod keyspace;
 mod leases;
 mod locks;
 #[cfg(test)]
@@ -27,15 +28,16 @@ use crate::changes::Changes;
 use crate::command::{Command, Done, Put, Refusal, Reply};
 use crate::hub::Hub;
 use crate::limits::{QUOTA_BYTES, TXN_READ_BYTES_MAX};
-use crate::{Key, KeyValue, LeaseId, Revision};
+use crate::{Key, LeaseId, Revision};
 use kept::Kept;
+use keyspace::Keyspace;
 
 /// Everything that nodes must agree on. Copied in constant time.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     /// Of the last command.
     pub(crate) revision: Revision,
-    pub(crate) keys: OrdMap<Key, Arc<KeyValue>>,
+    pub(crate) keys: Keyspace,
     /// What keys and values take, as counted against the quota.
     pub(crate) used: u64,
     pub(crate) quota: u64,
@@ -49,7 +51,7 @@ impl Default for Content {
     fn default() -> Self {
         Self {
             revision: Revision::default(),
-            keys: OrdMap::new(),
+            keys: Keyspace::default(),
             used: 0,
             quota: QUOTA_BYTES,
             history: History::default(),

@@ -42,7 +42,7 @@ impl Content {
                 let tenure = self.locks.get(&**lock).map(|lock| &lock.tenure);
                 matches!(tenure, Some(Tenure::Held { token: held, .. }) if held == token)
             }
-            other => other.holds(self.keys.get(&**other.subject()).map(|found| &**found)),
+            other => other.holds(self.keys.get(other.subject()).map(|found| &**found)),
         }
     }
 
@@ -53,7 +53,7 @@ impl Content {
             match operation {
                 Operation::Put { key, lease, .. } => {
                     let of_lease = further.entry(lease).or_default();
-                    *of_lease += usize::from(self.keys.get(&**key).and_then(|found| found.lease) != *lease);
+                    *of_lease += usize::from(self.keys.get(key).and_then(|found| found.lease) != *lease);
                     self.bounds().admit_lease(*lease, *of_lease)?;
                 }
                 Operation::DeletePrefix { prefix } | Operation::List { prefix, .. } if prefix.len() > KEY_BYTES_MAX => {
@@ -71,7 +71,7 @@ impl Content {
         for operation in branch {
             if let Operation::Put { key, value, .. } = operation {
                 added += cost(key, value);
-                freed += self.keys.get(&**key).map_or(0, |found| cost(&found.key, &found.value));
+                freed += self.keys.get(key).map_or(0, |found| cost(&found.key, &found.value));
             }
         }
         self.bounds().admit_bytes(added, freed)
@@ -102,7 +102,7 @@ impl Content {
             }
             Operation::Delete { key } => Answer::Deleted(u64::from(self.remove(at, &key, changes))),
             Operation::DeletePrefix { prefix } => {
-                let listed = self.listed(&prefix, None).take(left.removals + 1);
+                let listed = self.keys.listed(&prefix, None).take(left.removals + 1);
                 let keys: Vec<Key> = listed.map(|found| found.key.clone()).collect();
                 left.removals = left.removals.checked_sub(keys.len()).ok_or(Refusal::TooManyKeys)?;
                 for key in &keys {
@@ -111,13 +111,13 @@ impl Content {
                 Answer::Deleted(keys.len() as u64)
             }
             Operation::Get { key } => {
-                let found = self.keys.get(&*key);
+                let found = self.keys.get(&key);
                 found.iter().try_for_each(|found| left.read(found))?;
                 Answer::Got(found.map(|found| KeyValue::clone(found)))
             }
             Operation::List { prefix, limit } => {
                 let limit = (limit as usize).min(PAGE_ITEMS_MAX);
-                let mut listed = self.listed(&prefix, None);
+                let mut listed = self.keys.listed(&prefix, None);
                 let items: Vec<&Arc<KeyValue>> = listed.by_ref().take(limit).collect();
                 let more = listed.next().is_some();
                 items.iter().try_for_each(|found| left.read(found))?;

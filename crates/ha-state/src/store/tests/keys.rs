@@ -173,7 +173,7 @@ fn keys_are_listed_in_order_behind_a_given_one() {
         bench.put(name, "").unwrap();
     }
     let listed = |prefix: &str, after: Option<&str>| -> Vec<String> {
-        bench.content.listed(prefix, after).map(|found| found.key.to_string()).collect()
+        bench.content.keys.listed(prefix, after).map(|found| found.key.to_string()).collect()
     };
     assert_eq!(listed("a/", None), ["a/", "a/1", "a/2"]);
     assert_eq!(listed("a/", Some("a/1")), ["a/2"]);

@@ -68,12 +68,15 @@ fn command() -> impl Strategy<Value = Command> {
 
 /// What must be true of any store, whatever it was asked.
 fn check(content: &Content) {
-    let cost: u64 = content.keys.values().map(|found| super::super::keys::cost(&found.key, &found.value)).sum();
+    let cost: u64 = content.keys.listed("", None).map(|found| super::super::keys::cost(&found.key, &found.value)).sum();
     assert_eq!(cost, content.used);
+    assert!(content.keys.listed("", None).map(|found| &found.key).is_sorted());
+    assert_eq!(content.keys.listed("", None).count(), content.keys.len(), "all that are set are in the order");
     for (id, lease) in &content.leases {
         match &lease.purpose {
             Purpose::Keys { keys, ends_with_last } => {
-                let own = content.keys.values().filter(|found| found.lease == Some(*id)).map(|found| &found.key);
+                let own =
+                    content.keys.listed("", None).filter(|found| found.lease == Some(*id)).map(|found| &found.key);
                 assert!(own.eq(keys.iter()), "{id} has {keys:?}");
                 assert!(!ends_with_last || !keys.is_empty(), "{id} has ended");
             }
@@ -84,7 +87,7 @@ fn check(content: &Content) {
             }
         }
     }
-    for found in content.keys.values() {
+    for found in content.keys.listed("", None) {
         let lease = found.lease.map(|id| content.leases.get(&id).map(|lease| &lease.purpose));
         assert!(matches!(lease, None | Some(Some(Purpose::Keys { .. }))), "{found:?}");
         assert!(found.created <= found.modified && found.modified <= content.revision);
