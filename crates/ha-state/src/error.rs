@@ -1,6 +1,6 @@
 //! Why something was not done. Each kind of operation has its own.
 
-use ha_cluster::WriteError;
+use ha_cluster::{ReadError, WriteError};
 
 use crate::command::Refusal;
 use crate::limits::{
@@ -288,6 +288,13 @@ impl From<WriteError> for ChangeError {
             Failed::Unavailable(reason) => Self::Unavailable { reason },
             Failed::TooLarge { bytes, max } => Self::TooLarge { bytes, max },
         }
+    }
+}
+
+/// A transaction that only reads.
+impl From<ReadError> for ChangeError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable { reason: error.to_string() }
     }
 }
 

@@ -253,6 +253,12 @@ impl Txn {
         Ok(self.or_else(Operation::Get { key: Key::new(key)? }))
     }
 
+    /// Whether it changes nothing, whatever holds.
+    pub(crate) fn only_reads(&self) -> bool {
+        let reads = |operation| matches!(operation, &Operation::Get { .. } | &Operation::List { .. });
+        self.then.iter().chain(&self.or_else).all(reads)
+    }
+
     /// All of it as bytes: equal ones for equal transactions.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         // Nothing in it has a form that could not be written.

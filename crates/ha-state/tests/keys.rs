@@ -5,8 +5,8 @@ mod support;
 use std::time::Duration;
 
 use ha_state::{
-    ChangeError, Compare, Event, KeyError, LeaseError, Operation, PutOptions, RequestKeyError, Revision, State, Txn,
-    TxnError, WatchError,
+    Answer, ChangeError, Compare, Event, KeyError, LeaseError, Operation, PutOptions, RequestKeyError, Revision, State,
+    Txn, TxnError, WatchError,
 };
 use support::{One, in_time, until};
 
@@ -140,6 +140,22 @@ async fn a_watch_goes_on_after_many_changes_that_do_not_concern_it() {
         count += events.len();
     }
     assert_eq!(count, 3002);
+}
+
+#[tokio::test]
+async fn a_transaction_that_only_reads_is_a_read_and_no_entry_of_the_log() {
+    let one = One::start().await;
+    let set = one.state.put("a", "x").await.unwrap();
+    let look = |key| Txn::new().when(Compare::exists(key).unwrap()).then_get("a").unwrap().else_get("b").unwrap();
+    let done = one.state.txn(look("a")).await.unwrap();
+    assert_eq!((done.revision, done.succeeded), (set, true));
+    assert!(matches!(&done.answers[..], [Answer::Got(Some(found))] if found.value == "x"));
+    let done = one.state.txn(look("b")).await.unwrap();
+    assert_eq!((done.revision, done.succeeded, done.answers), (set, false, vec![Answer::Got(None)]));
+    assert_eq!(one.state.usage().revision, set);
+    // Its answer is kept, so this one is on the log.
+    let done = one.state.txn_once(look("a"), Some("asked".to_owned())).await.unwrap();
+    assert_eq!(done.revision, Revision(set.0 + 1));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::keys::cost;
 use super::{Content, Tenure};
 use crate::changes::Changes;
 use crate::command::{Done, Refusal, Reply};
-use crate::limits::{KEY_BYTES_MAX, PAGE_ITEMS_MAX, PREFIX_DELETES_MAX};
+use crate::limits::{KEY_BYTES_MAX, PAGE_ITEMS_MAX, PREFIX_DELETES_MAX, TXN_READ_BYTES_MAX};
 use crate::txn::{Answer, Compare, Operation, Txn};
 use crate::{Key, KeyValue, Revision};
 
@@ -34,6 +34,11 @@ impl Content {
             changes.back_to(mark);
         }
         Ok(Done::Txn { revision: at, succeeded, answers: answers? })
+    }
+
+    /// What a transaction that only reads brings back.
+    pub(crate) fn consult(&self, txn: Txn) -> Reply {
+        self.clone().transact(self.revision, txn, TXN_READ_BYTES_MAX, &mut Changes::default())
     }
 
     fn compares(&self, compare: &Compare) -> bool {
