@@ -49,6 +49,7 @@ mod failover;
 mod feed;
 mod guard;
 mod health;
+pub mod huge_pages;
 mod latest;
 mod node;
 mod overtaken;

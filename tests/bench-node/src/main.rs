@@ -18,7 +18,7 @@ use ha_cluster::{Cluster, Machines, Seams};
 use ha_config::Config;
 use ha_replication::Replication;
 use ha_runtime::ha_state::{self, State, Store};
-use ha_runtime::{ClusterHandle, Ha, ReplicationHandle, Rooms};
+use ha_runtime::{ClusterHandle, Ha, ReplicationHandle, Rooms, huge_pages};
 use mimalloc::MiMalloc;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 
@@ -35,11 +35,13 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const WORKER_THREADS: usize = 1;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    huge_pages::hold_back();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
     runtime.block_on(node())
 }
 
 async fn node() -> Result<(), Box<dyn Error>> {
+    tokio::spawn(huge_pages::allow_once_large());
     let config = Config::builder().with_env()?;
     let listen = SocketAddr::new(config.http.address, config.http.port);
     let http = ha_http::Config { listen, ..ha_http::Config::default() }.within(ha_http::make_room());

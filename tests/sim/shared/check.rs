@@ -39,7 +39,7 @@ fn agrees_with_real_time(records: &[Record]) -> Result<(), String> {
         let Some(own) = revision(record) else { continue };
         let before = answered.partition_point(|(when, _)| *when < record.asked);
         let floor = before.checked_sub(1).map_or(0, |last| answered[last].1);
-        let reads = matches!(record.request, Request::Find(_));
+        let reads = matches!(record.request, Request::Find(_) | Request::Look(_));
         if own < floor || (own == floor && !reads) {
             return Err(format!("revision {floor} had been told before, and then came {record:?}"));
         }
@@ -69,7 +69,7 @@ impl Model {
                 _ => None,
             };
             let (effects, value): (Vec<(u8, Option<u64>)>, _) = match record.request {
-                Request::Find(_) => continue,
+                Request::Find(_) | Request::Look(_) => continue,
                 Request::Put(key, value, _) => (vec![(key, Some(value))], Some(value)),
                 Request::Both(one, other, value) => (vec![(one, Some(value)), (other, Some(value))], Some(value)),
                 Request::Delete(key) => {
@@ -123,7 +123,9 @@ impl Model {
     fn explains(&self, record: &Record) -> Result<(), String> {
         let Some((when, told)) = record.told else { return Ok(()) };
         let fits = match (record.request, told) {
-            (Request::Find(key), Told::Found(seen, revision)) => self.fits(key, seen, revision, false, when),
+            (Request::Find(key) | Request::Look(key), Told::Found(seen, revision)) => {
+                self.fits(key, seen, revision, false, when)
+            }
             (Request::Put(key, _, Some(expected)), Told::Done(revision)) => match expected {
                 0 => self.fits(key, None, revision, true, when),
                 expected => self.at(key, revision, true).is_some_and(|(_, at)| at == expected),

@@ -27,7 +27,8 @@ pub(super) async fn client(blueprint: Blueprint, state: State, seed: u64) {
         }
         let key = rng.random_range(0..KEYS);
         let request = match rng.random_range(0..20) {
-            0..7 => Request::Find(key),
+            0..5 => Request::Find(key),
+            5..7 => Request::Look(key),
             7..11 => Request::Put(key, shared.new_value(), None),
             11..15 => Request::Put(key, shared.new_value(), Some(last_seen[usize::from(key)].unwrap_or(0))),
             15..17 => Request::Delete(key),
@@ -53,7 +54,7 @@ fn seen(found: Option<&KeyValue>) -> Seen {
 }
 
 async fn ask(state: &State, request: Request, stale_reads: bool) -> Told {
-    let writes = !matches!(request, Request::Find(_));
+    let writes = !matches!(request, Request::Find(_) | Request::Look(_));
     match tokio::time::timeout(PATIENCE, answer(state, request, stale_reads)).await {
         Ok(Ok(told)) => told,
         Ok(Err(ChangeError::Condition { current })) => Told::Refused(current.0),
@@ -76,6 +77,13 @@ async fn answer(state: &State, request: Request, stale_reads: bool) -> Result<To
             Ok(found) => Told::Found(seen(found.item.as_deref()), found.revision.0),
             Err(_) => Told::NotDone,
         },
+        Request::Look(key) => {
+            let done = state.txn(Txn::new().then_get(&name(key))?).await?;
+            match done.answers.first() {
+                Some(Answer::Got(found)) => Told::Found(seen(found.as_ref()), done.revision.0),
+                _ => Told::NotDone,
+            }
+        }
         Request::Put(key, number, None) => Told::Done(state.put(&name(key), value(number)).await?.0),
         Request::Put(key, number, Some(revision)) => {
             Told::Done(state.put_if(&name(key), value(number), ha_state::Revision(revision)).await?.0)

@@ -10,6 +10,8 @@ pub type Revision = u64;
 pub enum Request {
     /// To look for a key.
     Find(u8),
+    /// To look for a key, in a transaction.
+    Look(u8),
     /// To set a key, perhaps only if it was last changed at a revision.
     Put(u8, u64, Option<Revision>),
     /// To remove a key.

@@ -17,6 +17,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PID")]
     exec: Option<i32>,
 
+    /// Allow huge pages, which the node that starts this held back for itself.
+    #[arg(long)]
+    huge_pages: bool,
+
     /// The command.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -24,6 +28,9 @@ pub(crate) struct Args {
 
 /// Watches, or becomes the command.
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    if args.huge_pages {
+        ha_runtime::huge_pages::allow();
+    }
     match args.exec {
         Some(of) => Err(Failure::silent(guard::exec(of, &args.command))),
         None => guard::guard(Duration::from_millis(args.stop_grace_ms), args.command)

@@ -74,7 +74,8 @@ impl Guarded {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut guard = Command::new(program);
-        guard.arg0("ha").args(["guard", "--stop-grace-ms", &stop_grace.as_millis().to_string(), "--"]).args(command);
+        guard.arg0("ha").args(["guard", "--stop-grace-ms", &stop_grace.as_millis().to_string()]);
+        guard.args(ha_runtime::huge_pages::are_held_back().then_some("--huge-pages")).arg("--").args(command);
         guard.envs(environment.iter().map(|(name, value)| (name, value)));
         let child = guard.stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
         let gone = || io::Error::other("the guard ended at once");

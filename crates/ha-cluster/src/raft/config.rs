@@ -55,15 +55,11 @@ impl Timers {
             max_payload_entries: 64,
             // Followers sync while the leader does, not after it.
             broadcast_submitted_on_append: Some(true),
-            install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
             backoff: "10ms 20ms ...100ms".to_owned(),
             ..openraft::Config::default()
         }
     }
 }
-
-/// Longest time that sending or installing one snapshot may take.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ha_config::{Config, Role, Strategy};
 use ha_http::{Door, LogControl, Server, Token};
-use ha_runtime::{FailoverSeams, Ha};
+use ha_runtime::{FailoverSeams, Ha, huge_pages};
 use tokio::sync::watch;
 
 use crate::failure::Failure;
@@ -48,6 +48,7 @@ pub(crate) struct Args {
 
 /// Runs a node.
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    huge_pages::hold_back();
     let config = args.settings.load()?;
     if !args.command.is_empty() {
         check_command(&config)?;
@@ -80,6 +81,7 @@ fn check_command(config: &Config) -> Result<(), Failure> {
 
 /// The life of a node.
 async fn node(config: Config, token: Option<Token>, command: Vec<OsString>, log: &Log) -> Result<(), Failure> {
+    tokio::spawn(huge_pages::allow_once_large());
     let mut signals = Signals::new().map_err(|error| Failure::failed(format_args!("cannot catch signals: {error}")))?;
     let started = tokio::select! {
         started = start(config.clone(), token, command, log) => started?,
