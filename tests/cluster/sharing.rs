@@ -154,7 +154,8 @@ async fn keys(play: Play, http: Client, seed: u64) {
         let key = rng.random_range(0..KEYS);
         let value = play.next_value.fetch_add(1, Ordering::Relaxed);
         let request = match rng.random_range(0..20) {
-            0..8 => Request::Find(key),
+            0..5 => Request::Find(key),
+            5..8 => Request::Look(key),
             8..12 => Request::Put(key, value, None),
             12..15 => Request::Put(key, value, Some(last_seen[usize::from(key)])),
             15..17 => Request::Delete(key),
@@ -193,6 +194,7 @@ async fn ask(http: &Client, request: Request, stale_reads: bool) -> Told {
                 _ => Told::NotDone,
             };
         }
+        Request::Look(key) => json!({"then": [get(key)]}),
         Request::Put(key, value, None) => json!({"then": [put(key, value)]}),
         Request::Put(key, value, Some(revision)) => json!({
             "compare": [{"key": name(key), "revision": revision}], "then": [put(key, value)], "else": [get(key)],
@@ -207,6 +209,8 @@ async fn ask(http: &Client, request: Request, stale_reads: bool) -> Told {
     let answer = match http.post("/v1/state-txn", &body).await {
         Ok(answer) if answer.status == 200 => answer.json(),
         Ok(answer) if answer.status == 503 => return Told::NotDone,
+        // A read changes nothing.
+        _ if matches!(request, Request::Look(_)) => return Told::NotDone,
         _ => return Told::Unknown,
     };
     let (revision, first) = (answer["revision"].as_u64().unwrap_or_default(), &answer["results"][0]);
@@ -214,6 +218,7 @@ async fn ask(http: &Client, request: Request, stale_reads: bool) -> Told {
         Request::Put(.., Some(_)) if answer["succeeded"] != true => {
             Told::Refused(first["item"]["revision"].as_u64().unwrap_or(0))
         }
+        Request::Look(_) => Told::Found(seen(&first["item"]), revision),
         Request::Both(..) if answer["succeeded"] != true => Told::Else(seen(&first["item"]), revision),
         Request::Delete(_) if first["deleted"] == 0 => Told::Absent,
         _ => Told::Done(revision),
