@@ -126,6 +126,35 @@ async fn a_killed_primary_is_succeeded_and_the_command_never_runs_twice() -> Out
     play.ends()
 }
 
+/// Wherever the service does not run, nothing answers: that keeps no node from taking it over.
+#[tokio::test]
+async fn a_check_of_the_service_counts_where_it_runs() -> Outcome {
+    let settings = Settings::new(3)
+        .with("HEALTH_MONITOR_ENABLED", "true")
+        .with("FAILOVER_HEALTH_CHECK_INTERVAL", "0.1")
+        .with("HEALTH_CHECKS", "web=tcp:127.0.0.1:1")
+        .with("HEALTH_CRITICAL", "web");
+    let (mut play, first) = Play::begin(settings).await?;
+    let primary = play.number(&first)?;
+    for number in 1..=3 {
+        let (status, begins) =
+            if number == primary { ("degraded", "it has not answered") } else { ("healthy", "not checked") };
+        let seen = wait_for("what the check found", LEADER_TIMEOUT, async || {
+            let health = play.cluster.http(number).get_json::<Value>("/v1/health").await;
+            let health = health.map_err(|error| error.to_string())?;
+            let web = &health["components"][0];
+            let is_so =
+                web["status"] == *status && web["message"].as_str().is_some_and(|told| told.starts_with(begins));
+            if is_so { Ok(()) } else { Err(format!("node {number}: {web}")) }
+        });
+        seen.await?;
+    }
+    play.cluster.kill9(primary).await?;
+    let next = play.runs_after(first.token).await?;
+    assert_ne!(next.node, first.node);
+    play.ends()
+}
+
 #[tokio::test]
 async fn a_primary_that_restarts_at_once_does_not_start_beside_its_former_life() -> Outcome {
     let (mut play, runs) = Play::begin(Settings::new(3)).await?;

@@ -21,6 +21,7 @@ pub struct Builder {
     seams: Seams,
     failover: ha_failover::Seams,
     service: Starter,
+    has_service: bool,
     fitness: watch::Receiver<Fitness>,
 }
 
@@ -29,14 +30,14 @@ pub fn node(config: ha_config::Config) -> Builder {
     let (seams, failover) = (Seams::default(), ha_failover::Seams::default());
     // Whoever has no service of its own is always fit.
     let (_, fitness) = watch::channel(Fitness::default());
-    Builder { config, seams, failover, service: failover::starter(NoService), fitness }
+    Builder { config, seams, failover, service: failover::starter(NoService), has_service: false, fitness }
 }
 
 impl Builder {
     /// The service that runs on one node at a time.
     #[must_use]
     pub fn service(self, service: impl Service) -> Self {
-        Self { service: failover::starter(service), ..self }
+        Self { service: failover::starter(service), has_service: true, ..self }
     }
 
     /// How fit the service itself is: it moves away when it is unwell for long enough.
@@ -59,12 +60,12 @@ impl Builder {
 
     /// Starts the rooms, in order. See [`crate::start`].
     pub async fn start(self) -> Result<Ha, StartError> {
-        let Self { config, seams, failover, service, fitness } = self;
+        let Self { config, seams, failover, service, has_service, fitness } = self;
         let rooms = settings::rooms(&config);
         start::warn(&config);
         if !rooms.cluster {
             let cluster = ClusterHandle::off(settings::alone(&config)?);
-            let health = health::start(&config, rooms, &cluster)?;
+            let health = health::start(&config, rooms, &cluster, None)?;
             return Ok(Ha::assemble(rooms, cluster).with_health(health).with_config(config));
         }
         // Before anything in the data directory is opened.
@@ -88,7 +89,8 @@ impl Builder {
         clock_offset::serve(&cluster);
         let own = cluster.clone();
         let cluster = ClusterHandle::new(Arc::new(cluster));
-        let health = health::start(&config, rooms, &cluster)?;
+        let service = has_service.then(|| health::Here::new(&config, &failover));
+        let health = health::start(&config, rooms, &cluster, service)?;
         if health.enabled() {
             let registered = clock_offset::register(&health, &own);
             registered.map_err(|error| SettingsError::new("HEALTH_*", error))?;

@@ -1,13 +1,16 @@
 //! The place of checked components in a node: options become components, transitions become events.
 
+mod here;
+
 use ha_cluster::Events;
 use ha_config::CheckTarget;
-use ha_health::{Health, RegisterError, Status, Transition};
+use ha_health::{Health, HttpCheck, RegisterError, Status, TcpCheck, Transition};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::settings::SettingsError;
 use crate::vitals;
 use crate::{ClusterHandle, Rooms};
+pub(crate) use here::Here;
 
 /// The config of the health room. With failover on, critical components are checked at the pace of failover: what they
 /// say moves roles.
@@ -25,11 +28,13 @@ pub(crate) fn config(config: &ha_config::Config) -> ha_health::Config {
     health
 }
 
-/// Starts the room, with the components that the options name and the vital signs of the node itself.
+/// Starts the room, with the components that the options name and the vital signs of the node itself. What asks a service
+/// of the node's own counts where that runs.
 pub(crate) fn start(
     options: &ha_config::Config,
     rooms: Rooms,
     cluster: &ClusterHandle,
+    service: Option<Here>,
 ) -> Result<Health, SettingsError> {
     if !rooms.health_monitor {
         return Ok(Health::off());
@@ -37,12 +42,12 @@ pub(crate) fn start(
     let health = ha_health::start(config(options)).map_err(|error| SettingsError::new("HEALTH_*", error))?;
     // Before anything is checked: the first check may end at once.
     tokio::spawn(tell(health.transitions(), cluster.event_stream()));
-    register(&health, options).map_err(|error| SettingsError::new("HEALTH_CHECKS", error))?;
+    register(&health, options, service.as_ref()).map_err(|error| SettingsError::new("HEALTH_CHECKS", error))?;
     vitals::register(&health, options, cluster).map_err(|error| SettingsError::new("HA_DATA_DIR", error))?;
     Ok(health)
 }
 
-fn register(health: &Health, options: &ha_config::Config) -> Result<(), RegisterError> {
+fn register(health: &Health, options: &ha_config::Config, service: Option<&Here>) -> Result<(), RegisterError> {
     for check in &options.health.checks {
         let name = check.name.as_str();
         let mut component = health.component(name);
@@ -52,13 +57,23 @@ fn register(health: &Health, options: &ha_config::Config) -> Result<(), Register
         if let Some(recovery) = options.health.recovery_commands.iter().find(|command| command.name == check.name) {
             component = component.recover_command(&recovery.line);
         }
-        match &check.target {
-            CheckTarget::Tcp(endpoint) => component.tcp(&endpoint.to_string())?,
-            CheckTarget::Http(url) => component.http(url)?,
-            CheckTarget::Command(line) => component.command(line)?,
-            CheckTarget::Disk { path, free_percent } => component.disk(path, f64::from(*free_percent) / 100.0)?,
+        let service = service.filter(|service| service.is_asked_by(&check.target));
+        match (&check.target, service) {
+            (CheckTarget::Tcp(endpoint), None) => component.tcp(&endpoint.to_string())?,
+            (CheckTarget::Tcp(endpoint), Some(here)) => {
+                component.check(here.check(TcpCheck::new(&endpoint.to_string())?))?;
+            }
+            (CheckTarget::Http(url), None) => component.http(url)?,
+            (CheckTarget::Http(url), Some(here)) => component.check(here.check(HttpCheck::new(url)?))?,
+            (CheckTarget::Command(line), _) => component.command(line)?,
+            (CheckTarget::Disk { path, free_percent }, _) => component.disk(path, f64::from(*free_percent) / 100.0)?,
             // Whoever reports does so by name, over HTTP.
-            CheckTarget::Heartbeat(within) => drop(component.heartbeat(*within)?),
+            (CheckTarget::Heartbeat(within), service) => {
+                let heartbeat = component.heartbeat(*within)?;
+                if let Some(here) = service {
+                    tokio::spawn(here.clone().report(heartbeat, *within));
+                }
+            }
         }
     }
     Ok(())
@@ -142,7 +157,7 @@ mod tests {
         ]);
         let cluster = alone(&config);
         let mut events = cluster.events();
-        let health = start(&config, crate::settings::rooms(&config), &cluster).unwrap();
+        let health = start(&config, crate::settings::rooms(&config), &cluster, None).unwrap();
         assert!(health.report("bot", true));
         let mut overall = health.watch();
         overall.wait_for(|overall| overall.status == Status::Unhealthy).await.unwrap();
@@ -160,10 +175,10 @@ mod tests {
     #[tokio::test]
     async fn a_room_that_is_off_checks_nothing_and_a_target_that_cannot_be_is_named() {
         let config = options(&[("HEALTH_CHECKS", "no=tcp:a:1")]);
-        let health = start(&config, crate::settings::rooms(&config), &alone(&config)).unwrap();
+        let health = start(&config, crate::settings::rooms(&config), &alone(&config), None).unwrap();
         assert!(!health.enabled() && health.overall().total_components == 0);
         let config = options(&[("HEALTH_MONITOR_ENABLED", "true"), ("HEALTH_CHECKS", "no=http://a:0/")]);
-        let error = start(&config, crate::settings::rooms(&config), &alone(&config)).unwrap_err();
+        let error = start(&config, crate::settings::rooms(&config), &alone(&config), None).unwrap_err();
         assert_eq!(error.options, "HEALTH_CHECKS");
     }
 }
