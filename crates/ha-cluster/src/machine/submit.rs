@@ -135,9 +135,14 @@ impl<P: Propose> Gatherer<P> {
                         // Whoever can ask at once does so first.
                         tokio::task::yield_now().await;
                     }
-                    let jobs = drain(job, &mut queue);
+                    let mut jobs = drain(job, &mut queue);
                     self.crowded = jobs.len() > 1;
                     gathering.takes_off(jobs.len(), jobs.iter().map(|job| load(&job.body)).sum(), Instant::now());
+                    // Whoever gave up meanwhile does not find it done later.
+                    jobs.retain(|job| !job.answer.is_closed());
+                    if jobs.is_empty() {
+                        continue;
+                    }
                     match self.session().await {
                         Ok(session) => flights.push(self.take_off(session, jobs)),
                         Err(error) => refuse(jobs, &error),
@@ -179,7 +184,14 @@ impl<P: Propose> Gatherer<P> {
         }
         let batch = Batch { session, acknowledged_below, commands }.encode();
         let proposer = self.proposer.clone();
-        Box::pin(async move { Landed { first_serial, answers, result: proposer.propose(batch).await } })
+        Box::pin(async move {
+            let result = tokio::select! {
+                biased;
+                result = proposer.propose(batch) => result,
+                () = all_gave_up(&mut answers) => Err(ProposeError::Unknown { reason: "nobody waits for it".to_owned() }),
+            };
+            Landed { first_serial, answers, result }
+        })
     }
 
     fn land(&mut self, landed: Landed) {
@@ -217,6 +229,14 @@ impl<P: Propose> Gatherer<P> {
                 Err(WriteError::NotApplied { reason: "too many commands of this node are outstanding".to_owned() })
             }
         }
+    }
+}
+
+/// Waits until nobody waits for any of these answers. What is in no log by then is not tried again, so that it cannot be
+/// applied long after, over what others wrote since.
+async fn all_gave_up(answers: &mut [oneshot::Sender<Result<Bytes, WriteError>>]) {
+    for answer in answers {
+        answer.closed().await;
     }
 }
 
@@ -374,6 +394,44 @@ mod tests {
         futures::future::join_all(callers).await;
         let entries = far.0.batches.lock().unwrap().len();
         assert!(entries < ROUNDS + 10, "{CALLERS} callers took {entries} entries for {ROUNDS} commands of each");
+    }
+
+    /// A leader that is away until it is let back, once it has opened a session.
+    #[derive(Clone)]
+    struct Away {
+        leader: Leader,
+        back: Arc<tokio::sync::Semaphore>,
+    }
+
+    impl Propose for Away {
+        async fn propose(&self, batch: Bytes) -> Result<Vec<Outcome>, ProposeError> {
+            let _back = self.back.acquire().await.unwrap();
+            self.leader.propose(batch).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_any_more_is_not_done_once_there_is_a_leader_again() {
+        const MOMENT: std::time::Duration = std::time::Duration::from_millis(100);
+        let away = Away { leader: Leader::default(), back: Arc::new(tokio::sync::Semaphore::new(1)) };
+        let (leader, back) = (away.leader.clone(), away.back.clone());
+        let submitter = Submitter::start(away, OpenSession { node: "a".parse().unwrap(), incarnation: 1 });
+        let ask = |body: &'static str| submitter.submit(MachineId(1), body.into());
+        assert!(ask("first").await.is_ok());
+        let gone = back.acquire().await.unwrap();
+        assert!(tokio::time::timeout(MOMENT, ask("given up under way")).await.is_err());
+        let stays = ask("waited for");
+        let waits = async {
+            tokio::time::sleep(MOMENT / 2).await;
+            assert!(tokio::time::timeout(MOMENT, ask("given up in the queue")).await.is_err());
+            drop(gone);
+        };
+        assert!(tokio::join!(stays, waits).0.is_ok());
+        tokio::time::sleep(MOMENT).await;
+        assert!(ask("last").await.is_ok());
+        let batches = leader.batches.lock().unwrap();
+        let bodies = batches.iter().skip(1).flat_map(|batch| &batch.commands).map(|command| &command.body[..]);
+        assert_eq!(bodies.collect::<Vec<_>>(), [&b"first"[..], b"waited for", b"last"]);
     }
 
     #[tokio::test]

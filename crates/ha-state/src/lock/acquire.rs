@@ -156,6 +156,8 @@ const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Pause before a request is made again whose outcome is unknown.
 const PAUSE: Duration = Duration::from_millis(50);
+/// As [`PAUSE`], when a request is taken back for which nobody waits.
+const TAKE_BACK_PAUSE: Duration = Duration::from_secs(1);
 
 impl Pending {
     fn begin(state: State, acquire: Acquire, timeout: Duration, named: Option<Named>) -> Self {
@@ -285,8 +287,10 @@ impl Drop for Pending {
             if let Some(asking) = asking {
                 let _ = asking.await;
             }
-            // If this fails, the lease ends by itself.
-            let _ = log.write(&command).await;
+            // It may lie in a log that waits for a quorum. Where it cannot be taken back, the lease ends by itself.
+            while let Err(WriteError::Unknown { .. }) = log.write(&command).await {
+                tokio::time::sleep(TAKE_BACK_PAUSE).await;
+            }
         });
     }
 }
