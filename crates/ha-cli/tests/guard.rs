@@ -305,6 +305,16 @@ async fn exit_codes_and_signals_are_reported() {
     }
 }
 
+/// What a node holds back for itself is not the business of its command.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_command_has_huge_pages_though_its_node_is_small() {
+    rustix::thread::disable_transparent_huge_pages(true).unwrap();
+    ha_runtime::huge_pages::hold_back();
+    assert!(ha_runtime::huge_pages::are_held_back());
+    let guarded = guarded("grep -q 'THP_enabled:.*1' /proc/self/status");
+    assert_eq!(exit(&guarded).await, Exit { ended: Some(Ended::Code(0)), cause: Cause::Itself });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_command_that_cannot_be_run_is_reported_as_a_shell_would() {
     for (program_name, code) in [("/no/such/program", 127), ("/", 126)] {

@@ -67,6 +67,7 @@ fn a_node_that_is_its_own_cluster_leads_takes_little_memory_and_comes_back() {
         );
         assert_eq!(end(ha(&["leader", "--url", &url])).out.split(' ').next(), Some("node-1"));
         assert!(node.memory_kib() < IDLE_MEMORY_KIB_MAX, "{} KiB", node.memory_kib());
+        assert!(!node.process_status().contains("THP_enabled:\t1"), "a small node has no huge pages");
         node.signal(Signal::TERM);
         assert_eq!(node.end().code, Some(0));
     }

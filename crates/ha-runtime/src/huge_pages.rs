@@ -4,6 +4,8 @@
 //! work. A small process has little to find, and would take twice the memory. So huge pages are held back until the
 //! process is large. (`PR_SET_THP_DISABLE` of the kernel, which is of the whole process.)
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,12 +19,27 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 static HELD_BACK: AtomicBool = AtomicBool::new(false);
 
-/// Holds huge pages back, unless somebody else turned them off for this process. To be called first of all: what has a
-/// page keeps it.
+/// Holds huge pages back. To be called first of all: the program begins anew without them, since what has a page keeps it.
+/// Where they are off already, which a process inherits, it goes on.
 pub fn hold_back() {
-    let turns_off =
-        matches!(transparent_huge_pages_are_disabled(), Ok(false)) && disable_transparent_huge_pages(true).is_ok();
-    HELD_BACK.store(turns_off, Ordering::Relaxed);
+    match transparent_huge_pages_are_disabled() {
+        Ok(true) => HELD_BACK.store(true, Ordering::Relaxed),
+        Ok(false) if disable_transparent_huge_pages(true).is_ok() => {
+            HELD_BACK.store(true, Ordering::Relaxed);
+            begin_anew();
+        }
+        // A kernel that has none, or does not let them be turned off.
+        _ => {}
+    }
+}
+
+/// Returns only if that fails: then some pages are huge.
+fn begin_anew() {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    if let Ok(program) = std::env::current_exe() {
+        let _ = Command::new(program).arg0(name).args(arguments).exec();
+    }
 }
 
 /// Whether they are held back: programs that this process starts have none either, until they [`allow`] them.
