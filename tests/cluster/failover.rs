@@ -142,10 +142,11 @@ async fn a_check_of_the_service_counts_where_it_runs() -> Outcome {
         let seen = wait_for("what the check found", LEADER_TIMEOUT, async || {
             let health = play.cluster.http(number).get_json::<Value>("/v1/health").await;
             let health = health.map_err(|error| error.to_string())?;
-            let web = &health["components"][0];
-            let is_so =
-                web["status"] == *status && web["message"].as_str().is_some_and(|told| told.starts_with(begins));
-            if is_so { Ok(()) } else { Err(format!("node {number}: {web}")) }
+            let web = health["components"].as_array().and_then(|all| all.iter().find(|one| one["name"] == "web"));
+            let is_so = web.is_some_and(|web| {
+                web["status"] == *status && web["message"].as_str().is_some_and(|told| told.starts_with(begins))
+            });
+            if is_so { Ok(()) } else { Err(format!("node {number}: {web:?}")) }
         });
         seen.await?;
     }
