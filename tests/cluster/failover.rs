@@ -284,6 +284,10 @@ async fn a_command_that_does_not_stay_up_moves_to_where_it_does() -> Outcome {
 #[tokio::test]
 async fn two_nodes_and_a_witness_survive_each_of_them() -> Outcome {
     let (mut play, runs) = Play::begin(Settings::new(2).with_witness()).await?;
+    let witness = play.cluster.http(3).get_json::<Value>("/health").await?;
+    assert_eq!(witness["status"], "healthy", "it knows of no roles, and misses none: {witness}");
+    let says = play.failover(3).await?;
+    assert!(says["waiting_for"].as_str().is_some_and(|says| says.contains("ask another node")), "{says}");
     let primary = play.number(&runs)?;
     play.cluster.kill9(primary).await?;
     let next = play.runs_after(runs.token).await?;

@@ -162,7 +162,11 @@ pub(crate) fn status(facts: &Facts) -> FailoverStatus {
             && member.state == MemberState::Alive
             && Some(&member.node_id) != primary_node.as_ref()
     });
-    let waiting_for = no_leader(config, view).or_else(|| roles.iter().find_map(|role| role.waiting_for.clone()));
+    let waiting = || match config.takes_part {
+        true => roles.iter().find_map(|role| role.waiting_for.clone()),
+        false => Some("a witness keeps no roles: ask another node who runs what".to_owned()),
+    };
+    let waiting_for = no_leader(config, view).or_else(waiting);
     FailoverStatus {
         state: state(facts, primary_node.as_ref()),
         secondary_nodes: could.map(|member| member.node_id.clone()).collect(),
@@ -179,7 +183,7 @@ pub(crate) fn status(facts: &Facts) -> FailoverStatus {
             .map(|(node, standing)| Damped { node_id: node.clone(), losses: standing.losses })
             .collect(),
         next_scheduled: facts.next_scheduled.clone(),
-        differences: differences(view, roster),
+        differences: if config.takes_part { differences(view, roster) } else { Vec::new() },
         roles,
     }
 }

@@ -42,7 +42,9 @@ pub(super) fn findings(symptoms: &Symptoms) -> Vec<Finding> {
         let remedy = "ha members; start another node, or ha config set priority 100 on one of priority 0";
         findings.push(Finding::trouble("there is nobody to fail over to", cause, remedy));
     }
-    findings.extend(symptoms.failover.into_iter().flat_map(roles));
+    // A witness keeps no roles, and does not know who runs what.
+    let known = symptoms.failover.into_iter().filter(|_| config.cluster.role == Role::Member);
+    findings.extend(known.flat_map(roles));
     findings.extend(two_alone(symptoms));
     if config.failover.failure_threshold > 1 && !symptoms.rooms.health_monitor {
         findings.push(Finding::warning(

@@ -6,7 +6,7 @@ mod failover;
 mod health;
 mod replication;
 
-use ha_cluster::View;
+use ha_cluster::{MemberRole, View};
 use ha_failover::FailoverStatus;
 use serde::Serialize;
 
@@ -91,7 +91,10 @@ pub fn build(rooms: Rooms, view: &View, failover: Option<FailoverStatus>, stoppi
     if rooms.cluster {
         findings.extend(cluster::findings(view));
     }
-    findings.extend(failover.iter().filter_map(failover::finding));
+    let is_witness =
+        view.members.iter().any(|member| member.node_id == view.node_id && member.role == MemberRole::Witness);
+    // A witness keeps no roles, and does not know who runs what.
+    findings.extend(failover.iter().filter(|_| !is_witness).filter_map(failover::finding));
     let primary = failover.as_ref().and_then(|failover| failover.primary_node.clone());
     let details = HaDetails {
         enabled: true,
