@@ -20,7 +20,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 static HELD_BACK: AtomicBool = AtomicBool::new(false);
 
 /// Holds huge pages back. To be called first of all: the program begins anew without them, since what has a page keeps it.
-/// Where they are off already, which a process inherits, it goes on.
+/// Where they are off already, which a process inherits, it goes on, and lets them in as if it had turned them off itself.
 pub fn hold_back() {
     match transparent_huge_pages_are_disabled() {
         Ok(true) => HELD_BACK.store(true, Ordering::Relaxed),
