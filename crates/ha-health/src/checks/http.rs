@@ -62,6 +62,12 @@ impl HttpCheck {
         Ok(Self { authority: authority.to_owned(), dial, path, accepted: 200..=299 })
     }
 
+    /// The host that it asks, without brackets.
+    pub fn host(&self) -> &str {
+        let host = self.dial.rsplit_once(':').map_or(&*self.dial, |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
     /// Accepts other status codes.
     pub fn accept(self, accepted: RangeInclusive<u16>) -> Self {
         Self { accepted, ..self }

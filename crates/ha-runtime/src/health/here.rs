@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ha_config::{CheckTarget, Config};
 use ha_failover::FailoverStatus;
-use ha_health::{Check, Heartbeat, Verdict};
+use ha_health::{Check, Heartbeat, HttpCheck, Verdict};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -34,7 +34,7 @@ impl Here {
     pub(super) fn is_asked_by(&self, target: &CheckTarget) -> bool {
         match target {
             CheckTarget::Tcp(endpoint) => self.is_this_node(&endpoint.host),
-            CheckTarget::Http(url) => host(url).is_some_and(|host| self.is_this_node(host)),
+            CheckTarget::Http(url) => HttpCheck::new(url).is_ok_and(|check| self.is_this_node(check.host())),
             CheckTarget::Heartbeat(_) => true,
             CheckTarget::Command(_) | CheckTarget::Disk { .. } => false,
         }
@@ -106,15 +106,6 @@ impl Run {
                 verdict
             }
         }
-    }
-}
-
-/// The host of `http://HOST[:PORT][/PATH]`, without brackets.
-fn host(url: &str) -> Option<&str> {
-    let authority = url.strip_prefix("http://")?.split(['/', '?', '#']).next()?;
-    match authority.strip_prefix('[') {
-        Some(bracketed) => bracketed.split(']').next(),
-        None => authority.split(':').next(),
     }
 }
 
