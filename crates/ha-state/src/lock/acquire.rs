@@ -158,6 +158,8 @@ const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 const PAUSE: Duration = Duration::from_millis(50);
 /// As [`PAUSE`], when a request is taken back for which nobody waits.
 const TAKE_BACK_PAUSE: Duration = Duration::from_secs(1);
+/// How long that is tried: while there is no quorum, each that was given up takes some memory for as long.
+const TAKE_BACK_TIME_MAX: Duration = Duration::from_secs(60);
 
 impl Pending {
     fn begin(state: State, acquire: Acquire, timeout: Duration, named: Option<Named>) -> Self {
@@ -287,10 +289,13 @@ impl Drop for Pending {
             if let Some(asking) = asking {
                 let _ = asking.await;
             }
+            let take_back = async {
+                while let Err(WriteError::Unknown { .. }) = log.write(&command).await {
+                    tokio::time::sleep(TAKE_BACK_PAUSE).await;
+                }
+            };
             // It may lie in a log that waits for a quorum. Where it cannot be taken back, the lease ends by itself.
-            while let Err(WriteError::Unknown { .. }) = log.write(&command).await {
-                tokio::time::sleep(TAKE_BACK_PAUSE).await;
-            }
+            let _ = tokio::time::timeout(TAKE_BACK_TIME_MAX, take_back).await;
         });
     }
 }
